@@ -1,0 +1,36 @@
+"""python -m memoir list | run [--profile NAME] [NOTEBOOK ...] | figures"""
+
+import argparse
+import sys
+
+from memoir import figures, notebooks
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m memoir", description="Run the companion's notebooks.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="the notebooks and what each makes")
+    commands.add_parser("figures", help="rebuild figures and tables from the committed results")
+    runner = commands.add_parser("run", help="run notebooks (all of them by default) with papermill")
+    runner.add_argument("names", nargs="*", metavar="NOTEBOOK", help="a notebook's name, such as 00_quickstart")
+    runner.add_argument("--profile", default="laptop", choices=notebooks.PROFILES)
+    arguments = parser.parse_args()
+    if arguments.command == "list":
+        for notebook in notebooks.discover():
+            print(f"{notebook.path.stem:22} {notebook.title}\n{'':22} {notebook.makes}")
+    elif arguments.command == "figures":
+        for path in figures.rebuild():
+            print(path.relative_to(notebooks.ROOT))
+    else:
+        known = {notebook.path.stem: notebook.path for notebook in notebooks.discover()}
+        if unknown := [name for name in arguments.names if name not in known]:
+            sys.exit(f"There is no notebook {', '.join(unknown)}; there are {', '.join(known)}.")
+        paths = [known[name] for name in arguments.names or known]
+        for path in paths:  # all parameters are checked before the first kernel starts
+            notebooks.parameters(path, arguments.profile)
+        for path in paths:
+            notebooks.run(path, arguments.profile)
+
+
+if __name__ == "__main__":
+    main()

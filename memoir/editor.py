@@ -1,0 +1,200 @@
+"""Memoir: edit a model through a residual memory, and ask it.
+
+What a mask is stands in `tophash.py`, who answers in `memory.py`, how a live model is hooked in `attach.py`, why a step
+is quick in `prefix.py`, what every method offers in `interface.py`.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from memoir import texts, tophash
+from memoir.attach import Attachment
+from memoir.interface import EditedModel, by_length
+from memoir.memory import ResidualMemory, Route
+from memoir.models import Family, Settings, family_of
+from memoir.prefix import Prefix, run_prefix, run_tail
+from memoir.records import background_prompts
+
+LOSS_SETTLED, LOSS_CHANGE = 0.02, 1e-4  # early stop: the loss is at most this, and moved at most that
+GRADIENT_NORM = 1.0  # the gradient of W_m is clipped to this norm
+
+
+class Memoir(EditedModel):
+    """Edits `model` through a residual memory beside one Linear map (paper, section 3).
+
+    layer counts decoder layers from 0; k is the number of ones in a mask; threshold is τ. seed fixes the permutation π
+    and the self-generated prefixes. lr, n_iter, weight_decay: the SGD on W_m. background: the irrelevant prompts whose
+    mean feature is μ (100 of OpenFacts by default). prefixes: texts put before an edit's prompt; by default n_prefixes
+    that the model generates itself.
+    A bad argument is a ValueError that names it, and leaves the model as it was.
+    """
+
+    method = "memoir"
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        layer: int,
+        k: int,
+        threshold: float,
+        seed: int = 0,
+        lr: float = 1.0,
+        n_iter: int = 30,
+        weight_decay: float = 1e-5,
+        n_prefixes: int = 10,
+        background: Sequence[str] | None = None,
+        prefixes: Sequence[str] | None = None,
+        family: Family | None = None,
+    ):
+        self.family = family or family_of(model)
+        layers = model.get_submodule(self.family.layers)
+        if not 0 <= layer < len(layers):
+            raise ValueError(f"layer = {layer} is out of range: the model has decoder layers 0 to {len(layers) - 1}.")
+        if lr <= 0 or n_iter < 1 or weight_decay < 0:
+            raise ValueError(f"lr = {lr} must be > 0, n_iter = {n_iter} >= 1 and weight_decay = {weight_decay} >= 0.")
+        self.settings, self.seed = Settings(layer, k, threshold, lr, n_iter, weight_decay, n_prefixes), seed
+        self.background = tuple(background_prompts() if background is None else background)
+        linear = layers[layer].get_submodule(self.family.edited)
+        permutation = tophash.random_permutation(linear.in_features, seed)
+        self.memory = ResidualMemory(
+            linear.in_features, linear.out_features, k, threshold, permutation, linear.weight.device
+        )
+        super().__init__(model, tokenizer)
+        self._hooks = Attachment(model, linear, self.memory)
+        try:
+            self.memory.mu.copy_(self.features(self.background).mean(dim=0))
+            if prefixes is None:
+                prefixes = texts.self_generated_prefixes(model, tokenizer, n_prefixes, seed)
+            self.prefixes = tuple(prefixes)
+        except BaseException:
+            self.detach()
+            raise
+
+    def _edit(self, prompt: str, target: str) -> tuple[list[float], int, Tensor]:
+        """One run of masked SGD on W_m; then the mask is stored (paper, section 3)."""
+        after = texts.target_ids(self.tokenizer, prompt, target)
+        prompts = [prompt, *(f"{prefix}. {prompt}" for prefix in self.prefixes)]
+        befores = [texts.prompt_ids(self.tokenizer, text) for text in prompts]
+        rows = self._rows(befores, [after] * len(befores))
+        prefix = self._prefix(rows)
+        mask = self.memory.mask_of(prefix.activations[:1], rows.prompt[:1])
+        weight, losses, steps = self._fit(prefix, rows, mask[0])
+        # what SGD's weight decay does, step by step, to the columns outside the mask
+        self.memory.weight *= (1 - self.settings.lr * self.settings.weight_decay) ** steps
+        self.memory.weight[:, mask[0]] = weight
+        self.memory.store(tophash.pack(mask))
+        return losses, steps, mask[0].cpu()
+
+    @torch.enable_grad()
+    def _fit(self, prefix: Prefix, rows: texts.Rows, mask: Tensor) -> tuple[Tensor, list[float], int]:
+        """SGD on the k columns of W_m under one mask (D,): their new values (d, k), the losses, the number of steps.
+
+        The other columns have no gradient: leaving them out changes no loss and saves most of the work.
+        """
+        weight = self.memory.weight[:, mask].clone().requires_grad_()
+        masked = prefix.activations[..., mask].float()  # U = M ⊙ a, (B, T, k)
+        optimizer = torch.optim.SGD([weight], lr=self.settings.lr, weight_decay=self.settings.weight_decay)
+        row, column = rows.target.nonzero(as_tuple=True)
+        target = rows.input_ids[row, column]
+        losses: list[float] = []
+        for steps in range(self.settings.n_iter):
+            delta = masked @ weight.T
+            logits = run_tail(self.model, self.family, self.settings.layer, prefix, delta, row, column - 1)
+            # all rows have the same target: the mean over all tokens is the mean over rows of each row's mean
+            loss = cross_entropy(logits.float(), target)
+            losses.append(loss.item())
+            if not torch.isfinite(loss):
+                raise FloatingPointError(
+                    f"The loss is {loss.item()} at step {steps}: the edit was not stored. Lower lr."
+                )
+            if steps and losses[-1] <= LOSS_SETTLED and abs(losses[-2] - losses[-1]) <= LOSS_CHANGE:
+                return weight.detach(), losses, steps
+            (weight.grad,) = torch.autograd.grad(loss, [weight])
+            torch.nn.utils.clip_grad_norm_([weight], GRADIENT_NORM)
+            optimizer.step()
+        if not torch.isfinite(weight).all():
+            raise FloatingPointError("The memory's weights are no longer finite: the edit was not stored. Lower lr.")
+        return weight.detach(), losses, self.settings.n_iter
+
+    def route(self, prompts: Sequence[str]) -> list[Route]:
+        """For each prompt the index of the edit that answers it, or None, and its best overlap share in [0, 1]."""
+        return self.memory.route(self.masks(prompts))
+
+    def masks(self, prompts: Sequence[str]) -> Tensor:
+        """M(x) of each prompt: (N, D) bool."""
+        return self.memory.mask_of_features(self.features(prompts))
+
+    def features(self, prompts: Sequence[str]) -> Tensor:
+        """The mean activation over each prompt's tokens, before μ is taken off: (N, D) float32."""
+        self._need_attached()
+        ids = [texts.prompt_ids(self.tokenizer, prompt) for prompt in prompts]
+        features = torch.empty(len(ids), self.memory.size, device=self.memory.mu.device)
+        for batch in by_length(ids):
+            rows = self._rows([ids[i] for i in batch])
+            features[batch] = tophash.prompt_feature(self._prefix(rows).activations, rows.prompt)
+        return features
+
+    def calibrate(self, irrelevant_prompts: Sequence[str], false_positive_rate: float = 0.01) -> float:
+        """Set τ to the least overlap that at most this share of the irrelevant prompts reaches; returns it.
+
+        The prompts are compared with the stored edits, so some must be stored; the more are stored, the higher τ comes
+        out. ValueError without edits or prompts, or for a rate outside [0, 1].
+        """
+        if not 0 <= false_positive_rate <= 1:
+            raise ValueError(f"false_positive_rate = {false_positive_rate} is not a share: it must lie in [0, 1].")
+        if not self.edits or not irrelevant_prompts:
+            raise ValueError("calibrate compares irrelevant prompts with stored edits: it needs some of both.")
+        counts = sorted(
+            (round(route.overlap * self.settings.k) for route in self.route(irrelevant_prompts)), reverse=True
+        )
+        allowed = int(false_positive_rate * len(counts))
+        least = counts[allowed] + 1 if allowed < len(counts) else 0  # one more shared index than the first one refused
+        self.memory.set_threshold(min(1.0, least / self.settings.k))
+        return self.memory.threshold
+
+    def base(self) -> AbstractContextManager[None]:
+        """Within `with editor.base():` the model answers as if nothing had been edited."""
+        return self._hooks.off()
+
+    def detach(self) -> None:
+        """Leave the model as it was found: the base model again, bit for bit. The memory can still be saved."""
+        if self._attached:
+            self._hooks.remove()
+            self._attached = False
+
+    def _prefix(self, rows: texts.Rows) -> Prefix:
+        with self.base():
+            return run_prefix(self.model, self.family, self.settings.layer, rows.input_ids, rows.attention_mask)
+
+    def _prompt(self, positions: Tensor) -> AbstractContextManager[None]:
+        return self._hooks.prompt(positions)
+
+    def _settings(self) -> dict:
+        return asdict(self.settings) | {
+            "threshold": self.memory.threshold,
+            "seed": self.seed,
+            "background": list(self.background),
+            "prefixes": list(self.prefixes),
+            "family": asdict(self.family),
+        }
+
+    @classmethod
+    def _from_settings(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: dict) -> "Memoir":
+        return cls(model, tokenizer, **settings | {"family": Family(**settings["family"])})
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return self.memory.state_dict() | {"masks": torch.from_numpy(self.memory.masks)}
+
+    def _restore(self, tensors: dict[str, Tensor]) -> None:
+        masks = tensors.pop("masks")
+        self.memory.load_state_dict(tensors)
+        self.memory.n_edits = 0
+        self.memory.store(masks.numpy())

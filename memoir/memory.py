@@ -1,0 +1,100 @@
+"""The residual memory: W_m, the stored masks, and the routing that decides which mask answers a query.
+
+Knows tensors and masks. Which tokens are a prompt, and when to edit, is `editor.py`'s matter.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from memoir import tophash
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where a prompt went: the matched edit's index, or None for the base model, and the best overlap R in [0, 1]."""
+
+    edit: int | None
+    overlap: float
+
+
+class ResidualMemory(nn.Module):
+    """y_t = W0 a_t + W_m (M ⊙ a_t): the added term, for one Linear map of D inputs and d outputs (paper, section 3).
+
+    weight (d, D) is W_m, float32 whatever the model's dtype, and zero at the start. `masks` (N, ⌈D/8⌉) uint8 are the
+    packed masks of the stored edits, kept on the CPU where routing runs. mu (D,) centres features, permutation (D,) is
+    π.
+    """
+
+    def __init__(
+        self, linear_in: int, linear_out: int, k: int, threshold: float, permutation: Tensor, device: torch.device
+    ):
+        super().__init__()
+        if not 1 <= k <= linear_in:
+            raise ValueError(
+                f"k = {k} does not fit: the edited map has D = {linear_in} inputs, so 1 <= k <= {linear_in}."
+            )
+        self.k, self.size = k, linear_in
+        self.set_threshold(threshold)
+        self.register_buffer("weight", torch.zeros(linear_out, linear_in, device=device))
+        self.register_buffer("permutation", permutation.to(device))
+        self.register_buffer("mu", torch.zeros(linear_in, device=device))
+        self._masks = np.empty((16, -(-linear_in // 8)), dtype=np.uint8)  # grows by doubling
+        self.n_edits = 0
+
+    @property
+    def masks(self) -> np.ndarray:
+        """The stored masks, packed: (N, ⌈D/8⌉) uint8, in the order of the edits."""
+        return self._masks[: self.n_edits]
+
+    def set_threshold(self, threshold: float) -> None:
+        """Set τ, the least overlap share that is answered from memory; ValueError outside [0, 1]."""
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold = {threshold} is not a share: it must lie in [0, 1].")
+        self.threshold = float(threshold)
+
+    def mask_of(self, activations: Tensor, prompt_positions: Tensor) -> Tensor:
+        """M(x) for each row of activations (B, T, D), features taken at prompt_positions (B, T): (B, D) bool."""
+        return self.mask_of_features(tophash.prompt_feature(activations, prompt_positions))
+
+    def mask_of_features(self, features: Tensor) -> Tensor:
+        """TopHash of features (B, D) after centring by μ: (B, D) bool."""
+        return tophash.top_hash(features - self.mu, self.k, self.permutation)
+
+    def store(self, masks: np.ndarray) -> None:
+        """Append packed masks (n, ⌈D/8⌉)."""
+        needed = self.n_edits + len(masks)
+        if needed > len(self._masks):
+            grown = np.empty((max(needed, 2 * len(self._masks)), self._masks.shape[1]), dtype=np.uint8)
+            grown[: self.n_edits] = self.masks
+            self._masks = grown
+        self._masks[self.n_edits : needed] = masks
+        self.n_edits = needed
+
+    def route(self, masks: Tensor) -> list[Route]:
+        """The best stored match i* of each query mask (B, D) and whether R = |M ∧ M_i*| / k reaches τ.
+
+        Of equal matches the latest edit wins, so that editing a prompt again replaces its answer.
+        """
+        if self.n_edits == 0:
+            return [Route(None, 0.0)] * len(masks)
+        counts = tophash.overlap_counts(tophash.pack(masks), self.masks)
+        best = self.n_edits - 1 - counts[:, ::-1].argmax(axis=1)
+        overlaps = counts[np.arange(len(best)), best] / self.k
+        return [
+            Route(int(i) if overlap >= self.threshold else None, float(overlap))
+            for i, overlap in zip(best, overlaps, strict=True)
+        ]
+
+    def masks_of(self, routes: list[Route]) -> tuple[Tensor, Tensor]:
+        """The rows that were matched, (n,) int64, and their stored masks, (n, D) bool."""
+        rows = [row for row, route in enumerate(routes) if route.edit is not None]
+        packed = self.masks[[routes[row].edit for row in rows]]
+        device = self.weight.device
+        return torch.tensor(rows, dtype=torch.long, device=device), tophash.unpack(packed, self.size).to(device)
+
+    def forward(self, activations: Tensor, masks: Tensor) -> Tensor:
+        """W_m (M ⊙ a_t) for activations (B, T, D) and one mask per row (B, D): (B, T, d) float32."""
+        return (activations.float() * masks[:, None, :]) @ self.weight.T

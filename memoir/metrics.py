@@ -1,0 +1,138 @@
+"""The metrics, each once, with its formula; `evaluate` puts them into one tidy table.
+
+Protocols, always named: "teacher-forced" (the literature's; milder) and "generated" (greedy, from the prompt alone).
+A teacher-forced value is token accuracy: the share of the n target tokens y_t with argmax p(· | prompt, y_<t) = y_t.
+A generated value is exact match: 1 if the first n greedy tokens read as the target after `normalised`, else 0.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import pandas as pd
+from scipy.stats import t as student_t
+
+from memoir.records import EditRecord
+from memoir.texts import target_ids
+
+if TYPE_CHECKING:
+    from memoir.interface import EditedModel, Score
+
+TEACHER_FORCED, GENERATED = "teacher-forced", "generated"
+
+
+def token_accuracy(score: Score) -> float:
+    """Share of target tokens that are the arg-max under teacher forcing (the literature's "EM")."""
+    return float((score.argmax == score.target).float().mean())
+
+
+def token_agreement(before: Score, after: Score) -> float:
+    """Share of answer positions at which two models have the same arg-max token (locality of WISE and MEMOIR)."""
+    return float((before.argmax == after.argmax).float().mean())
+
+
+def normalised(text: str) -> str:
+    """Lower case, no punctuation, no articles, single spaces: SQuAD's normalisation."""
+    text = "".join(c for c in text.casefold() if c not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+class BaseAnswer(NamedTuple):
+    """What the untouched model says to a question: under teacher forcing, and generated (None: not asked)."""
+
+    score: Score
+    text: str | None
+
+
+LOCALITIES = ("locality", "neighbour locality")
+
+
+def questions(record: EditRecord) -> Iterator[tuple[str, str, str]]:
+    """(metric, prompt, answer) for everything a record asks. A part that the record does not have asks nothing."""
+    yield "reliability", record.prompt, record.target
+    for rephrasing in record.rephrasings:
+        yield "generalization", rephrasing, record.target
+    if record.irrelevant:
+        yield "locality", record.irrelevant, record.irrelevant_answer
+    if record.neighbour:
+        yield "neighbour locality", record.neighbour, record.neighbour_answer
+
+
+def evaluate(editor: EditedModel, records: Iterable[EditRecord], *, generated: bool = True) -> pd.DataFrame:
+    """One row per record, metric and protocol: columns record, metric, protocol, value in [0, 1].
+
+    reliability: the edit's prompt; generalization: the mean over its rephrasings; locality: the irrelevant question,
+    same answer as the base model's, right or wrong; neighbour locality: the same for the near neighbour.
+    """
+    records = list(records)
+    remember_base(editor, records, generated=generated)
+    asked = [(record.id, *question) for record in records for question in questions(record)]
+    frame = pd.DataFrame(asked, columns=["record", "metric", "prompt", "answer"])
+    kept = frame.metric.isin(LOCALITIES)
+    before = [editor.base_answers[pair] if keep else None for pair, keep in zip(_pairs(frame), kept, strict=True)]
+    scores = editor.score(frame.prompt, frame.answer)
+    frame[TEACHER_FORCED] = [
+        token_agreement(b.score, score) if b else token_accuracy(score) for b, score in zip(before, scores, strict=True)
+    ]
+    if generated:
+        expected = [b.text if b else answer for b, answer in zip(before, frame.answer, strict=True)]
+        texts = said(editor, frame.prompt, frame.answer)
+        frame[GENERATED] = [float(normalised(t) == normalised(e)) for t, e in zip(texts, expected, strict=True)]
+    protocols = [TEACHER_FORCED] + [GENERATED] * generated
+    long = frame.melt(["record", "metric"], protocols, var_name="protocol")
+    return long.groupby(["record", "metric", "protocol"], sort=False, as_index=False).value.mean()
+
+
+def remember_base(editor: EditedModel, records: Iterable[EditRecord], *, generated: bool = True) -> None:
+    """Ask the base model what locality will be compared with, once for each question, and keep it with the editor."""
+    missing = {
+        (prompt, answer)
+        for record in records
+        for metric, prompt, answer in questions(record)
+        if metric in LOCALITIES and _lacks(editor.base_answers.get((prompt, answer)), generated)
+    }
+    if not missing:
+        return
+    prompts, answers = zip(*sorted(missing), strict=True)
+    with editor.base():
+        scores = editor.score(prompts, answers)
+        texts = said(editor, prompts, answers) if generated else [None] * len(prompts)
+    editor.base_answers |= {
+        (p, a): BaseAnswer(s, t) for p, a, s, t in zip(prompts, answers, scores, texts, strict=True)
+    }
+
+
+def said(editor: EditedModel, prompts: Sequence[str], answers: Sequence[str]) -> list[str]:
+    """What the model generates greedily after each prompt: exactly as many tokens as the answer has."""
+    lengths = [len(target_ids(editor.tokenizer, p, a)) for p, a in zip(prompts, answers, strict=True)]
+    texts: dict[int, str] = {}
+    prompts = list(prompts)
+    for n in set(lengths):
+        places = [i for i, length in enumerate(lengths) if length == n]
+        found = editor.generate([prompts[i] for i in places], max_new_tokens=n, min_new_tokens=n)
+        texts |= dict(zip(places, found, strict=True))
+    return [texts[i] for i in range(len(prompts))]
+
+
+def summary(table: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
+    """Mean, confidence interval and number of records of each metric and protocol.
+
+    The interval is Student's over records: columns metric, protocol, mean, low, high, n.
+    """
+    groups = table.groupby(["metric", "protocol"], sort=False).value
+    found = groups.agg(mean="mean", error="sem", n="count").reset_index()
+    half = student_t.ppf((1 + confidence) / 2, found.n - 1) * found.error
+    return found.assign(low=found["mean"] - half, high=found["mean"] + half)[
+        ["metric", "protocol", "mean", "low", "high", "n"]
+    ]
+
+
+def _pairs(frame: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    return zip(frame.prompt, frame.answer, strict=True)
+
+
+def _lacks(answer: BaseAnswer | None, generated: bool) -> bool:
+    return answer is None or (generated and answer.text is None)

@@ -1,0 +1,134 @@
+"""Frozen-prefix editing: run the layers up to the edited one once, and only the tail at every step.
+
+Nothing before the residual memory depends on it, so an edit's activations at the edited map and everything below are
+computed once. Each optimisation step then runs the decoder layers above, and the head at target positions only.
+The losses are those of the full forward pass; `tests/test_prefix.py` holds it to that.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from memoir.models import Family
+
+
+@dataclass
+class Prefix:
+    """What the frozen layers left for the tail, for B rows of T positions.
+
+    activations (B, T, D)  input of the edited map: a_t
+    mapped (B, T, d)       its output without memory: W0 a_t (+ bias)
+    hidden (B, T, d)       output of the edited layer without memory
+    real                   (rows, columns) of the tokens that are not padding, (n,) int64 each
+    calls                  keyword arguments each later decoder layer was called with (masks, positions)
+    """
+
+    activations: Tensor
+    mapped: Tensor
+    hidden: Tensor
+    real: tuple[Tensor, Tensor]
+    calls: list[dict]
+
+
+def run_prefix(model: PreTrainedModel, family: Family, layer: int, input_ids: Tensor, attention_mask: Tensor) -> Prefix:
+    """Run layers 0..layer on input_ids (B, T) under attention_mask (B, T), without memory and without gradients."""
+    layers = model.get_submodule(family.layers)
+    edited = layers[layer].get_submodule(family.edited)
+    seen = {}
+
+    def keep_map(_module, args, output):
+        seen["activations"], seen["mapped"] = args[0], output
+
+    def keep_output(_module, _args, output):
+        seen["output"] = output
+
+    # prepended: the memory's own hook on the edited map must not come before this one looks
+    handles = [edited.register_forward_hook(keep_map, prepend=True), layers[layer].register_forward_hook(keep_output)]
+    try:
+        with torch.no_grad(), _skipped(layers[layer + 1 :], seen) as calls:
+            model.base_model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return Prefix(
+        seen["activations"], seen["mapped"], _hidden(seen["output"]), attention_mask.nonzero(as_tuple=True), calls
+    )
+
+
+def run_tail(
+    model: PreTrainedModel, family: Family, layer: int, prefix: Prefix, delta: Tensor, rows: Tensor, columns: Tensor
+) -> Tensor:
+    """Logits (n, V) at positions (rows[i], columns[i]) when the memory adds delta (B, T, d) to the edited map's output.
+
+    Differentiable in delta. rows and columns (n,) int64. An MLP works on each position alone, so it runs only where
+    its output is looked at: at real tokens, and in the last layer where logits are asked for.
+    """
+    layers = model.get_submodule(family.layers)
+    edited_layer = layers[layer]
+    if family.post_norm:
+        norm = edited_layer.get_submodule(family.post_norm)
+        delta = norm(prefix.mapped + delta.to(prefix.mapped.dtype)) - norm(prefix.mapped)
+    hidden = (prefix.hidden + delta).to(prefix.hidden.dtype)
+    for module, call in zip(layers[layer + 1 :], prefix.calls, strict=True):
+        mlp = module.get_submodule(family.edited.rpartition(".")[0])
+        with _only_at(mlp, (rows, columns) if module is layers[-1] else prefix.real):
+            hidden = _hidden(module(hidden, **call))
+    # gathered into one contiguous (n, d) matrix: on a strided slice the head runs as a slow batched product
+    return head_logits(model, model.get_submodule(family.norm)(hidden[rows, columns]))
+
+
+def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """Logits (n, V) of final hidden states (n, d), with Gemma 2's soft cap where the configuration has one."""
+    logits = model.get_output_embeddings()(hidden)
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def _hidden(output: Tensor | tuple) -> Tensor:
+    """A decoder layer's hidden states: GPT-J returns them in a tuple, the other families bare."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+@contextmanager
+def _only_at(mlp: nn.Module, positions: tuple[Tensor, Tensor]) -> Iterator[None]:
+    """Let `mlp` compute its output at these (rows, columns) alone; elsewhere it is zero."""
+
+    def narrow(hidden: Tensor) -> Tensor:
+        return torch.zeros_like(hidden).index_put(positions, compute(hidden[positions]))
+
+    compute = mlp.forward
+    with _replaced([mlp], narrow):
+        yield
+
+
+@contextmanager
+def _skipped(layers: nn.ModuleList, seen: dict) -> Iterator[list[dict]]:
+    """Skip `layers`: each only records the keyword arguments of its call and returns seen["output"]."""
+    calls = []
+
+    def record(_hidden_states: Tensor, **kwargs):
+        calls.append(kwargs)
+        return seen["output"]
+
+    with _replaced(layers, record):
+        yield calls
+
+
+@contextmanager
+def _replaced(modules: Iterable[nn.Module], forward: Callable) -> Iterator[None]:
+    """Let each module run `forward` in place of its own."""
+    modules = list(modules)
+    originals = [vars(module).get("forward") for module in modules]  # accelerate sets one on the instance
+    for module in modules:
+        module.forward = forward
+    try:
+        yield
+    finally:
+        for module, original in zip(modules, originals, strict=True):
+            del module.forward
+            if original is not None:
+                module.forward = original

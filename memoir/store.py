@@ -1,0 +1,74 @@
+"""Save tensors with a JSON header so that a crash leaves either the old state or the new one, and damage is noticed.
+
+A folder holds `memoir.json` and the safetensors file that it names. The tensors are written first under a name of
+their own; replacing the header, in one step of the file system, is what makes them count. Nothing is ever unpickled.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from safetensors.torch import load, save
+from torch import Tensor
+
+HEADER = "memoir.json"
+
+
+class DamagedError(ValueError):
+    """A stored state that is truncated, altered or incomplete. The message names the file."""
+
+
+def write(folder: Path, tensors: dict[str, Tensor], header: dict) -> None:
+    """Store tensors and header in `folder`, replacing what it held; killed at any moment, it holds one or the other."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    digest = hashlib.sha256(data).hexdigest()
+    file = f"memory-{digest[:16]}.safetensors"
+    _put(folder / file, data)
+    content = header | {"file": file, "sha256": digest}
+    _put(folder / HEADER, json.dumps(content | {"checksum": _checksum(content)}, ensure_ascii=False, indent=1).encode())
+    for stale in folder.glob("memory-*.safetensors"):
+        if stale.name != file:
+            stale.unlink()
+
+
+def read(folder: Path) -> tuple[dict[str, Tensor], dict]:
+    """Tensors and header of `folder`. FileNotFoundError when nothing is stored, DamagedError when it is not whole."""
+    path = folder / HEADER
+    if not path.exists():
+        raise FileNotFoundError(f"{folder} holds no saved memory: there is no {HEADER} in it.")
+    try:
+        content = json.loads(path.read_bytes())
+        checksum = content.pop("checksum")
+    except (ValueError, KeyError, AttributeError) as error:
+        raise DamagedError(f"{path} is damaged and was not loaded: {error}.") from None
+    if checksum != _checksum(content):
+        raise DamagedError(f"{path} was altered after it was written: its checksum differs. It was not loaded.")
+    tensors = folder / content["file"]
+    if not tensors.exists():
+        raise DamagedError(f"{tensors} is missing, though {HEADER} names it. Nothing was loaded.")
+    data = tensors.read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if found != content["sha256"]:
+        raise DamagedError(f"{tensors} is damaged and was not loaded: SHA-256 {found}, expected {content['sha256']}.")
+    # cloned: tensors that share one buffer of bytes are not aligned, and results must not depend on that
+    return {name: tensor.clone() for name, tensor in load(data).items()}, content
+
+
+def _checksum(content: dict) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _put(path: Path, data: bytes) -> None:
+    draft = path.with_name(path.name + ".draft")
+    with open(draft, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, path)
+    directory = os.open(path.parent, os.O_RDONLY)  # the rename itself must reach the disk too
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,92 @@
+"""Prompts and targets as padded token rows, and the self-generated prefixes put before an edit's prompt."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SEEDS = ("I", "You", "Because", "Yes", "Q: ")
+LENGTHS = (5, 10)  # new tokens: the authors' code makes five of each; the paper says ten of 10
+
+
+@dataclass(frozen=True)
+class Rows:
+    """B padded rows. input_ids and attention_mask (B, T) int64; prompt and target (B, T) bool mark their tokens."""
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    prompt: Tensor
+    target: Tensor
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+    """Tokens of a prompt, with whatever special tokens the tokenizer puts in front. ValueError when it is empty."""
+    ids = tokenizer(prompt.rstrip()).input_ids if prompt.strip() else []
+    if not ids:
+        raise ValueError(f"The prompt {prompt!r} is empty: an edit or a query needs at least one token.")
+    return ids
+
+
+def target_ids(tokenizer: PreTrainedTokenizerBase, prompt: str, target: str) -> list[int]:
+    """Tokens of the target as it follows the prompt and one space. ValueError when there are none."""
+    before = prompt_ids(tokenizer, prompt)
+    ids = tokenizer(f"{prompt.rstrip()} {target.strip()}").input_ids if target.strip() else before
+    if ids[: len(before)] != before:
+        raise ValueError(f"The tokens of {prompt!r} change when {target!r} follows: the border between them is lost.")
+    if len(ids) == len(before):
+        raise ValueError(f"The target {target!r} of {prompt!r} has no tokens: there is nothing to learn.")
+    return ids[len(before) :]
+
+
+def rows_of(
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[list[int]],
+    targets: list[list[int]],
+    *,
+    side: str,
+    limit: int | None,
+    device: torch.device,
+) -> Rows:
+    """Pad prompt + target tokens on `side`, "left" or "right". ValueError for a row of more than `limit` tokens."""
+    rows = [before + after for before, after in zip(prompts, targets, strict=True)]
+    longest = max(map(len, rows))
+    if limit is not None and longest > limit:
+        raise ValueError(f"A prompt with its target has {longest} tokens; the model's context holds {limit}.")
+    padded = tokenizer.pad({"input_ids": rows}, padding_side=side, return_tensors="pt")
+    attention_mask = padded.attention_mask
+    order = attention_mask.cumsum(dim=1) * attention_mask  # 1, 2, ... along the real tokens
+    borders = torch.tensor([len(before) for before in prompts])[:, None]
+    prompt = (order > 0) & (order <= borders)
+    parts = (padded.input_ids, attention_mask, prompt, order > borders)
+    return Rows(*(part.to(device) for part in parts))
+
+
+def self_generated_prefixes(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, n: int, seed: int
+) -> tuple[str, ...]:
+    """The first n of ten short texts of the model's own, put before an edit's prompt (paper, A.4.3).
+
+    From five seed words: the first five texts of 5 new tokens, the others of 10.
+
+    Sampling (the five likeliest tokens) uses a random state of its own; the caller's is left as it was.
+    """
+    wanted = [(length, word) for length in LENGTHS for word in SEEDS]
+    if not 0 <= n <= len(wanted):
+        raise ValueError(f"n_prefixes = {n} is out of range: there are {len(wanted)} self-generated prefixes.")
+    prefixes = []
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for length, word in wanted[:n]:
+            ids = torch.tensor([prompt_ids(tokenizer, word)], device=model.device)
+            text = model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                do_sample=True,
+                top_k=5,
+                min_new_tokens=length,
+                max_new_tokens=length,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+            prefixes.append(tokenizer.decode(text[0], skip_special_tokens=True).strip())
+    return tuple(prefixes)

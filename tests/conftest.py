@@ -1,0 +1,109 @@
+"""Shared fixtures: toy models of each architecture for quick tests, and the real small model once per session."""
+
+import os
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+import memoir
+from memoir.editor import Memoir
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+BACKGROUND = ("How tall is the tower?", "Name a river in Peru.", "Who wrote the song?", "The boiling point of water is")
+PREFIXES = ("I think so", "Yes, it is not the most")
+
+# small, with every part that an architecture's own code path depends on
+TOY_CONFIGS = {
+    "llama": dict(
+        hidden_size=32, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2
+    ),
+    "mistral": dict(
+        hidden_size=32,
+        intermediate_size=96,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        sliding_window=8,
+    ),
+    "gemma": dict(
+        hidden_size=32,
+        intermediate_size=96,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=1,
+        head_dim=8,
+    ),
+    "gemma3_text": dict(
+        hidden_size=32,
+        intermediate_size=96,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=1,
+        head_dim=8,
+        sliding_window=8,
+        sliding_window_pattern=2,
+    ),
+    "gptj": dict(n_embd=32, n_inner=96, n_layer=4, n_head=4, rotary_dim=4),
+}
+
+
+def toy_model(kind: str = "llama", seed: int = 0):
+    """A random model of an architecture with SmolLM2's vocabulary, large enough weights that layers matter."""
+    torch.manual_seed(seed)
+    ids = dict(vocab_size=49152, pad_token_id=2, bos_token_id=1, eos_token_id=2)
+    config = AutoConfig.for_model(kind, **TOY_CONFIGS[kind], **ids)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() == 2 and "emb" not in name and "wte" not in name and "lm_head" not in name:
+                weight.mul_(6)
+    return model
+
+
+@pytest.fixture(scope="session")
+def smollm2():
+    """The real model and its tokenizer. Tests must leave it as they found it."""
+    return memoir.load_model("smollm2-135m")
+
+
+@pytest.fixture(scope="session")
+def tokenizer(smollm2):
+    return smollm2[1]
+
+
+@pytest.fixture(params=sorted(TOY_CONFIGS))
+def toy(request):
+    return toy_model(request.param)
+
+
+@pytest.fixture
+def toy_editor(tokenizer):
+    """Make an editor on a toy model; detached at the end."""
+    made = []
+
+    def make(model=None, **options) -> Memoir:
+        model = toy_model() if model is None else model
+        defaults = dict(layer=1, k=24, threshold=0.5, lr=1.0, n_iter=4, background=BACKGROUND, prefixes=PREFIXES)
+        made.append(Memoir(model, tokenizer, **defaults | options))
+        return made[-1]
+
+    yield make
+    for editor in made:
+        editor.detach()
+
+
+@pytest.fixture
+def real_editor(smollm2):
+    """Make an editor on the real model, with settings quick enough for a test; detached at the end."""
+    made = []
+
+    def make(**options) -> Memoir:
+        defaults = memoir.settings("smollm2-135m") | dict(n_iter=12, prefixes=PREFIXES)
+        made.append(Memoir(*smollm2, **defaults | options))
+        return made[-1]
+
+    yield make
+    for editor in made:
+        editor.detach()

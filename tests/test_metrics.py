@@ -1,0 +1,93 @@
+"""Each metric on an example worked out by hand, and the table that `evaluate` makes."""
+
+import math
+
+import pandas as pd
+import pytest
+import torch
+
+from memoir import EditRecord, Score, evaluate, metrics, summary
+
+
+def score(target, argmax):
+    return Score(torch.tensor(target), torch.tensor(argmax), torch.zeros(len(target)))
+
+
+def test_token_accuracy_counts_arg_max_tokens():
+    assert metrics.token_accuracy(score([5, 6, 7, 8], [5, 0, 7, 8])) == 0.75
+
+
+def test_token_agreement_compares_two_models_not_the_target():
+    assert metrics.token_agreement(score([5, 6, 7], [1, 2, 3]), score([5, 6, 7], [1, 2, 9])) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (" The  Quick,brown fox! ", "quickbrown fox"),
+        ("A U.S. state", "us state"),
+        ("Lyon", "lyon"),
+        ("thesis", "thesis"),
+    ],
+)
+def test_normalisation_is_squads(text, expected):
+    assert metrics.normalised(text) == expected
+
+
+def test_summary_is_students_interval():
+    table = pd.DataFrame({"record": list("abcd"), "metric": "m", "protocol": "p", "value": [0.0, 1.0, 1.0, 1.0]})
+    (row,) = summary(table).to_dict("records")
+    # mean 3/4, s = 1/2, standard error 1/4, t(0.975, 3) = 3.1824
+    assert row["mean"] == 0.75 and row["n"] == 4
+    assert row["high"] - row["mean"] == pytest.approx(3.1824463 / 4)
+    assert math.isclose(row["mean"] - row["low"], row["high"] - row["mean"])
+
+
+RECORD = EditRecord(
+    id="one",
+    subject="France",
+    prompt="What is the capital of France?",
+    target="Lyon",
+    rephrasings=("France's capital is", "Capital of France:"),
+    irrelevant="The boiling point of water is",
+    irrelevant_answer="100 degrees",
+    neighbour="What is the capital of Italy?",
+    neighbour_answer="Rome",
+)
+
+
+def test_evaluate_gives_a_row_per_record_metric_and_protocol(toy_editor):
+    editor = toy_editor()
+    bare = EditRecord(id="two", subject="Peru", prompt="Name a river in Peru.", target="Amazon")
+    table = evaluate(editor, [RECORD, bare])
+    assert list(table.columns) == ["record", "metric", "protocol", "value"]
+    assert len(table) == 2 * (4 + 1) and not table.duplicated(["record", "metric", "protocol"]).any()
+    assert table.value.between(0, 1).all()
+    assert (table[table.metric.isin(metrics.LOCALITIES)].value == 1).all()  # nothing was edited yet
+    assert set(evaluate(editor, [RECORD], generated=False).protocol) == {metrics.TEACHER_FORCED}
+
+
+def test_locality_is_against_the_answers_of_the_untouched_model(toy_editor):
+    editor = toy_editor(threshold=0.0, n_iter=30, lr=4.0)  # every question is answered from memory
+    metrics.remember_base(editor, [RECORD])
+    cached = dict(editor.base_answers)
+    editor.edit(RECORD.prompt, "Lyon Lyon Lyon")
+    table = evaluate(editor, [RECORD]).set_index(["metric", "protocol"]).value
+    assert editor.base_answers == cached
+    assert table["reliability", "teacher-forced"] == table["reliability", "generated"] == 1
+    assert table["locality", "generated"] < 1
+
+
+def test_edit_all_remembers_the_base_answers_before_the_first_edit(toy_editor):
+    editor = toy_editor()
+    editor.edit_all([RECORD])
+    assert (RECORD.irrelevant, RECORD.irrelevant_answer) in editor.base_answers
+
+
+def test_generation_is_as_long_as_the_answer(toy_editor):
+    editor = toy_editor()
+    for answer in ("Lyon", "Lyon and the whole of the Rhône"):
+        (text,) = metrics.said(editor, [RECORD.prompt], [answer])
+        assert len(editor.generate([RECORD.prompt], max_new_tokens=1)) == 1 and text
+        n = len(metrics.target_ids(editor.tokenizer, RECORD.prompt, answer))
+        assert text == editor.generate([RECORD.prompt], max_new_tokens=n, min_new_tokens=n)[0]

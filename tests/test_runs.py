@@ -1,0 +1,92 @@
+"""A run ends in one result file, with provenance; interrupted, it goes on; other settings never mix with it."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+
+import memoir
+from memoir import runs
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(runs, "WORK", tmp_path / "runs")
+
+
+def stream(**fields) -> runs.Stream:
+    return runs.Stream(
+        **dict(profile="smoke", experiment="toy", run="one", dataset="openfacts", at=(1, 3, 5), every=2) | fields
+    )
+
+
+def test_a_run_ends_in_a_result_file_with_metrics_rows_and_provenance(toy_editor):
+    path = runs.run_stream(stream(), toy_editor())
+    result = json.loads(path.read_text())
+    found = pd.DataFrame(result["metrics"])
+    assert set(found.n_edits) == {1, 3, 5}
+    assert set(found.metric) == {"reliability", "generalization", "locality", "neighbour locality"}
+    values = pd.read_parquet(path.with_name("one-values.parquet"))
+    mean = values[
+        (values.n_edits == 5) & (values.metric == "reliability") & (values.protocol == "generated")
+    ].value.mean()
+    row = found[(found.n_edits == 5) & (found.metric == "reliability") & (found.protocol == "generated")]
+    assert row["mean"].item() == pytest.approx(mean)
+    edits = pd.read_parquet(path.with_name("one-edits.parquet"))
+    assert len(edits) == 5 and list(edits.columns) == ["steps", "first_loss", "last_loss", "seconds"]
+    needed = {
+        "commit",
+        "dirty",
+        "model_sha256",
+        "data_sha256",
+        "versions",
+        "device",
+        "dtype",
+        "threads",
+        "began",
+        "ended",
+    }
+    assert needed <= result["provenance"].keys()
+    assert result["parameters"]["editor"]["seed"] == 0 and result["parameters"]["stream"]["at"] == [1, 3, 5]
+
+
+def test_a_finished_run_is_not_done_again_and_other_settings_are_refused(toy_editor):
+    path = runs.run_stream(stream(), toy_editor())
+    before = path.read_bytes()
+    idle = toy_editor()
+    assert runs.run_stream(stream(), idle) == path and idle.edits == []
+    with pytest.raises(ValueError, match="other settings"):
+        runs.run_stream(stream(), toy_editor(lr=0.5))
+    assert path.read_bytes() == before
+
+
+def test_an_interrupted_run_goes_on_and_ends_the_same(toy_editor, monkeypatch, tmp_path):
+    whole = runs.run_stream(stream(run="whole"), toy_editor())
+
+    editor, edit = toy_editor(), memoir.Memoir.edit
+
+    def fail_at_the_fourth(self, prompt, target):
+        if len(self.edits) == 3:
+            raise KeyboardInterrupt
+        return edit(self, prompt, target)
+
+    monkeypatch.setattr(memoir.Memoir, "edit", fail_at_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        runs.run_stream(stream(run="cut"), editor)
+    assert not (tmp_path / "results" / "smoke" / "toy" / "cut.json").exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(runs, "WORK", tmp_path / "runs")
+    resumed = toy_editor()
+    cut = runs.run_stream(stream(run="cut"), resumed)
+    assert json.loads(cut.read_text())["metrics"] == json.loads(whole.read_text())["metrics"]
+    assert len(resumed.edits) == 5 and torch.isfinite(resumed.memory.weight).all()
+
+
+def test_streams_are_checked_before_anything_runs(toy_editor):
+    with pytest.raises(ValueError, match="growing"):
+        stream(at=(5, 3))
+    with pytest.raises(ValueError, match="valid records; this run asks for 1000000"):
+        runs.run_stream(stream(at=(1_000_000,)), toy_editor())
