@@ -142,21 +142,27 @@ class Memoir(EditedModel):
             features[batch] = tophash.prompt_feature(self._prefix(rows).activations, rows.prompt)
         return features
 
-    def calibrate(self, irrelevant_prompts: Sequence[str], false_positive_rate: float = 0.01) -> float:
+    def calibrate(
+        self,
+        irrelevant_prompts: Sequence[str],
+        false_positive_rate: float = 0.01,
+        *,
+        against: Sequence[str] | None = None,
+    ) -> float:
         """Set τ to the least overlap that at most this share of the irrelevant prompts reaches; returns it.
 
-        The prompts are compared with the stored edits, so some must be stored; the more are stored, the higher τ comes
-        out. ValueError without edits or prompts, or for a rate outside [0, 1].
+        The prompts are compared with the stored edits or, to choose τ beforehand, with the prompts `against`. The more
+        there are, the higher τ comes out. ValueError without either kind of prompt, or for a rate outside [0, 1].
         """
         if not 0 <= false_positive_rate <= 1:
             raise ValueError(f"false_positive_rate = {false_positive_rate} is not a share: it must lie in [0, 1].")
-        if not self.edits or not irrelevant_prompts:
+        if not irrelevant_prompts or not (against or self.edits):
             raise ValueError("calibrate compares irrelevant prompts with stored edits: it needs some of both.")
-        counts = sorted(
-            (round(route.overlap * self.settings.k) for route in self.route(irrelevant_prompts)), reverse=True
-        )
+        stored = tophash.pack(self.masks(against)) if against else self.memory.masks
+        best = tophash.overlap_counts(tophash.pack(self.masks(irrelevant_prompts)), stored).max(axis=1)
+        counts = sorted(best.tolist(), reverse=True)
         allowed = int(false_positive_rate * len(counts))
-        least = counts[allowed] + 1 if allowed < len(counts) else 0  # one more shared index than the first one refused
+        least = counts[allowed] + 1 if allowed < len(counts) else 0  # one more shared index than the first refused
         self.memory.set_threshold(min(1.0, least / self.settings.k))
         return self.memory.threshold
 

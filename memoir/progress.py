@@ -9,11 +9,11 @@ from tqdm import tqdm
 
 T = TypeVar("T")
 
-SECONDS_BETWEEN_LINES = 60
+SECONDS_BETWEEN_LINES = 300
 
 
 def progress(items: Sequence[T], what: str) -> Iterator[T]:
-    """Yield the items; show count, rate and time left. Loops shorter than a minute leave no line in a log."""
+    """Yield the items; show count, rate and time left. Loops shorter than five minutes leave no line in a log."""
     if sys.stderr.isatty():
         yield from tqdm(items, unit=f" {what}")
         return

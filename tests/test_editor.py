@@ -271,6 +271,9 @@ def test_calibration_keeps_its_promise_and_uses_no_more_than_it_must(edited):
             tau = edited.calibrate(irrelevant, false_positive_rate=rate)
             assert sum(o >= tau for o in overlaps) <= rate * len(overlaps)
             assert sum(route.edit is not None for route in edited.route(irrelevant)) <= rate * len(overlaps)
+        assert edited.calibrate(irrelevant, 0.05, against=[e.prompt for e in edited.edits]) == edited.calibrate(
+            irrelevant, 0.05
+        )
         thresholds = [edited.calibrate(irrelevant, rate) for rate in (0.0, 0.1, 0.3, 1.0)]
         assert all(a >= b for a, b in pairwise(thresholds)) and thresholds[-1] == 0
     finally:
