@@ -24,6 +24,10 @@ class Attachment:
     """
 
     def __init__(self, model: PreTrainedModel, linear: nn.Module, memory: ResidualMemory):
+        if "generate" in vars(model):
+            raise RuntimeError(
+                "This model has an editor already, and two would answer each other's prompts. Detach it first."
+            )
         self.model, self.memory = model, memory
         self._signature = inspect.signature(model.base_model.forward)
         self._kept: WeakKeyDictionary = WeakKeyDictionary()  # key-value cache -> routes of its rows

@@ -22,7 +22,7 @@ def seconds(call) -> float:
 
 def frozen_prefix_against_plain() -> None:
     """An edit with the bare prompt and 10 prefixes, as many steps on each side, in turns."""
-    settings = memoir.settings("smollm2-135m") | dict(layer=25, n_iter=STEPS, lr=0.5)
+    settings = memoir.settings("smollm2-135m") | dict(layer=25, n_iter=STEPS, lr=0.5, n_prefixes=10)
     editor = memoir.Memoir(*memoir.load_model("smollm2-135m"), **settings)
     ratios = []
     for _ in range(PAIRS + 1):

@@ -248,6 +248,15 @@ def test_nothing_is_edited_or_asked_after_detach(toy_editor):
             call()
 
 
+def test_a_model_takes_one_editor_at_a_time(toy_editor):
+    editor = toy_editor()
+    with pytest.raises(RuntimeError, match="Detach it first"):
+        toy_editor(editor.model)
+    assert editor.generate([PROMPT])
+    editor.detach()
+    assert toy_editor(editor.model).generate([PROMPT])
+
+
 def test_an_unknown_architecture_says_what_to_pass(tokenizer):
     from conftest import BACKGROUND, PREFIXES, toy_model
 

@@ -169,10 +169,14 @@ def test_kill_9_in_the_middle_ends_bit_identical(smollm2, tmp_path):
         kills += process.wait() == -signal.SIGKILL
     assert kills >= 2 and edits_in(folder) < len(RECORDS)
     assert start(folder).wait(timeout=300) == 0
-    whole, resumed = (Memoir.load(tmp_path / name, *smollm2) for name in ("whole", "killed"))
+    whole, resumed = (load_and_detach(tmp_path / name, smollm2) for name in ("whole", "killed"))
     assert_same_state(whole, resumed)
-    for editor in (resumed, whole):
-        editor.detach()
+
+
+def load_and_detach(folder: Path, model_and_tokenizer) -> Memoir:
+    editor = Memoir.load(folder, *model_and_tokenizer)
+    editor.detach()
+    return editor
 
 
 def edits_in(folder: Path) -> int:
