@@ -1,11 +1,13 @@
 """Figures and tables made from committed result files and published numbers alone: no model, no network."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.figure import Figure
 
-from memoir import metrics, plots, records, runs
+from memoir import interference, metrics, overlap_plots, plots, real_masks, records, runs
 
 PUBLISHED = records.DATA / "published" / "paper_results.csv"
 
@@ -58,10 +60,52 @@ def rebuild() -> list[Path]:
             if dataset != "zsre":
                 table = table.drop(columns="paper")
             written += save_table(table, f"00_{dataset}_100")
-            figure = plots.metric_bars(table, f"100 edits of {dataset} in a row on SmolLM2-135M")
-            written += plots.save(figure, f"00_{dataset}_100")
-            plt.close(figure)
-    return written
+            title = f"100 edits of {dataset} in a row on SmolLM2-135M"
+            written += _saved(plots.metric_bars(table, title), f"00_{dataset}_100")
+    return written + [path for name, figure in overlap_figures() for path in _saved(figure, f"02_{name}")]
+
+
+def overlap_figures() -> Iterator[tuple[str, Figure]]:
+    """The figures of notebook 02, by name, from the results of its full run; none where a result is not committed."""
+    results = {run: runs.read_result("full", "overlap", run) for run in ("simulation", "real_masks", "interference")}
+    if not all(results.values()):
+        return
+    folder = runs.result_path("full", "overlap", "_").parent
+    tables = {path.stem: pd.read_parquet(path) for path in folder.glob("*.parquet")}
+    how, of = results["real_masks"]["parameters"], {run: result["metrics"] for run, result in results.items()}
+    size, tau = (how["stream"]["k"], how["real_D"]), how["stream"]["threshold"]
+    first = next(iter(how["n_stored"]))  # the data set that the figures show
+
+    claimed = tables["simulation-histogram"].pairs.to_numpy()
+    real = _of(tables["real_masks-histograms"], first)
+    here = real[(real.layer == how["layer"]) & real.centred]
+    yield "overlap_bound", overlap_plots.collisions(claimed, here, how["k"], how["D"], how["N"], how["tau"], size)
+    yield "simulation", overlap_plots.simulation(claimed, pd.DataFrame(of["simulation"]["runs"]))
+    pairs = _of(pd.DataFrame(of["real_masks"]["pairs"]), first)
+    yield "real_masks", overlap_plots.real_shares(real, pairs, how["layer"], *size, tau)
+
+    best = _of(tables["real_masks-best"], first)
+    yield "growth", overlap_plots.growth(best, *size, tau)
+    routing = _of(pd.DataFrame(of["real_masks"]["routing"]), first).set_index("threshold").tau.drop("none")
+    most = best.N.max()
+    yield "roc", overlap_plots.roc_curves(real_masks.routing_curves(best[best.N == most]), routing.to_dict())
+    yield "permutation", overlap_plots.geometry(pd.DataFrame(of["real_masks"]["geometry"]))
+
+    totals, edits = pd.DataFrame(of["interference"]["totals"]), tables["interference-edits"]
+    yield "interference", overlap_plots.disturbance(tables["interference-pairs"], totals)
+    kept = pd.DataFrame({"n_edits": [len(edits)], "mean": [(edits.end > 0).mean()]})
+    streams = {"the stream above, first token": kept} | dict(interference.committed_streams("full"))
+    yield "capacity", overlap_plots.capacities(tables["interference-capacity"], streams, 0.9)
+
+
+def _of(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    return table[table.dataset == dataset]
+
+
+def _saved(figure: Figure, name: str) -> list[Path]:
+    paths = plots.save(figure, name)
+    plt.close(figure)
+    return paths
 
 
 def _markdown(table: pd.DataFrame) -> str:

@@ -216,8 +216,9 @@ def disturbance(pairs: pd.DataFrame, totals: pd.DataFrame) -> Figure:
     ):  # fmt: skip
         right.semilogy(totals.edit, totals[column] / totals.own, marker, color=colour, label=words)
     right.axhline(1, color=INK, lw=1, ls=":")
+    behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
     right.text(1, 1.12, "1: as much as the edit itself wrote", fontsize=8, color=INK, ha="right", va="bottom",
-               transform=right.get_yaxis_transform(), bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
+               transform=right.get_yaxis_transform(), bbox=behind)  # fmt: skip
     right.legend(fontsize=8, loc="lower left", handletextpad=0)
     right.set(xlabel="edit (oldest first)", ylabel="drift of W$_m$u$_i$ / what edit i wrote",
               title="Steps add up as a random walk")  # fmt: skip

@@ -35,8 +35,9 @@ def use_style() -> None:
     }  # fmt: skip
 
 
-def save(figure: Figure, name: str, folder: Path = FIGURES) -> list[Path]:
-    """Write figure as <name>.svg and <name>.png into `folder`; deterministic, since no date or random id goes in."""
+def save(figure: Figure, name: str, folder: Path | None = None) -> list[Path]:
+    """Write <name>.svg and <name>.png into `folder`, figures/ by default. No date or random id: the bytes repeat."""
+    folder = folder or FIGURES
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.svg", folder / f"{name}.png"]
     figure.savefig(paths[0], metadata={"Date": None})

@@ -1,13 +1,14 @@
 """A run ends in one result file, with provenance; interrupted, it goes on; other settings never mix with it."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
 import torch
 
 import memoir
-from memoir import runs
+from memoir import figures, runs
 
 
 @pytest.fixture(autouse=True)
@@ -90,3 +91,17 @@ def test_streams_are_checked_before_anything_runs(toy_editor):
         stream(at=(5, 3))
     with pytest.raises(ValueError, match="valid records; this run asks for 1000000"):
         runs.run_stream(stream(at=(1_000_000,)), toy_editor())
+
+
+def test_figures_are_made_from_result_files_alone(tmp_path, monkeypatch):
+    """From a copy of the results, without a model: the same bytes twice; a deleted result takes its own away."""
+    committed = runs.ROOT / "data" / "results"
+    shutil.copytree(committed, tmp_path / "results", dirs_exist_ok=True)
+    made = {}
+    for name in ("one", "two", "less"):
+        monkeypatch.setattr(figures.plots, "FIGURES", tmp_path / name)
+        if name == "less":
+            (tmp_path / "results" / "full" / "overlap" / "interference.json").unlink()
+        made[name] = {path.name: path.read_bytes() for path in figures.rebuild()}
+    assert made["one"] == made["two"] and "00_zsre_100.csv" in made["one"] and "02_overlap_bound.svg" in made["one"]
+    assert made["less"] == {name: data for name, data in made["one"].items() if not name.startswith("02_")}
