@@ -9,7 +9,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: help setup reproduce test lab list figures bench lock clean
+.PHONY: help setup reproduce test lab list data figures bench lock clean
 
 help:            ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -38,6 +38,9 @@ lab: setup       ## open JupyterLab on the quickstart
 
 list: setup      ## the notebooks and what each makes
 	@$(BIN)/python -m memoir list
+
+data: setup      ## fetch and check the data sets; a table of what there is
+	@$(BIN)/python -m memoir data
 
 figures: setup   ## rebuild figures and tables from the committed results; needs no model
 	$(BIN)/python -m memoir figures

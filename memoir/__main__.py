@@ -1,9 +1,14 @@
-"""python -m memoir list | run [--profile NAME] [NOTEBOOK ...] | figures"""
+"""python -m memoir list | run [--profile NAME] [NOTEBOOK ...] | figures | data"""
 
 import argparse
 import sys
 
-from memoir import figures, notebooks
+from memoir import figures, notebooks, records
+
+MISSING = """
+Missing: {names}.
+They could neither be read from $MEMOIR_DATA nor fetched. Notebooks show what needs them as "not run" and tests that
+need them are skipped; OpenFacts, which is committed, is enough for all the rest. How to have them: data/README.md"""
 
 
 def main() -> None:
@@ -11,6 +16,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="the notebooks and what each makes")
     commands.add_parser("figures", help="rebuild figures and tables from the committed results")
+    commands.add_parser("data", help="fetch the data sets that are to be had, check them, and say what there is")
     runner = commands.add_parser("run", help="run notebooks (all of them by default) with papermill")
     runner.add_argument("names", nargs="*", metavar="NOTEBOOK", help="a notebook's name, such as 00_quickstart")
     runner.add_argument("--profile", default="laptop", choices=notebooks.PROFILES)
@@ -21,6 +27,13 @@ def main() -> None:
     elif arguments.command == "figures":
         for path in figures.rebuild():
             print(path.relative_to(notebooks.ROOT))
+    elif arguments.command == "data":
+        table, faults = records.inventory()
+        print(table.to_string(index=False))
+        if missing := [row.set for row in table.itertuples() if row[2] == "missing"]:
+            print(MISSING.format(names=", ".join(missing)))
+        if faults:
+            sys.exit("\n" + "\n".join(faults))
     else:
         known = {notebook.path.stem: notebook.path for notebook in notebooks.discover()}
         if unknown := [name for name in arguments.names if name not in known]:

@@ -2,10 +2,15 @@
 
 import json
 import os
+import re
+import sys
+from functools import cache
 
 import pytest
+import requests
 
-from memoir import EditRecord, load_records, records
+from memoir import EditRecord, datasets_registry, load_records, records
+from memoir import __main__ as cli
 
 needs_literature = pytest.mark.skipif(
     "MEMOIR_DATA" not in os.environ, reason="needs the published files: see tests/SKIPS.md"
@@ -43,7 +48,7 @@ def test_rejects_name_file_row_and_reason(tmp_path, monkeypatch):
     rows = [dict(subject="S", src="Who is S?", alt="x", rephrase="S is who?", loc="l", loc_ans="a", answers=["x"])] * 2
     path = tmp_path / "facts.json"
     path.write_text(json.dumps(rows))
-    monkeypatch.setitem(records.DATASETS, "mine", records.DataSet((path,), records._zsre))
+    monkeypatch.setitem(records.DATASETS, "mine", records.DataSet((path,), datasets_registry._zsre))
     kept, rejected = records.read_records("mine")
     assert kept == [] and [(r.file, r.row) for r in rejected] == [("facts.json", 0), ("facts.json", 1)]
     assert "true answer already" in rejected[0].reason
@@ -61,17 +66,162 @@ def test_unknown_set_missing_file_and_wrong_hash_are_clear(tmp_path, monkeypatch
         load_records("zsre")
 
 
-# what SOURCES says of each file: records read, and rejected because the target is true already
-PUBLISHED = {"zsre": (11_037, 28), "zsre-train": (10_000, 0)}
+# what is published of each set: records read, rejects by reason, and the ends of the stream
+NO_OP, REPEATED = "the edit would change nothing", "already"
+PUBLISHED = {
+    "zsre": (11_037, 28, NO_OP, "When was the inception of IAAF Comb", "What is the country Tosca is from?"),
+    "zsre-train": (10_000, 0, None, "What is the native language of Chri", "What is the country Tosca is from?"),
+    "selfcheckgpt": (600, 0, None, "This is a Wikipedia passage about c", "This is a Wikipedia passage about r"),
+    "selfcheckgpt-train": (306, 0, None, "This is a Wikipedia passage about f", "This is a Wikipedia passage about m"),
+    "temporal": (75, 0, None, "Tesla, Inc.,", "Waymo, formerly"),
+    "temporal-train": (75, 1, REPEATED, "Climate change", "A24 is"),
+    "counterfact": (10_000, 83, REPEATED, "The mother tongue of Danielle Darri", "Subair works as"),
+    "mquake": (1_716, 0, None, "Hey Jude was performed by", "The capital of Italy is"),
+    "natural-questions": (3_610, 0, None, "who got the first nobel prize in ph", "when did computer become widespread"),
+}
+SHIPPED = {"openfacts": 11_973, "openfacts-background": 100, "openfacts-calibration": 874, "openfacts-locality": 2_484}
+
+
+def test_every_set_has_its_counts_here():
+    assert set(records.DATASETS) == {*PUBLISHED, *SHIPPED}
 
 
 @needs_literature
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_counts(name):
     kept, rejected = records.read_records(name)
-    assert (len(kept) + len(rejected), len(rejected)) == PUBLISHED[name]
-    assert all("true answer already" in reject.reason for reject in rejected)
+    total, n_rejected, reason, first, last = PUBLISHED[name]
+    assert (len(kept) + len(rejected), len(rejected)) == (total, n_rejected)
+    assert all(reject.reason.endswith(reason) for reject in rejected)
     assert len({record.id for record in kept}) == len(kept)
+    assert (kept[0].prompt[:35], kept[-1].prompt[:35]) == (first, last)
+    assert load_records(name, 5) == kept[:5]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_counts_and_order(name):
+    kept, rejected = records.read_records(name)
+    assert len(kept) == SHIPPED[name] and rejected == []
+    assert [record.id for record in kept] == sorted({record.id for record in kept})
+
+
+@needs_literature
+def test_zsre_is_the_edit_file_and_then_the_training_rows():
+    stream, training = load_records("zsre"), load_records("zsre-train")
+    assert len(stream) - len(training) == 1_037 - 28
+    assert stream[1_037 - 28 :] == training
+
+
+@needs_literature
+def test_mquake_is_read_by_case():
+    cases = {}
+    for record in load_records("mquake"):
+        cases.setdefault(record.case, []).append(record)
+    assert len(cases) == 429
+    for edits in cases.values():
+        assert len({record.prompt for record in edits}) == len(edits)
+        assert len({(record.multihop, record.multihop_answer) for record in edits}) == 1
+
+
+def test_a_prompt_may_repeat_in_another_case_only():
+    one, other = changed(case="1"), changed(case="2", target="Nice")
+    assert list(records.validate([one, other])) == []
+    ((position, _),) = records.validate([one, other, changed(case="2")])
+    assert position == 2
+
+
+@cache
+def settings_prompts() -> set[str]:
+    """Everything that a setting is derived from: the prompts behind μ, and those for calibration."""
+    found = load_records("openfacts-background") + load_records("openfacts-calibration")
+    prompts = {text for record in found for text in (record.prompt, *record.rephrasings)}
+    return prompts | set(records.background_prompts())
+
+
+@pytest.mark.parametrize("name", ["openfacts", pytest.param("zsre", marks=needs_literature)])
+def test_background_and_calibration_share_nothing_with_the_stream(name):
+    assert len(records.background_prompts()) == 100
+    for record in load_records(name):
+        asked = {record.prompt, *record.rephrasings, record.irrelevant, record.neighbour}
+        assert not asked & settings_prompts()
+
+
+# ---------------------------------------------------------------------------------------------- python -m memoir data
+
+
+@pytest.fixture
+def rejects(tmp_path, monkeypatch):
+    """The file of rejects, in a folder of the test's own, so that the committed one stays."""
+    path = tmp_path / "rejects.csv"
+    path.write_bytes(records.REJECTS.read_bytes())
+    monkeypatch.setattr(records, "REJECTS", path)
+    return path
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """A registry of three sets: a quick inventory."""
+    names = ("temporal", "temporal-train", "openfacts-background")
+    kept = {name: records.DATASETS[name] for name in names}
+    monkeypatch.setattr(records, "DATASETS", kept)
+
+
+def test_offline_the_inventory_says_what_is_missing(rejects, few, tmp_path, monkeypatch):
+    before = [line for line in rejects.read_text().splitlines() if line.startswith("temporal-train")]
+    monkeypatch.setattr(records, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.delenv("MEMOIR_DATA", raising=False)
+    tries = []
+
+    def no_answer(*_, **__):
+        tries.append(1)
+        raise requests.ConnectionError("no route")
+
+    monkeypatch.setattr(records.pooch, "retrieve", no_answer)
+    table, faults = records.inventory()
+    assert faults == [] and len(tries) == 1  # a host that does not answer is asked once
+    assert dict(zip(table.set, table["from"], strict=True)) == {
+        "temporal": "missing",
+        "temporal-train": "missing",
+        "openfacts-background": "committed",
+    }
+    assert before and before == [line for line in rejects.read_text().splitlines() if line[:8] == "temporal"]
+
+
+def test_a_wrong_hash_is_a_fault_that_names_file_expected_and_found(rejects, few, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MEMOIR_DATA", str(tmp_path))
+    (tmp_path / "temporal").mkdir()
+    (tmp_path / "temporal" / "temporal-edit.json").write_text("[]")
+    monkeypatch.setattr(sys, "argv", ["memoir", "data"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    message = str(stopped.value)
+    assert "temporal-edit.json" in message and "SHA-256 4f53cda1" in message and "expected 3c279562" in message
+    printed = capsys.readouterr().out
+    assert "WRONG" in printed and "Missing: temporal-train." in printed and "see its card" in printed
+
+
+@needs_literature
+def test_the_committed_rejects_are_those_found(rejects):
+    committed = rejects.read_bytes()
+    rejects.unlink()
+    table, faults = records.inventory()
+    assert faults == [] and set(table.hash) == {"ok", "in git"}
+    assert rejects.read_bytes() == committed
+
+
+def test_the_worked_example_of_the_data_card_works(tmp_path, monkeypatch):
+    section = (records.DATA / "README.md").read_text().partition("## Adding a data set")[2]
+    line, code = (re.search(rf"```{kind}\n(.*?)```", section, re.S)[1] for kind in ("json", "python"))
+    assert len(code.splitlines()) < 40
+    (tmp_path / "capitals").mkdir()
+    (tmp_path / "capitals" / "capitals.jsonl").write_text(line)
+    monkeypatch.setenv("MEMOIR_DATA", str(tmp_path))
+    exec(code, {})
+    try:
+        (record,) = load_records("capitals")
+    finally:
+        del records.DATASETS["capitals"]
+    assert (record.prompt, record.target, record.truths) == ("The capital of Peru is", "Cusco", ("Lima",))
 
 
 @needs_literature

@@ -1,0 +1,102 @@
+"""The figures of notebook 01_data, each from a tidy frame: how long the texts are, and what a model knows beforehand.
+
+Every function returns its figure.
+"""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, StrMethodFormatter
+
+from memoir.metrics import GENERATED, TEACHER_FORCED
+from memoir.plots import COLOURS, WIDE
+
+PARTS = {"prompt": COLOURS["irrelevant"], "target": COLOURS["same template"]}
+ANSWERS = {"true answer": COLOURS["irrelevant"], "target": COLOURS["same template"]}
+
+
+def lengths(table: pd.DataFrame, title: str) -> Figure:
+    """Tokens of prompts and targets: a box (quartiles, 1st and 99th percentile) each. table: set, part, tokens."""
+    sets = list(table.set.unique())
+    figure, axes = plt.subplots(figsize=(WIDE, 0.62 * len(sets) + 1.2))
+    for shift, (part, colour) in zip((-0.19, 0.19), PARTS.items(), strict=True):
+        rows = [table[(table.set == name) & (table.part == part)].tokens for name in sets]
+        boxes = axes.boxplot(
+            rows,
+            positions=[place + shift for place in range(len(sets))],
+            widths=0.3,
+            orientation="horizontal",
+            whis=(1, 99),
+            showfliers=False,
+            patch_artist=True,
+            medianprops={"color": "black"},
+        )
+        for box in boxes["boxes"]:
+            box.set(facecolor=colour, alpha=0.75, linewidth=0.8)
+        axes.plot([], [], "s", color=colour, alpha=0.75, label=part)
+    axes.set_yticks(range(len(sets)), sets)
+    axes.set(xscale="log", xlabel="tokens (log scale); box: quartiles, whiskers: 1st and 99th percentile", title=title)
+    axes.xaxis.set_major_locator(FixedLocator([1, 2, 5, 10, 20, 50, 100, 200, 500]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
+    axes.invert_yaxis()
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def by_relation(table: pd.DataFrame, title: str) -> Figure:
+    """What is answered rightly per relation, best first, beside always giving the relation's commonest answer.
+
+    table: relation, n, commonest and a column per protocol.
+    """
+    table = table.sort_values([GENERATED, TEACHER_FORCED], ascending=False)
+    columns = 1 if len(table) <= 15 else 2
+    size = -(-len(table) // columns)
+    figure, panels = plt.subplots(1, columns, figsize=(WIDE + 1.2 * (columns - 1), 0.21 * size + 1.3), squeeze=False)
+    for i, axes in enumerate(panels[0]):
+        rows = table.iloc[i * size : (i + 1) * size]
+        places = range(len(rows))
+        axes.barh(places, rows.commonest, color=COLOURS["theory"], alpha=0.35, height=0.8)
+        axes.plot(rows[TEACHER_FORCED], places, "o", mfc="none", color=COLOURS["rephrasing"], ms=8)
+        axes.plot(rows[GENERATED], places, "o", color=COLOURS["irrelevant"], ms=5)
+        axes.set_yticks(places, [f"{r.relation} ({r.n})" for r in rows.itertuples()], fontsize=7.5)
+        axes.set(xlim=(-0.02, 1.02), ylim=(size - 0.4, -0.6), xlabel="share right")
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        axes.grid(axis="x", alpha=0.4)
+    handles = [
+        plt.Line2D([], [], marker="o", ls="", color=COLOURS["irrelevant"], label="generated, exact match"),
+        plt.Line2D(
+            [], [], marker="o", ls="", mfc="none", ms=8, color=COLOURS["rephrasing"], label="teacher-forced tokens"
+        ),
+        plt.Rectangle((0, 0), 1, 1, color=COLOURS["theory"], alpha=0.35, label="always the commonest answer"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8.5)
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+    return figure
+
+
+def by_set(table: pd.DataFrame, title: str) -> Figure:
+    """What the untouched model says to each set's prompts: the true answer, or the target that an edit is to write.
+
+    table: as the notebook's summary: set, answer, protocol, mean, low, high; a set without a mean was not run.
+    """
+    sets, protocols = list(table.set.unique()), (TEACHER_FORCED, GENERATED)
+    figure, panels = plt.subplots(1, 2, figsize=(WIDE, 0.42 * len(sets) + 1.5), sharey=True)
+    for axes, protocol in zip(panels, protocols, strict=True):
+        for shift, (answer, colour) in zip((-0.14, 0.14), ANSWERS.items(), strict=True):
+            rows = table[(table.protocol == protocol) & (table.answer == answer)].dropna(subset=["mean"])
+            places = [sets.index(name) + shift for name in rows.set]
+            error = [rows["mean"] - rows.low.clip(0), rows.high.clip(upper=1) - rows["mean"]]
+            axes.errorbar(rows["mean"], places, xerr=error, fmt="o", color=colour, ms=5, capsize=2, label=answer)
+        for place, name in enumerate(sets):
+            if table[table.set == name]["mean"].isna().all():
+                axes.text(0.02, place, "not run", va="center", fontsize=8, color="0.4")
+        axes.set_title(protocol, fontweight="normal")
+        axes.set(xlim=(-0.02, 1), xlabel="token accuracy" if protocol == TEACHER_FORCED else "exact match")
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        axes.grid(axis="x", alpha=0.4)
+    panels[0].set_yticks(range(len(sets)), sets)
+    panels[0].set_ylim(len(sets) - 0.5, -0.5)
+    panels[1].legend(loc="lower right", fontsize=8.5)
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+    return figure
