@@ -78,7 +78,7 @@ def by_relation(table: pd.DataFrame, title: str) -> Figure:
 def by_set(table: pd.DataFrame, title: str) -> Figure:
     """What the untouched model says to each set's prompts: the true answer, or the target that an edit is to write.
 
-    table: as the notebook's summary: set, answer, protocol, mean, low, high; a set without a mean was not run.
+    table: set, answer, protocol, mean, low, high; a set without any mean was not run.
     """
     sets, protocols = list(table.set.unique()), (TEACHER_FORCED, GENERATED)
     figure, panels = plt.subplots(1, 2, figsize=(WIDE, 0.42 * len(sets) + 1.5), sharey=True)
@@ -89,8 +89,10 @@ def by_set(table: pd.DataFrame, title: str) -> Figure:
             error = [rows["mean"] - rows.low.clip(0), rows.high.clip(upper=1) - rows["mean"]]
             axes.errorbar(rows["mean"], places, xerr=error, fmt="o", color=colour, ms=5, capsize=2, label=answer)
         for place, name in enumerate(sets):
-            if table[table.set == name]["mean"].isna().all():
-                axes.text(0.02, place, "not run", va="center", fontsize=8, color="0.4")
+            rows = table[table.set == name].set_index("protocol")["mean"]
+            if rows[[protocol]].isna().all():  # asked under the other protocol only, or not at all
+                text = "not run" if rows.isna().all() else "not asked: whole sentences"
+                axes.text(0.02, place, text, va="center", fontsize=8, color="0.4")
         axes.set_title(protocol, fontweight="normal")
         axes.set(xlim=(-0.02, 1), xlabel="token accuracy" if protocol == TEACHER_FORCED else "exact match")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
