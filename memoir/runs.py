@@ -26,6 +26,8 @@ from memoir.interface import EditedModel
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "data" / "results"
 WORK = ROOT / "runs"
+# what runs write themselves does not make the code that they ran dirty
+OUTPUTS = (":!figures", ":!data/results")
 PACKAGES = ("torch", "transformers", "numpy", "scipy", "pandas", "tokenizers", "safetensors")
 
 
@@ -109,7 +111,7 @@ def provenance(began: str, *, editor: EditedModel | None = None, dataset: str | 
     """
     born = {
         "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".", *OUTPUTS)),
         "versions": {name: version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "machine": platform.machine(),
