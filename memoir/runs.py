@@ -11,6 +11,8 @@ import os
 import platform
 import resource
 import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -18,10 +20,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import torch
 
 from memoir import metrics, records
 from memoir.interface import EditedModel
+from memoir.progress import progress
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "data" / "results"
@@ -31,17 +35,27 @@ OUTPUTS = (":!figures", ":!data/results")
 PACKAGES = ("torch", "transformers", "numpy", "scipy", "pandas", "tokenizers", "safetensors")
 
 
+PART = 500  # records that are evaluated before what was found is kept
+
+
 @dataclass(frozen=True)
 class Stream:
-    """What is run: records of `dataset` edited in order, and evaluated on all so far after each of `at` edits."""
+    """What is run: records of `dataset` edited in order, and evaluated on all so far after each of `at` edits.
+
+    first: where in the data set the stream begins. every: edits between checkpoints. generated: generated answers are
+    asked of at most so many of the records, evenly spread (None: of all). untouched: so many facts that are never
+    edited (openfacts-locality) are asked too.
+    """
 
     profile: str
     experiment: str
     run: str
     dataset: str
     at: tuple[int, ...]
+    first: int = 0
     every: int = 50
-    generated: bool = True
+    generated: int | None = None
+    untouched: int = 0
 
     def __post_init__(self):
         if not self.at or list(self.at) != sorted(set(self.at)) or self.at[0] < 1 or self.every < 1:
@@ -51,30 +65,87 @@ class Stream:
 def run_stream(stream: Stream, editor: EditedModel) -> Path:
     """Run a stream with a fresh editor, or go on with it; returns the path of its result file, at once when it is done.
 
-    ValueError when a result or a checkpoint of this name was made with other settings.
+    ValueError when a result or a checkpoint of this name was made with other settings; MemoryError when it cannot fit.
     """
     result = result_path(stream.profile, stream.experiment, stream.run)
     settings = json.loads(json.dumps({"stream": asdict(stream), "method": editor.method, "editor": editor._settings()}))
-    if result.exists():
-        if json.loads(result.read_text())["parameters"] != settings:
-            raise ValueError(f"{result} was made with other settings. Give this run another name, or delete the file.")
+    if _done(result, settings):
         return result
     work = WORK / stream.profile / stream.experiment / stream.run
     work.mkdir(parents=True, exist_ok=True)
-    began = _began(work)
-    facts = records.load_records(stream.dataset, stream.at[-1], tokenizer=editor.tokenizer)
-    if len(facts) < stream.at[-1]:
-        raise ValueError(f"{stream.dataset} has {len(facts)} valid records; this run asks for {stream.at[-1]}.")
-    tables = [_evaluated_at(n, facts, stream, editor, work) for n in stream.at]
-    table = pd.concat(tables, ignore_index=True)
-    found = [metrics.summary(group).assign(n_edits=n) for n, group in table.groupby("n_edits")]
-    summary = pd.concat(found, ignore_index=True)
+    began = _began(work, settings)
+    facts = _facts(stream, editor)
+    if not (work / "checkpoint").exists():
+        print(estimate(stream, editor, facts), file=sys.stderr, flush=True)
+    found = [_evaluated_at(n, facts, stream, editor, work) for n in stream.at]
+    tables = {name: pd.concat([tables[name] for tables in found], ignore_index=True) for name in found[0]}
     born = provenance(began, editor=editor, dataset=stream.dataset)
     born["edit_seconds"] = round(sum(edit["seconds"] for edit in editor.log), 1)
-    write_result(
-        result, summary.to_dict("records"), settings, born, {"values": table, "edits": pd.DataFrame(editor.log)}
-    )
+    write_result(result, summary_at(tables["questions"]), settings, born, tables | {"edits": editor.edits_table()})
     return result
+
+
+def run_singles(stream: Stream, editor: EditedModel) -> Path:
+    """T = 1 as the mean of many: each of the stream's first at[-1] records edited alone, into an empty memory.
+
+    Ends in a result file like `run_stream`'s, with n_edits = 1. It takes minutes and is not resumed.
+    """
+    result = result_path(stream.profile, stream.experiment, stream.run)
+    settings = json.loads(
+        json.dumps({"singles": asdict(stream), "method": editor.method, "editor": editor._settings()})
+    )
+    if _done(result, settings):
+        return result
+    began, facts = now(), _facts(stream, editor)
+    empty = {name: tensor.clone() for name, tensor in editor._tensors().items()}
+    metrics.remember_base(editor, facts)
+    found = []
+    for fact in progress(facts, "single edits"):
+        editor.edit(fact.prompt, fact.target)
+        found.append(metrics.ask(editor, [fact]))
+        editor._restore({name: tensor.clone() for name, tensor in empty.items()})
+        editor.edits.clear()
+    table = pd.concat(found, ignore_index=True).assign(n_edits=1)
+    born = provenance(began, editor=editor, dataset=stream.dataset)
+    tables = {"questions": table, "edits": pd.DataFrame(editor.log)}
+    write_result(result, summary_at(table), settings, born, tables)
+    editor.log.clear()
+    return result
+
+
+def summary_at(questions: pd.DataFrame) -> list[dict]:
+    """`metrics.summary` of what was asked after each number of edits: rows fit for JSON, with their n_edits."""
+    groups = questions.groupby("n_edits")
+    found = [metrics.summary(metrics.per_record(group)).assign(n_edits=n) for n, group in groups]
+    return pd.concat(found, ignore_index=True).to_dict("records")
+
+
+def estimate(stream: Stream, editor: EditedModel, facts: Sequence[records.EditRecord]) -> str:
+    """What a stream will take, from one edit and one part of an evaluation that are tried and taken back.
+
+    MemoryError, with the numbers, when the memory needed is not there.
+    """
+    n = stream.at[-1]
+    before = {name: tensor.clone() for name, tensor in editor._tensors().items()}
+    mebibyte = 1024**2
+    state = sum(tensor.nbytes for tensor in before.values()) / mebibyte
+    masks = n * before["masks"].shape[1] / mebibyte if "masks" in before else 0
+    # the state, its copy while it is saved, the masks while they grow, and what is kept of each question asked
+    needed, free = 3 * state + 3 * masks + 0.02 * n, psutil.virtual_memory().available / mebibyte
+    if needed > free:
+        raise MemoryError(
+            f"{n} edits of {stream.dataset} need about {needed:,.0f} MiB more; {free:,.0f} MiB are free. Edit fewer."
+        )
+    seconds = editor.edit(facts[0].prompt, facts[0].target).seconds
+    editor._restore(before)
+    editor.edits.clear(), editor.log.clear()
+    start, few = time.monotonic(), facts[:4]
+    editor.score(*zip(*[question[1:] for fact in few for question in metrics.questions(fact)], strict=True))
+    asking = (time.monotonic() - start) / len(few) * sum(stream.at)
+    return (
+        f"{stream.run}: {n} edits of {stream.dataset}, about {seconds * n / 60:.0f} minutes to edit, "
+        f"{asking / 60:.0f} to evaluate teacher-forced, {needed:,.0f} MiB beside the model"
+    )
 
 
 def result_path(profile: str, experiment: str, run: str) -> Path:
@@ -146,24 +217,67 @@ def data_hash(dataset: str) -> str:
 
 def _evaluated_at(
     n: int, facts: Sequence[records.EditRecord], stream: Stream, editor: EditedModel, work: Path
-) -> pd.DataFrame:
-    """Edit up to n and evaluate on all n, or read what an earlier start of this run found there."""
-    kept = work / f"at-{n}.parquet"
-    if not kept.exists() or n == stream.at[-1]:
-        editor.edit_all(facts[len(editor.edits) : n], checkpoint=work / "checkpoint", every=stream.every)
-    if not kept.exists():
-        table = metrics.evaluate(editor, facts[:n], generated=stream.generated).assign(n_edits=n)
-        table.to_parquet(kept.with_suffix(".draft"), index=False)
-        os.replace(kept.with_suffix(".draft"), kept)
-    return pd.read_parquet(kept)
+) -> dict[str, pd.DataFrame]:
+    """Edit up to n and ask about all n, or read what an earlier start of this run found there; tables by name."""
+    chosen = _spread(facts[:n], stream.generated)
+    parts = {f"questions-{start}": facts[start : min(start + PART, n)] for start in range(0, n, PART)}
+    paths = {
+        name: work / f"at-{n}-{name}.parquet" for name in [*parts, "untouched"][: len(parts) + bool(stream.untouched)]
+    }
+    if n == stream.at[-1] or not all(path.exists() for path in paths.values()):
+        metrics.remember_base(editor, chosen)
+        editor.edit_all(
+            facts[len(editor.edits) : n], checkpoint=work / "checkpoint", every=stream.every, generated=False
+        )
+    for name, path in paths.items():
+        if path.exists():
+            continue
+        if name == "untouched":
+            found = metrics.retention(editor, records.load_records("openfacts-locality", stream.untouched))
+        else:
+            asked = [[fact for fact in parts[name] if (fact in chosen) == wanted] for wanted in (True, False)]
+            found = [metrics.ask(editor, some, generated=i == 0) for i, some in enumerate(asked) if some]
+            found = pd.concat(found, ignore_index=True)
+        found.assign(n_edits=n).to_parquet(path.with_suffix(".draft"), index=False)
+        os.replace(path.with_suffix(".draft"), path)
+    read = {name: pd.read_parquet(path) for name, path in paths.items()}
+    untouched = {"untouched": read.pop("untouched")} if stream.untouched else {}
+    return {"questions": pd.concat(read.values(), ignore_index=True)} | untouched
 
 
-def _began(work: Path) -> str:
-    """When this run was first started, as noted in its folder."""
-    note = work / "began"
+def _spread(facts: Sequence[records.EditRecord], most: int | None) -> Sequence[records.EditRecord]:
+    """At most so many of the facts, evenly spread; None: all."""
+    return facts if most is None else facts[:: -(-len(facts) // most)] if most else []
+
+
+def _facts(stream: Stream, editor: EditedModel) -> list[records.EditRecord]:
+    end = stream.first + stream.at[-1]
+    facts = records.load_records(stream.dataset, end, tokenizer=editor.tokenizer)
+    if len(facts) < end:
+        raise ValueError(f"{stream.dataset} has {len(facts)} valid records; this run asks for {end}.")
+    return facts[stream.first :]
+
+
+def _done(result: Path, settings: dict) -> bool:
+    """Whether this run has ended already; ValueError when its file was made with other settings."""
+    if not result.exists():
+        return False
+    if json.loads(result.read_text())["parameters"] != settings:
+        raise ValueError(f"{result} was made with other settings. Give this run another name, or delete the file.")
+    return True
+
+
+def _began(work: Path, settings: dict) -> str:
+    """When this run was first started, as noted in its folder; ValueError when that was with other settings."""
+    note = work / "began.json"
     if not note.exists():
-        note.write_text(now())
-    return note.read_text()
+        note.write_text(json.dumps({"began": now(), "settings": settings}))
+    noted = json.loads(note.read_text())
+    if noted["settings"] != settings:
+        raise ValueError(
+            f"{work} holds a run that was begun with other settings. Name this run otherwise, or delete it."
+        )
+    return noted["began"]
 
 
 def _git(*arguments: str) -> str | None:

@@ -29,14 +29,12 @@ def test_a_run_ends_in_a_result_file_with_metrics_rows_and_provenance(toy_editor
     found = pd.DataFrame(result["metrics"])
     assert set(found.n_edits) == {1, 3, 5}
     assert set(found.metric) == {"reliability", "generalization", "locality", "neighbour locality"}
-    values = pd.read_parquet(path.with_name("one-values.parquet"))
-    mean = values[
-        (values.n_edits == 5) & (values.metric == "reliability") & (values.protocol == "generated")
-    ].value.mean()
+    questions = pd.read_parquet(path.with_name("one-questions.parquet"))
+    mean = questions[(questions.n_edits == 5) & (questions.metric == "reliability")].generated.mean()
     row = found[(found.n_edits == 5) & (found.metric == "reliability") & (found.protocol == "generated")]
     assert row["mean"].item() == pytest.approx(mean)
     edits = pd.read_parquet(path.with_name("one-edits.parquet"))
-    assert len(edits) == 5 and list(edits.columns) == ["steps", "first_loss", "last_loss", "seconds"]
+    assert len(edits) == 5 and list(edits.columns) == ["steps", "first_loss", "last_loss", "seconds", "match"]
     needed = {
         "commit",
         "dirty",
