@@ -1,9 +1,9 @@
-"""python -m memoir list | run [--profile NAME] [NOTEBOOK ...] | figures | data"""
+"""python -m memoir list | run [NOTEBOOK ...] | stream [STREAM ...] | figures | data"""
 
 import argparse
 import sys
 
-from memoir import figures, notebooks, records
+from memoir import figures, notebooks, plan, records
 
 MISSING = """
 Missing: {names}.
@@ -20,10 +20,21 @@ def main() -> None:
     runner = commands.add_parser("run", help="run notebooks (all of them by default) with papermill")
     runner.add_argument("names", nargs="*", metavar="NOTEBOOK", help="a notebook's name, such as 00_quickstart")
     runner.add_argument("--profile", default="laptop", choices=notebooks.PROFILES)
+    streams = commands.add_parser("stream", help="run streams of edits of a profile's plan, or go on with them")
+    streams.add_argument("names", nargs="*", metavar="STREAM", help="a stream, or an experiment (all of its streams)")
+    streams.add_argument("--profile", default="laptop", choices=notebooks.PROFILES)
     arguments = parser.parse_args()
     if arguments.command == "list":
         for notebook in notebooks.discover():
             print(f"{notebook.path.stem:22} {notebook.title}\n{'':22} {notebook.makes}")
+    elif arguments.command == "stream":
+        planned = plan.planned(arguments.profile)
+        groups = {one.stream.experiment for one in planned.values()}
+        if unknown := set(arguments.names) - planned.keys() - groups:
+            sys.exit(f"There is no stream {', '.join(unknown)} in {arguments.profile}; there are {', '.join(planned)}.")
+        for name, one in planned.items():
+            if not arguments.names or {name, one.stream.experiment} & set(arguments.names):
+                print(plan.run(one).relative_to(notebooks.ROOT), flush=True)
     elif arguments.command == "figures":
         for path in figures.rebuild():
             print(path.relative_to(notebooks.ROOT))

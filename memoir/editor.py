@@ -23,7 +23,6 @@ from memoir.models import Family, Settings, family_of
 from memoir.prefix import Prefix, run_prefix, run_tail
 from memoir.records import background_prompts
 
-LOSS_SETTLED, LOSS_CHANGE = 0.02, 1e-4  # early stop: the loss is at most this, and moved at most that
 GRADIENT_NORM = 1.0  # the gradient of W_m is clipped to this norm
 
 
@@ -31,9 +30,9 @@ class Memoir(EditedModel):
     """Edits `model` through a residual memory beside one Linear map (paper, section 3).
 
     layer counts decoder layers from 0; k is the number of ones in a mask; threshold is τ. seed fixes the permutation π
-    and the self-generated prefixes. lr, n_iter, weight_decay: the SGD on W_m. background: the irrelevant prompts whose
-    mean feature is μ (100 of OpenFacts by default). prefixes: texts put before an edit's prompt; by default n_prefixes
-    that the model generates itself.
+    and the self-generated prefixes. lr, n_iter, weight_decay: the SGD on W_m. stop_loss, stop_change: see `Settings`.
+    background: the irrelevant prompts whose mean feature is μ (100 of OpenFacts by default). prefixes: texts put before
+    an edit's prompt; by default n_prefixes that the model generates itself.
     A bad argument is a ValueError that names it, and leaves the model as it was.
     """
 
@@ -52,6 +51,8 @@ class Memoir(EditedModel):
         n_iter: int = 30,
         weight_decay: float = 1e-5,
         n_prefixes: int = 10,
+        stop_loss: float = 0.02,
+        stop_change: float = 1e-4,
         background: Sequence[str] | None = None,
         prefixes: Sequence[str] | None = None,
         family: Family | None = None,
@@ -62,7 +63,8 @@ class Memoir(EditedModel):
             raise ValueError(f"layer = {layer} is out of range: the model has decoder layers 0 to {len(layers) - 1}.")
         if lr <= 0 or n_iter < 1 or weight_decay < 0:
             raise ValueError(f"lr = {lr} must be > 0, n_iter = {n_iter} >= 1 and weight_decay = {weight_decay} >= 0.")
-        self.settings, self.seed = Settings(layer, k, threshold, lr, n_iter, weight_decay, n_prefixes), seed
+        self.settings = Settings(layer, k, threshold, lr, n_iter, weight_decay, n_prefixes, stop_loss, stop_change)
+        self.seed = seed
         self.background = tuple(background_prompts() if background is None else background)
         linear = layers[layer].get_submodule(self.family.edited)
         permutation = tophash.random_permutation(linear.in_features, seed)
@@ -117,7 +119,11 @@ class Memoir(EditedModel):
                 raise FloatingPointError(
                     f"The loss is {loss.item()} at step {steps}: the edit was not stored. Lower lr."
                 )
-            if steps and losses[-1] <= LOSS_SETTLED and abs(losses[-2] - losses[-1]) <= LOSS_CHANGE:
+            if (
+                steps
+                and losses[-1] <= self.settings.stop_loss
+                and abs(losses[-2] - losses[-1]) <= self.settings.stop_change
+            ):
                 return weight.detach(), losses, steps
             (weight.grad,) = torch.autograd.grad(loss, [weight])
             torch.nn.utils.clip_grad_norm_([weight], GRADIENT_NORM)

@@ -48,6 +48,7 @@ class Settings:
     """What an editor is made with. layer counts from 0; k in ones per mask; threshold τ as a share of k.
 
     n_prefixes: how many of the ten self-generated texts are put before an edit's prompt, the five short ones first.
+    stop_loss, stop_change: an edit ends early when its loss (nats) is at most the one and moved by at most the other.
     """
 
     layer: int
@@ -57,6 +58,8 @@ class Settings:
     n_iter: int = 30
     weight_decay: float = 1e-5
     n_prefixes: int = 10
+    stop_loss: float = 0.02
+    stop_change: float = 1e-4
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,25 @@ def load_records(
     return records[:n]
 
 
+def same_template(records: list[EditRecord], n: int, share: float) -> list[EditRecord]:
+    """n of the records, in their order, of which this share is of one relation, the most frequent: one wording.
+
+    Evenly spread over the stream, the others follow in between. ValueError when there are too few of either kind.
+    """
+    frequent = pd.Series([record.relation for record in records]).mode()[0]
+    of_one, others = (
+        [record for record in records if (record.relation == frequent) == wanted] for wanted in (True, False)
+    )
+    alike = round(share * n)
+    if not 0 <= share <= 1 or alike > len(of_one) or n - alike > len(others):
+        raise ValueError(
+            f"share = {share} of {n} edits cannot be had: {frequent} has {len(of_one)}, the others {len(others)}."
+        )
+    taken = [(i + 1) * alike // n - i * alike // n for i in range(n)]  # 1 where the next one is of the relation
+    alikes, different = iter(of_one), iter(others)
+    return [next(alikes if one else different) for one in taken]
+
+
 def read_records(
     name: str, *, tokenizer: PreTrainedTokenizerBase | None = None, limit: int = 1024
 ) -> tuple[list[EditRecord], list[Reject]]:

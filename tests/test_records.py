@@ -6,6 +6,7 @@ import re
 import sys
 from functools import cache
 
+import pandas as pd
 import pytest
 import requests
 
@@ -231,3 +232,24 @@ def test_a_zsre_record_is_read_as_published():
     assert (first.target, first.truths) == ("2006", ("1998",))
     assert first.rephrasings == ("When was the IAAF Combined Events Challenge launched?",)
     assert first.irrelevant.startswith("nq question: ") and first.irrelevant_answer == "The String"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
+def test_the_share_of_one_template_is_as_asked_and_evenly_spread(share):
+    facts = load_records("openfacts")
+    found = records.same_template(facts, 200, share)
+    assert len({record.id for record in found}) == 200
+    frequent = pd.Series([record.relation for record in facts]).mode()[0]
+    alike = [record.relation == frequent for record in found]
+    assert sum(alike) == 200 * share and abs(sum(alike[:100]) - 100 * share) <= 1
+    places = {record.id: i for i, record in enumerate(facts)}
+    for kind in (True, False):
+        order = [places[r.id] for r, one in zip(found, alike, strict=True) if one == kind]
+        assert order == sorted(order)
+
+
+def test_a_share_that_cannot_be_had_is_refused():
+    with pytest.raises(ValueError, match="share = 1.5 of 10 edits"):
+        records.same_template(load_records("openfacts"), 10, 1.5)
+    with pytest.raises(ValueError, match="share = 1.0 of 9000 edits cannot be had"):
+        records.same_template(load_records("openfacts"), 9000, 1.0)

@@ -1,0 +1,70 @@
+# The graph of the companion: data and settings -> streams of edits -> results -> notebooks -> figures and tables.
+# `make reproduce PROFILE=...` runs it; `snakemake -n --config profile=full` shows what is missing. It holds no code of
+# its own: every rule is one line of `python -m memoir`, so that an executor plugin can run it elsewhere.
+from pathlib import Path
+
+from memoir import notebooks, plan
+
+PROFILE = config.get("profile", "laptop")
+CUDA = PROFILE == "paper"
+STREAMS = {name: one for name, one in plan.planned(PROFILE).items() if plan.has_data(one)}
+NOTEBOOKS = [found.path.stem for found in notebooks.discover()]
+MODULE = sorted(map(str, Path("memoir").rglob("*.py")))
+
+
+wildcard_constraints:
+    name="[0-9]{2}_[a-z_]+",
+    experiment="[^/]+",
+    run="[^/]+",
+
+
+rule all:
+    input:
+        f"runs/{PROFILE}/figures.done",
+
+
+rule stream:  # resumable: a run that was stopped goes on from its last checkpoint
+    input:
+        "data/openfacts/openfacts.parquet",
+    output:
+        f"data/results/{PROFILE}/{{experiment}}/{{run}}.json",
+    params:
+        plan=lambda wildcards: repr(STREAMS[f"{wildcards.experiment}/{wildcards.run}"]),
+    log:
+        f"runs/{PROFILE}/{{experiment}}/{{run}}.log",
+    threads: 2
+    resources:
+        mem_mb=60000 if CUDA else 4000,
+        runtime=24 * 60,
+        gpu=int(CUDA),
+    shell:
+        f"python -m memoir stream --profile {PROFILE} {{wildcards.experiment}}/{{wildcards.run}} 2>&1 | tee {{log}}"
+
+
+rule notebook:
+    input:
+        notebook="notebooks/{name}.ipynb",
+        settings=f"notebooks/params/{PROFILE}.yaml",
+        module=MODULE,
+        streams=[str(one.result.relative_to(notebooks.ROOT)) for one in STREAMS.values()],
+    output:
+        f"runs/{PROFILE}/{{name}}.ipynb",
+    threads: 2
+    resources:
+        mem_mb=60000 if CUDA else 4000,
+        runtime=24 * 60,
+        gpu=int(CUDA),
+    shell:
+        f"python -m memoir run --profile {PROFILE} {{wildcards.name}}"
+
+
+rule figures:
+    input:
+        expand(f"runs/{PROFILE}/{{name}}.ipynb", name=NOTEBOOKS),
+    output:
+        touch(f"runs/{PROFILE}/figures.done"),
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    shell:
+        "python -m memoir figures"

@@ -1,0 +1,113 @@
+"""The plan: which streams of edits each profile runs, read from notebooks/params/<profile>.yaml.
+
+A stream has a name, experiment/run, and what differs from the registered settings. The notebooks, the command line and
+the Snakefile run the same streams through `run`: whoever comes second finds the result. Knows no method's inside.
+"""
+
+import itertools
+import shutil
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import yaml
+
+from memoir import models, runs
+from memoir.editor import Memoir
+from memoir.interface import EditedModel
+from memoir.records import load_records
+
+PARAMS = Path(__file__).resolve().parents[1] / "notebooks" / "params"
+CALIBRATION = "openfacts-calibration"
+STORED = 100  # its first prompts stand for stored edits when τ is calibrated, the others' irrelevant questions ask
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One stream of the plan. editor: what differs from the model's registered settings; false_positives: calibrate τ
+    to this rate on calibration records beforehand (None: the registered τ); singles: see `runs.run_singles`."""
+
+    stream: runs.Stream
+    model: str = "smollm2-135m"
+    device: str = "cpu"
+    method: str = "memoir"
+    editor: dict = field(default_factory=dict)
+    false_positives: float | None = None
+    singles: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.stream.experiment}/{self.stream.run}"
+
+    @property
+    def result(self) -> Path:
+        """The file that the finished stream leaves."""
+        return runs.result_path(self.stream.profile, self.stream.experiment, self.stream.run)
+
+
+def planned(profile: str, experiment: str = "") -> dict[str, Planned]:
+    """The streams of a profile by name, in the order of the plan; of one experiment only, where it is given.
+
+    An entry whose key has {fields} stands for one stream for each combination of the values under `each`, which are
+    put into its name and into the editor's settings. ValueError for an entry that names something unknown.
+    """
+    values = yaml.safe_load((PARAMS / f"{profile}.yaml").read_text()) or {}
+    found = {}
+    for key, entry in (values.get("streams") or {}).items():
+        if not key.startswith(experiment):
+            continue
+        each = entry.get("each", {})
+        for combination in itertools.product(*each.values()):
+            chosen = dict(zip(each, combination, strict=True))
+            one = _one(profile, key.format(**chosen), {k: v for k, v in entry.items() if k != "each"}, chosen)
+            found[one.name] = one
+    return found
+
+
+def run(plan: Planned) -> Path:
+    """Run a stream of the plan, or go on with it, or return its result at once. The smoke profile always runs anew."""
+    stream = plan.stream
+    if stream.profile == "smoke":
+        plan.result.unlink(missing_ok=True)
+        shutil.rmtree(runs.WORK / "smoke" / stream.experiment / stream.run, ignore_errors=True)
+    editor = make(plan)
+    try:
+        return (runs.run_singles if plan.singles else runs.run_stream)(stream, editor)
+    finally:
+        editor.detach()
+
+
+def has_data(plan: Planned) -> bool:
+    """Whether the records that the stream edits are to be had here."""
+    try:
+        load_records(plan.stream.dataset, 1)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def make(plan: Planned) -> EditedModel:
+    """A fresh editor as the plan wants it, on its own copy of the model."""
+    model, tokenizer = models.load_model(plan.model, device=plan.device)
+    if plan.method != Memoir.method:
+        from memoir import baselines  # only where something is compared
+
+        return baselines.METHODS[plan.method](model, tokenizer, **plan.editor)
+    editor = Memoir(model, tokenizer, **models.settings(plan.model) | plan.editor)
+    if plan.false_positives is not None:
+        facts = load_records(CALIBRATION)
+        stored, asked = facts[:STORED], facts[STORED:]
+        irrelevant = [fact.irrelevant for fact in asked]
+        editor.calibrate(irrelevant, plan.false_positives, against=[fact.prompt for fact in stored])
+    return editor
+
+
+def _one(profile: str, name: str, entry: dict, chosen: dict) -> Planned:
+    experiment, _, run_name = name.partition("/")
+    of_stream = {f.name for f in fields(runs.Stream)} - {"profile", "experiment", "run"}
+    of_plan = {f.name for f in fields(Planned)} - {"stream"}
+    if unknown := entry.keys() - of_stream - of_plan:
+        raise ValueError(f"{profile}.yaml: the stream {name} has {sorted(unknown)}, which no stream has.")
+    about = {key: value for key, value in entry.items() if key in of_stream}
+    stream = runs.Stream(profile, experiment, run_name, **about | {"at": tuple(entry["at"])})
+    options = {key: value for key, value in entry.items() if key in of_plan}
+    return Planned(stream, **options | {"editor": entry.get("editor", {}) | chosen})

@@ -1,0 +1,102 @@
+"""What finished streams say, on examples worked out by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from memoir import overlap, streams
+
+
+def questions(rows):
+    names = ["n_edits", "record", "metric", "teacher-forced", "nll", "route"]
+    return pd.DataFrame(rows, columns=names)
+
+
+ASKED = questions(
+    [
+        (2, "a", "reliability", 1.0, 0.1, "own edit"),
+        (2, "b", "reliability", 0.5, 2.0, "own edit"),
+        (2, "a", "generalization", 0.5, 1.0, "own edit"),
+        (2, "b", "generalization", 0.0, 4.0, "base model"),
+        (4, "a", "reliability", 1.0, 0.2, "own edit"),
+        (4, "b", "reliability", 0.0, 5.0, "own edit"),
+        (4, "c", "reliability", 0.5, 3.0, "own edit"),
+        (4, "d", "reliability", 0.0, 6.0, "other edit"),
+        (4, "a", "generalization", 1.0, 0.2, "own edit"),
+        (4, "b", "generalization", 0.0, 5.0, "own edit"),
+        (4, "c", "generalization", 0.0, 3.0, "base model"),
+        (4, "d", "generalization", 0.0, 6.0, "other edit"),
+    ]
+)
+EDITS = pd.DataFrame({"last_loss": [0.1, 0.0, 1.5, 0.0]})
+
+
+def test_where_accuracy_was_lost_adds_up_to_one():
+    found = streams.where_lost(ASKED, EDITS).set_index(["metric", "n_edits"])
+    ways = ["answered", "overwritten", "not learnt", "other edit", "base model", "other wording"]
+    assert found[ways].sum(axis=1).tolist() == pytest.approx([1.0] * 4)
+    at_4 = found.loc["reliability", 4]
+    # a answers; b was learnt and is gone; c's own loss was 1.5 nats; d is routed elsewhere
+    assert at_4[["answered", "overwritten", "not learnt", "other edit"]].tolist() == [0.375, 0.25, 0.125, 0.25]
+    at_2 = found.loc["generalization", 2]
+    assert at_2[["answered", "other wording", "base model"]].tolist() == [0.25, 0.25, 0.5]
+
+
+def test_age_counts_blocks_of_the_stream():
+    found = streams.by_age(ASKED, blocks=2).set_index(["metric", "edits_before"])["teacher-forced"]
+    assert found["reliability", 0] == 0.5 and found["reliability", 2] == 0.25
+
+
+def test_drift_is_now_minus_then():
+    found = streams.drift(ASKED, EDITS).set_index("n_edits")
+    assert found.loc[2, "50%"] == pytest.approx(np.median([0.0, 2.0]))
+    assert found.loc[4, "50%"] == pytest.approx(np.median([0.1, 5.0, 1.5, 6.0]))
+
+
+def test_untouched_facts():
+    table = pd.DataFrame(
+        {
+            "n_edits": 5, "agreement": [1.0, 0.5], "route": ["base model", "other edit"], "knew": [True, True],
+            "knows": [True, False], "nll_before": [0.0, np.log(4)], "nll": [0.0, np.log(16)], "overlap": [0.2, 0.6],
+        }
+    )  # fmt: skip
+    (row,) = streams.untouched(table).to_dict("records")
+    assert (row["agreement"], row["opened"], row["knew_kept"], row["overlap"]) == (0.75, 0.5, 0.5, 0.4)
+    assert (row["perplexity_before"], row["perplexity"]) == pytest.approx((2, 4))
+
+
+def sweep(means):
+    """Three metrics with the same mean and an interval of ±0.02 for each layer."""
+    rows = [
+        {"layer": layer, "seed": 0, "metric": metric, "mean": m, "low": m - 0.02, "high": m + 0.02}
+        for layer, m in means.items()
+        for metric in ("reliability", "generalization", "locality")
+    ]  # fmt: skip
+    return pd.DataFrame(rows).assign(protocol="teacher-forced")
+
+
+def test_the_rule_takes_the_highest_layer_within_one_standard_error():
+    # three values of standard error 0.01 each: their mean has 0.01 / √3 = 0.0058
+    assert streams.pick(sweep({20: 0.9, 25: 0.895, 28: 0.89})) == 25
+    assert streams.pick(sweep({20: 0.9, 28: 0.5})) == 20
+
+
+def test_claim_10_is_decided_by_the_numbers():
+    layers = {layer: 0.7 for layer in range(32)}
+    verdict, numbers = streams.claim_10(sweep(layers | {27: 0.9}))
+    assert verdict == overlap.verdict([True, True]) and numbers["best layer"].startswith("27 of 32")
+    verdict, _ = streams.claim_10(sweep(layers | {10: 0.71}))
+    assert verdict == overlap.verdict([False, False])
+
+
+def test_the_papers_points_are_those_it_prints():
+    points = streams.paper_by_load().set_index(["metric", "n_edits"]).value
+    assert points["reliability", 1000] == 0.94 and points["generalization", 15000] == 0.78
+    assert len(streams.paper_by_age()) == 10
+
+
+def test_the_effective_law_goes_through_the_first_point():
+    table = pd.DataFrame({"n_edits": [10, 1000], "overlap": [0.45, 0.5]})
+    law = streams.overlap_law_at(table, 439, 1536).set_index(["label", "n_edits"]).share
+    fitted = next(label for label in law.index.levels[0] if "D'" in label)
+    assert law[fitted, 10] == pytest.approx(0.45, abs=2e-3) and law[fitted, 1000] > law[fitted, 10]
