@@ -52,7 +52,7 @@ class Memoir(EditedModel):
         weight_decay: float = 1e-5,
         n_prefixes: int = 10,
         stop_loss: float = 0.02,
-        stop_change: float = 1e-4,
+        stop_change: float | None = 1e-4,
         background: Sequence[str] | None = None,
         prefixes: Sequence[str] | None = None,
         family: Family | None = None,
@@ -119,11 +119,7 @@ class Memoir(EditedModel):
                 raise FloatingPointError(
                     f"The loss is {loss.item()} at step {steps}: the edit was not stored. Lower lr."
                 )
-            if (
-                steps
-                and losses[-1] <= self.settings.stop_loss
-                and abs(losses[-2] - losses[-1]) <= self.settings.stop_change
-            ):
+            if steps and self._settled(losses):
                 return weight.detach(), losses, steps
             (weight.grad,) = torch.autograd.grad(loss, [weight])
             torch.nn.utils.clip_grad_norm_([weight], GRADIENT_NORM)
@@ -131,6 +127,10 @@ class Memoir(EditedModel):
         if not torch.isfinite(weight).all():
             raise FloatingPointError("The memory's weights are no longer finite: the edit was not stored. Lower lr.")
         return weight.detach(), losses, self.settings.n_iter
+
+    def _settled(self, losses: list[float]) -> bool:
+        low, change = self.settings.stop_loss, self.settings.stop_change
+        return losses[-1] <= low and (change is None or abs(losses[-2] - losses[-1]) <= change)
 
     def route(self, prompts: Sequence[str]) -> list[Route]:
         """For each prompt the index of the edit that answers it, or None, and its best overlap share in [0, 1]."""

@@ -7,18 +7,18 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from memoir import interference, metrics, overlap_plots, plots, real_masks, records, runs
-
-PUBLISHED = records.DATA / "published" / "paper_results.csv"
-
-
-def published(item: str, **fields) -> pd.DataFrame:
-    """The paper's printed numbers of one item ("Table 1", "Figure 5"), those with the given fields only."""
-    table = pd.read_csv(PUBLISHED)
-    table = table[table["item"] == item]
-    for name, value in fields.items():
-        table = table[table[name] == value]
-    return table
+from memoir import (
+    data_plots,
+    interference,
+    metrics,
+    overlap_plots,
+    plots,
+    published,
+    real_masks,
+    runs,
+    stream_plots,
+    streams,
+)
 
 
 def beside_the_paper(experiment: str, run: str, n_edits: int) -> pd.DataFrame | None:
@@ -28,7 +28,7 @@ def beside_the_paper(experiment: str, run: str, n_edits: int) -> pd.DataFrame | 
         return None
     ours = pd.DataFrame(result["metrics"])
     ours = ours[ours.n_edits == n_edits].drop(columns="n_edits")
-    paper = published("Table 1", model="llama-3-8b-instruct", method="memoir", n_edits=n_edits)
+    paper = published.table("Table 1", model="llama-3-8b-instruct", method="memoir", n_edits=n_edits)
     # the paper's values are teacher-forced: beside a generated value they would mislead
     paper = paper.assign(protocol=metrics.TEACHER_FORCED)[["metric", "protocol", "value"]].rename(
         columns={"value": "paper"}
@@ -62,7 +62,47 @@ def rebuild() -> list[Path]:
             written += save_table(table, f"00_{dataset}_100")
             title = f"100 edits of {dataset} in a row on SmolLM2-135M"
             written += _saved(plots.metric_bars(table, title), f"00_{dataset}_100")
-    return written + [path for name, figure in overlap_figures() for path in _saved(figure, f"02_{name}")]
+    made = [*((f"01_data_{name}", figure) for name, figure in data_figures())]
+    made += [(f"02_{name}", figure) for name, figure in overlap_figures()]
+    made += [*stream_figures()]
+    return written + [path for name, figure in made for path in _saved(figure, name)]
+
+
+def data_figures() -> Iterator[tuple[str, Figure]]:
+    """The figures of notebook 01_data, by name, from the result of its full run."""
+    result = runs.read_result("full", "data", "known")
+    if result is None:
+        return
+    model, asked = result["parameters"]["model"], result["parameters"]["n_asked"]
+    lengths = pd.read_parquet(runs.result_path("full", "data", "known").with_name("known-lengths.parquet"))
+    yield "lengths", data_plots.lengths(lengths, f"Length of prompts and targets in tokens of {model}")
+    relations = pd.DataFrame(result["metrics"]["relations"])
+    title = f"What {model} answers rightly before any edit ({relations.n.sum():,} facts)"
+    yield "relations", data_plots.by_relation(relations, title)
+    title = f"What {model} says before any edit (first {asked} of each set)"
+    yield "sets", data_plots.by_set(pd.DataFrame(result["metrics"]["sets"]), title)
+
+
+def stream_figures() -> Iterator[tuple[str, Figure]]:
+    """The figures of notebooks 03 and 04, by name, from the streams that have ended."""
+    sweep, grid = streams.layers("full"), streams.layers("full", "layer-k")
+    if len(sweep):
+        yield "03_layer_selection", stream_plots.layer_curves(sweep, streams.pick(sweep), streams.PAPER_DEPTH)
+    if len(grid):
+        yield "03_layer_k", stream_plots.layer_k_map(grid, "reliability")
+    ours = streams.by_edits("full", "lasting")
+    if len(ours):
+        yield "04_load", stream_plots.by_load(ours, streams.paper_by_load())
+    for planned, result, tables in streams.finished("full", "lasting"):
+        if planned.singles:
+            continue
+        name, how = f"04_{planned.stream.run}", result["parameters"]["editor"]
+        yield f"{name}_age", stream_plots.by_age(streams.by_age(tables["questions"]), streams.paper_by_age())
+        lost = streams.where_lost(tables["questions"], tables["edits"])
+        yield f"{name}_lost", stream_plots.where_lost(lost)
+        kept = streams.untouched(tables["untouched"])
+        law = streams.overlap_law_at(kept, how["k"], streams.WIDTH[planned.model])
+        yield f"{name}_untouched", stream_plots.irrelevant_overlap(kept, law, how["threshold"])
 
 
 def overlap_figures() -> Iterator[tuple[str, Figure]]:

