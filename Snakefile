@@ -3,11 +3,14 @@
 # its own: every rule is one line of `python -m memoir`, so that an executor plugin can run it elsewhere.
 from pathlib import Path
 
-from memoir import notebooks, plan
+from memoir import notebooks, plan, runs
 
 PROFILE = config.get("profile", "laptop")
 CUDA = PROFILE == "paper"
-STREAMS = {name: one for name, one in plan.planned(PROFILE).items() if plan.has_data(one)}
+# at the size smoke the notebooks themselves run their streams, anew each time
+PLANNED = {} if PROFILE == "smoke" else plan.planned(PROFILE)
+STREAMS = {name: one for name, one in PLANNED.items() if plan.has_data(one)}
+HASHES = {dataset: runs.data_hash(dataset) for dataset in {one.stream.dataset for one in STREAMS.values()}}
 NOTEBOOKS = [found.path.stem for found in notebooks.discover()]
 MODULE = sorted(map(str, Path("memoir").rglob("*.py")))
 
@@ -24,21 +27,20 @@ rule all:
 
 
 rule stream:  # resumable: a run that was stopped goes on from its last checkpoint
-    input:
-        "data/openfacts/openfacts.parquet",
     output:
         f"data/results/{PROFILE}/{{experiment}}/{{run}}.json",
-    params:
+    params:  # a stream is run again when these change; not when a file's date does, as in a fresh clone
         plan=lambda wildcards: repr(STREAMS[f"{wildcards.experiment}/{wildcards.run}"]),
+        data=lambda wildcards: HASHES[STREAMS[f"{wildcards.experiment}/{wildcards.run}"].stream.dataset],
     log:
         f"runs/{PROFILE}/{{experiment}}/{{run}}.log",
-    threads: 2
+    threads: 8 if CUDA else 1  # small matrices: two runs on one thread each are quicker than one on two
     resources:
         mem_mb=60000 if CUDA else 4000,
         runtime=24 * 60,
         gpu=int(CUDA),
     shell:
-        f"python -m memoir stream --profile {PROFILE} {{wildcards.experiment}}/{{wildcards.run}} 2>&1 | tee {{log}}"
+        f"OMP_NUM_THREADS={{threads}} python -m memoir stream --profile {PROFILE} {{wildcards.experiment}}/{{wildcards.run}} 2>&1 | tee {{log}}"
 
 
 rule notebook:
@@ -49,13 +51,13 @@ rule notebook:
         streams=[str(one.result.relative_to(notebooks.ROOT)) for one in STREAMS.values()],
     output:
         f"runs/{PROFILE}/{{name}}.ipynb",
-    threads: 2
+    threads: 8 if CUDA else 1
     resources:
         mem_mb=60000 if CUDA else 4000,
         runtime=24 * 60,
         gpu=int(CUDA),
     shell:
-        f"python -m memoir run --profile {PROFILE} {{wildcards.name}}"
+        f"OMP_NUM_THREADS={{threads}} python -m memoir run --profile {PROFILE} {{wildcards.name}}"
 
 
 rule figures:
