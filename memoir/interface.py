@@ -94,7 +94,7 @@ class EditedModel(ABC):
     # ------------------------------------------------------------------------------------------------- editing
 
     def edit(self, prompt: str, target: str) -> EditResult:
-        """Make `prompt` answer `target`.
+        """Make `prompt` answer `target`; where the prompt was edited before, instead of its earlier target.
 
         ValueError for an empty prompt or target, FloatingPointError when the loss or the weights are no longer finite;
         everything stored is then as it was.
