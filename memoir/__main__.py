@@ -1,7 +1,8 @@
-"""python -m memoir list | run [--profile NAME] [NOTEBOOK ...] | figures | data"""
+"""python -m memoir list | run [NOTEBOOK ...] [--profile NAME] [--set name=value] | figures | data | gpu-check"""
 
 import argparse
 import sys
+from pathlib import Path
 
 from memoir import figures, notebooks, records
 
@@ -20,6 +21,14 @@ def main() -> None:
     runner = commands.add_parser("run", help="run notebooks (all of them by default) with papermill")
     runner.add_argument("names", nargs="*", metavar="NOTEBOOK", help="a notebook's name, such as 00_quickstart")
     runner.add_argument("--profile", default="laptop", choices=notebooks.PROFILES)
+    runner.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="extra",
+        help="another value than the profile's for a parameter of the notebooks named, read as YAML; may be repeated",
+    )
     arguments = parser.parse_args()
     if arguments.command == "list":
         for notebook in notebooks.discover():
@@ -35,14 +44,22 @@ def main() -> None:
         if faults:
             sys.exit("\n" + "\n".join(faults))
     else:
-        known = {notebook.path.stem: notebook.path for notebook in notebooks.discover()}
-        if unknown := [name for name in arguments.names if name not in known]:
-            sys.exit(f"There is no notebook {', '.join(unknown)}; there are {', '.join(known)}.")
-        paths = [known[name] for name in arguments.names or known]
-        for path in paths:  # all parameters are checked before the first kernel starts
-            notebooks.parameters(path, arguments.profile)
-        for path in paths:
-            notebooks.run(path, arguments.profile)
+        _run(arguments.names, arguments.profile, arguments.extra)
+
+
+def _run(names: list[str], profile: str, assignments: list[str]) -> None:
+    known = {notebook.path.stem: notebook.path for notebook in notebooks.discover()}
+    names = [Path(name).stem for name in names] or list(known)
+    if unknown := [name for name in names if name not in known]:
+        sys.exit(f"There is no notebook {', '.join(unknown)}; there are {', '.join(known)}.")
+    try:
+        extra = dict(map(notebooks.assignment, assignments))
+        for name in names:  # all parameters are checked before the first kernel starts
+            notebooks.parameters(known[name], profile, extra)
+        for name in names:
+            notebooks.run(known[name], profile, extra)
+    except (ValueError, notebooks.RunError) as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":
