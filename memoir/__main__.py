@@ -1,10 +1,11 @@
-"""python -m memoir list | run [NOTEBOOK ...] [--profile NAME] [--set name=value] | figures | data | gpu-check"""
+"""python -m memoir list | run [NOTEBOOK ...] [--profile NAME] [--set name=value] | figures | data |
+preflight [MODEL ...] | gpu-check"""
 
 import argparse
 import sys
 from pathlib import Path
 
-from memoir import figures, notebooks, records
+from memoir import figures, gpu, hub, notebooks, records
 
 MISSING = """
 Missing: {names}.
@@ -18,6 +19,9 @@ def main() -> None:
     commands.add_parser("list", help="the notebooks and what each makes")
     commands.add_parser("figures", help="rebuild figures and tables from the committed results")
     commands.add_parser("data", help="fetch the data sets that are to be had, check them, and say what there is")
+    sizes = commands.add_parser("preflight", help="memory and time that the paper's models take; needs no GPU")
+    sizes.add_argument("models", nargs="*", metavar="MODEL", default=hub.MODELS, help="all of them by default")
+    commands.add_parser("gpu-check", help="what only a GPU can show, written to data/results/gpu")
     runner = commands.add_parser("run", help="run notebooks (all of them by default) with papermill")
     runner.add_argument("names", nargs="*", metavar="NOTEBOOK", help="a notebook's name, such as 00_quickstart")
     runner.add_argument("--profile", default="laptop", choices=notebooks.PROFILES)
@@ -43,6 +47,10 @@ def main() -> None:
             print(MISSING.format(names=", ".join(missing)))
         if faults:
             sys.exit("\n" + "\n".join(faults))
+    elif arguments.command == "preflight":
+        print("\n".join(line for name in arguments.models for line in hub.lines(name)))
+    elif arguments.command == "gpu-check":
+        print(gpu.check())
     else:
         _run(arguments.names, arguments.profile, arguments.extra)
 

@@ -131,7 +131,7 @@ class Memoir(EditedModel):
             delta = masked @ weight.T
             logits = run_tail(self.model, self.family, self.settings.layer, prefix, delta, row, column - 1)
             # all rows have the same target: the mean over all tokens is the mean over rows of each row's mean
-            loss = cross_entropy(logits.float(), target)
+            loss = cross_entropy(logits.float(), target.to(logits.device))
             losses.append(loss.item())
             if not torch.isfinite(loss):
                 raise FloatingPointError(

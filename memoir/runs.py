@@ -126,6 +126,7 @@ def provenance(began: str, *, editor: EditedModel | None = None, dataset: str | 
         born |= {
             "model": editor.model.config.name_or_path.rpartition("/")[2],
             "model_sha256": editor.base_hash,
+            "model_revision": getattr(editor.model.config, "_commit_hash", None),  # of the hub; else unknown
             "device": str(weight.device),
             "dtype": str(weight.dtype).removeprefix("torch."),
         }
