@@ -19,7 +19,7 @@ TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
 
 
 def check(device: str = "cuda") -> str:
-    """Run the checks and write their result; says where, or that there is no CUDA here. AssertionError when one fails."""
+    """Run the checks and write their result; says where, or that there is no CUDA. AssertionError when one fails."""
     if device == "cuda" and not torch.cuda.is_available():
         return "There is no CUDA here, so nothing was checked; tests/SKIPS.md says what that leaves open."
     began, expected = runs.now(), _edited("cpu", torch.float32)

@@ -15,7 +15,6 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 
 from memoir import models, preflight
 
-
 MODELS = tuple(name for name, source in models.MODELS.items() if source.hub)
 
 

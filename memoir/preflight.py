@@ -103,7 +103,8 @@ def check(found: Need, device: str, name: str) -> None:
     if wanted > free:
         raise MemoryError(
             f"{name} does not fit: editing takes {wanted / GIB:.1f} GiB ({found}), and {place} has "
-            f"{free / GIB:.1f} GiB free. Use a larger GPU, several (device: auto), or a smaller model (smollm2-135m runs anywhere)."
+            f"{free / GIB:.1f} GiB free. Use a larger GPU, several (device: auto), or a smaller "
+            "model (smollm2-135m runs anywhere)."
         )
 
 
