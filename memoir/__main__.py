@@ -1,9 +1,10 @@
-"""python -m memoir list | run [NOTEBOOK ...] | stream [STREAM ...] | figures | data"""
+"""python -m memoir list | run [NOTEBOOK ...] | stream [STREAM ...] | figures | data | preflight | gpu-check"""
 
 import argparse
 import sys
+from pathlib import Path
 
-from memoir import figures, notebooks, plan, records
+from memoir import figures, gpu, hub, notebooks, plan, records
 
 MISSING = """
 Missing: {names}.
@@ -17,9 +18,20 @@ def main() -> None:
     commands.add_parser("list", help="the notebooks and what each makes")
     commands.add_parser("figures", help="rebuild figures and tables from the committed results")
     commands.add_parser("data", help="fetch the data sets that are to be had, check them, and say what there is")
+    sizes = commands.add_parser("preflight", help="memory and time that the paper's models take; needs no GPU")
+    sizes.add_argument("models", nargs="*", metavar="MODEL", default=hub.MODELS, help="all of them by default")
+    commands.add_parser("gpu-check", help="what only a GPU can show, written to data/results/gpu")
     runner = commands.add_parser("run", help="run notebooks (all of them by default) with papermill")
     runner.add_argument("names", nargs="*", metavar="NOTEBOOK", help="a notebook's name, such as 00_quickstart")
     runner.add_argument("--profile", default="laptop", choices=notebooks.PROFILES)
+    runner.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="extra",
+        help="another value than the profile's for a parameter of the notebooks named, read as YAML; may be repeated",
+    )
     streams = commands.add_parser("stream", help="run streams of edits of a profile's plan, or go on with them")
     streams.add_argument("names", nargs="*", metavar="STREAM", help="a stream, or an experiment (all of its streams)")
     streams.add_argument("--profile", default="laptop", choices=notebooks.PROFILES)
@@ -27,14 +39,6 @@ def main() -> None:
     if arguments.command == "list":
         for notebook in notebooks.discover():
             print(f"{notebook.path.stem:22} {notebook.title}\n{'':22} {notebook.makes}")
-    elif arguments.command == "stream":
-        planned = plan.planned(arguments.profile)
-        groups = {one.stream.experiment for one in planned.values()}
-        if unknown := set(arguments.names) - planned.keys() - groups:
-            sys.exit(f"There is no stream {', '.join(unknown)} in {arguments.profile}; there are {', '.join(planned)}.")
-        for name, one in planned.items():
-            if not arguments.names or {name, one.stream.experiment} & set(arguments.names):
-                print(plan.run(one).relative_to(notebooks.ROOT), flush=True)
     elif arguments.command == "figures":
         for path in figures.rebuild():
             print(path.relative_to(notebooks.ROOT))
@@ -45,15 +49,39 @@ def main() -> None:
             print(MISSING.format(names=", ".join(missing)))
         if faults:
             sys.exit("\n" + "\n".join(faults))
+    elif arguments.command == "stream":
+        _stream(arguments.names, arguments.profile)
+    elif arguments.command == "preflight":
+        print("\n".join(line for name in arguments.models for line in hub.lines(name)))
+    elif arguments.command == "gpu-check":
+        print(gpu.check())
     else:
-        known = {notebook.path.stem: notebook.path for notebook in notebooks.discover()}
-        if unknown := [name for name in arguments.names if name not in known]:
-            sys.exit(f"There is no notebook {', '.join(unknown)}; there are {', '.join(known)}.")
-        paths = [known[name] for name in arguments.names or known]
-        for path in paths:  # all parameters are checked before the first kernel starts
-            notebooks.parameters(path, arguments.profile)
-        for path in paths:
-            notebooks.run(path, arguments.profile)
+        _run(arguments.names, arguments.profile, arguments.extra)
+
+
+def _run(names: list[str], profile: str, assignments: list[str]) -> None:
+    known = {notebook.path.stem: notebook.path for notebook in notebooks.discover()}
+    names = [Path(name).stem for name in names] or list(known)
+    if unknown := [name for name in names if name not in known]:
+        sys.exit(f"There is no notebook {', '.join(unknown)}; there are {', '.join(known)}.")
+    try:
+        extra = dict(map(notebooks.assignment, assignments))
+        for name in names:  # all parameters are checked before the first kernel starts
+            notebooks.parameters(known[name], profile, extra)
+        for name in names:
+            notebooks.run(known[name], profile, extra)
+    except (ValueError, notebooks.RunError) as error:
+        sys.exit(str(error))
+
+
+def _stream(names: list[str], profile: str) -> None:
+    planned = plan.planned(profile)
+    groups = {one.stream.experiment for one in planned.values()}
+    if unknown := set(names) - planned.keys() - groups:
+        sys.exit(f"There is no stream {', '.join(unknown)} in {profile}; there are {', '.join(planned)}.")
+    for name, one in planned.items():
+        if not names or {name, one.stream.experiment} & set(names):
+            print(plan.run(one).relative_to(notebooks.ROOT), flush=True)
 
 
 if __name__ == "__main__":

@@ -94,8 +94,30 @@ class Memoir(EditedModel):
         # what SGD's weight decay does, step by step, to the columns outside the mask
         self.memory.weight *= (1 - self.settings.lr * self.settings.weight_decay) ** steps
         self.memory.weight[:, mask[0]] = weight
+        # the same prompt up to trailing spaces: its old mask must not go on answering once this edit is forgotten
+        self.memory.forget([i for i, edit in enumerate(self.edits) if edit.prompt.rstrip() == prompt.rstrip()])
         self.memory.store(tophash.pack(mask))
         return losses, steps, mask[0].cpu()
+
+    def forget(self, edit: int) -> tuple[float, float]:
+        """Take an edit, by its index, out of routing for good: no question is answered by it any more.
+
+        Its mask is cleared; the indices of the other edits stay, and so does all of W_m. What the edit wrote there
+        cannot be taken out: only the sum of all edits is kept, later ones were trained on top of it, and those that
+        share columns with it go on reading it. Returns two Frobenius norms, of W_m in the columns of its mask, which is
+        what it wrote together with what the others wrote there, and of all of W_m. To leave no trace, write
+        the other edits with a new editor.
+        ValueError when there is no such edit or it was forgotten, or replaced by a later edit of its prompt, before.
+        """
+        self._need_attached()
+        if not isinstance(edit, int) or not 0 <= edit < len(self.edits):
+            raise ValueError(f"There is no edit {edit!r} to forget: the edits are numbered 0 to {len(self.edits) - 1}.")
+        if edit in self.memory.forgotten:
+            raise ValueError(f"Edit {edit} was forgotten already, or replaced by a later edit of its prompt.")
+        mask = tophash.unpack(self.memory.masks[edit], self.memory.size).to(self.memory.weight.device)
+        written, whole = self.memory.weight[:, mask].norm().item(), self.memory.weight.norm().item()
+        self.memory.forget([edit])
+        return written, whole
 
     @torch.enable_grad()
     def _fit(self, prefix: Prefix, rows: texts.Rows, mask: Tensor) -> tuple[Tensor, list[float], int]:
@@ -113,7 +135,7 @@ class Memoir(EditedModel):
             delta = masked @ weight.T
             logits = run_tail(self.model, self.family, self.settings.layer, prefix, delta, row, column - 1)
             # all rows have the same target: the mean over all tokens is the mean over rows of each row's mean
-            loss = cross_entropy(logits.float(), target)
+            loss = cross_entropy(logits.float(), target.to(logits.device))
             losses.append(loss.item())
             if not torch.isfinite(loss):
                 raise FloatingPointError(
@@ -170,7 +192,7 @@ class Memoir(EditedModel):
         """
         if not 0 <= false_positive_rate <= 1:
             raise ValueError(f"false_positive_rate = {false_positive_rate} is not a share: it must lie in [0, 1].")
-        if not irrelevant_prompts or not (against or self.edits):
+        if not irrelevant_prompts or not (against or len(self.memory.forgotten) < len(self.edits)):
             raise ValueError("calibrate compares irrelevant prompts with stored edits: it needs some of both.")
         stored = tophash.pack(self.masks(against)) if against else self.memory.masks
         best = tophash.overlap_counts(tophash.pack(self.masks(irrelevant_prompts)), stored).max(axis=1)
@@ -217,7 +239,8 @@ class Memoir(EditedModel):
         return self.memory.state_dict() | {"masks": torch.from_numpy(self.memory.masks)}
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:
-        masks = tensors.pop("masks")
+        masks, forgotten = tensors.pop("masks"), self.memory.forgotten
         self.memory.load_state_dict(tensors)
         self.memory.n_edits = 0
         self.memory.store(masks.numpy())
+        self.memory.forget(forgotten)  # a checkpoint of before does not bring back what was forgotten since

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from memoir import metrics, store, texts
 from memoir.memory import Route
 from memoir.models import weights_hash
-from memoir.prefix import head_logits
+from memoir.prefix import head_logits, on
 from memoir.progress import progress
 from memoir.records import EditRecord
 
@@ -100,7 +100,7 @@ class EditedModel(ABC):
     # ------------------------------------------------------------------------------------------------- editing
 
     def edit(self, prompt: str, target: str) -> EditResult:
-        """Make `prompt` answer `target`.
+        """Make `prompt` answer `target`; where the prompt was edited before, instead of its earlier target.
 
         ValueError for an empty prompt or target, FloatingPointError when the loss or the weights are no longer finite;
         everything stored is then as it was.
@@ -200,7 +200,8 @@ class EditedModel(ABC):
                     input_ids=rows.input_ids, attention_mask=rows.attention_mask, use_cache=False
                 ).last_hidden_state
             row, column = rows.target.nonzero(as_tuple=True)
-            log_probs = log_softmax(head_logits(self.model, hidden[row, column - 1]).float(), dim=-1)
+            asked = hidden[on(hidden.device, row, column - 1)]
+            log_probs = log_softmax(head_logits(self.model, asked).float(), dim=-1).to(row.device)
             target, argmax = rows.input_ids[row, column], log_probs.argmax(dim=-1)
             own_log_probs = log_probs.gather(1, target[:, None])[:, 0]
             for (place, i), route in zip(enumerate(batch), self._routes(len(batch)), strict=True):

@@ -25,7 +25,7 @@ class ResidualMemory(nn.Module):
 
     weight (d, D) is W_m, float32 whatever the model's dtype, and zero at the start. `masks` (N, ⌈D/8⌉) uint8 are the
     packed masks of the stored edits, kept on the CPU where routing runs. mu (D,) centres features, permutation (D,) is
-    π.
+    π. The mask of a forgotten edit is cleared: with no ones in it, nothing finds it and it reads nothing.
     """
 
     def __init__(
@@ -48,6 +48,15 @@ class ResidualMemory(nn.Module):
     def masks(self) -> np.ndarray:
         """The stored masks, packed: (N, ⌈D/8⌉) uint8, in the order of the edits."""
         return self._masks[: self.n_edits]
+
+    @property
+    def forgotten(self) -> list[int]:
+        """Indices of the edits that were forgotten, in order. Every other mask has k ones."""
+        return np.flatnonzero(~self.masks.any(axis=1)).tolist()
+
+    def forget(self, edits: list[int]) -> None:
+        """Clear the masks of these edits; the indices of the others stay as they are."""
+        self.masks[edits] = 0
 
     def set_threshold(self, threshold: float) -> None:
         """Set τ, the least overlap share that is answered from memory; ValueError outside [0, 1]."""
@@ -76,11 +85,13 @@ class ResidualMemory(nn.Module):
     def route(self, masks: Tensor) -> list[Route]:
         """The best stored match i* of each query mask (B, D) and whether R = |M ∧ M_i*| / k reaches τ.
 
-        Of equal matches the latest edit wins, so that editing a prompt again replaces its answer.
+        Of equal matches the latest edit wins. Forgotten edits match nothing, not even at τ = 0.
         """
-        if self.n_edits == 0:
+        forgotten = self.forgotten
+        if self.n_edits == len(forgotten):
             return [Route(None, 0.0)] * len(masks)
         counts = tophash.overlap_counts(tophash.pack(masks), self.masks)
+        counts[:, forgotten] = -1
         best = self.n_edits - 1 - counts[:, ::-1].argmax(axis=1)
         overlaps = counts[np.arange(len(best)), best] / self.k
         return [

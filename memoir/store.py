@@ -9,6 +9,7 @@ import json
 import os
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -46,14 +47,20 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict]:
     if checksum != _checksum(content):
         raise DamagedError(f"{path} was altered after it was written: its checksum differs. It was not loaded.")
     tensors = folder / content["file"]
+    if tensors.parent != folder:
+        raise DamagedError(f"{path} names a file outside its folder, {tensors}. Nothing was loaded.")
     if not tensors.exists():
         raise DamagedError(f"{tensors} is missing, though {HEADER} names it. Nothing was loaded.")
     data = tensors.read_bytes()
     found = hashlib.sha256(data).hexdigest()
     if found != content["sha256"]:
         raise DamagedError(f"{tensors} is damaged and was not loaded: SHA-256 {found}, expected {content['sha256']}.")
+    try:
+        found = load(data)
+    except SafetensorError as error:
+        raise DamagedError(f"{tensors} is not in the safetensors format and was not loaded: {error}.") from None
     # cloned: tensors that share one buffer of bytes are not aligned, and results must not depend on that
-    return {name: tensor.clone() for name, tensor in load(data).items()}, content
+    return {name: tensor.clone() for name, tensor in found.items()}, content
 
 
 def _checksum(content: dict) -> str:

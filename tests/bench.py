@@ -54,6 +54,7 @@ def edit_at_a_thousand_against_the_first(stored: int = 1000) -> None:
     for _ in range(2 * PAIRS + 1):
         for n, found in times.items():
             editor.memory.n_edits = 0
+            editor.edits.clear()
             editor.memory.store(masks[:n])
             editor.memory.weight.zero_()
             found.append(editor.edit(*RECORD).seconds)
