@@ -20,6 +20,7 @@ from memoir.memory import ResidualMemory, Route
 from memoir.models import Family, Settings, family_of
 from memoir.prefix import Prefix, run_prefix, run_tail
 from memoir.records import background_prompts
+from memoir.rls import Write, projector
 
 LOSS_SETTLED, LOSS_CHANGE = 0.02, 1e-4  # early stop: the loss is at most this, and moved at most that
 GRADIENT_NORM = 1.0  # the gradient of W_m is clipped to this norm
@@ -31,7 +32,8 @@ class Memoir(EditedModel):
     layer counts decoder layers from 0; k is the number of ones in a mask; threshold is τ. seed fixes the permutation π
     and the self-generated prefixes. lr, n_iter, weight_decay: the SGD on W_m. background: the irrelevant prompts whose
     mean feature is μ (100 of OpenFacts by default). prefixes: texts put before an edit's prompt; by default n_prefixes
-    that the model generates itself.
+    that the model generates itself. update: "sgd" as in the paper, or "rls", which keeps what earlier edits read
+    (`rls.py`) with λ = ridge, by the `rank` strongest directions alone when a rank is given.
     A bad argument is a ValueError that names it, and leaves the model as it was.
     """
 
@@ -53,6 +55,9 @@ class Memoir(EditedModel):
         background: Sequence[str] | None = None,
         prefixes: Sequence[str] | None = None,
         family: Family | None = None,
+        update: str = "sgd",
+        ridge: float = 10.0,
+        rank: int | None = None,
     ):
         self.family = family or family_of(model)
         layers = model.get_submodule(self.family.layers)
@@ -60,13 +65,18 @@ class Memoir(EditedModel):
             raise ValueError(f"layer = {layer} is out of range: the model has decoder layers 0 to {len(layers) - 1}.")
         if lr <= 0 or n_iter < 1 or weight_decay < 0:
             raise ValueError(f"lr = {lr} must be > 0, n_iter = {n_iter} >= 1 and weight_decay = {weight_decay} >= 0.")
+        if update not in ("sgd", "rls"):
+            raise ValueError(f"update = {update!r} is unknown: it is 'sgd', the paper's, or 'rls'.")
+        if update == "rls" and weight_decay:
+            raise ValueError(f"weight_decay = {weight_decay} would erase what update = 'rls' keeps: it must be 0.")
         self.settings, self.seed = Settings(layer, k, threshold, lr, n_iter, weight_decay, n_prefixes), seed
         self.background = tuple(background_prompts() if background is None else background)
         linear = layers[layer].get_submodule(self.family.edited)
+        on = linear.weight.device
+        self._update = {"update": update, "ridge": ridge, "rank": rank} if update == "rls" else {}
+        self.projector = projector(linear.in_features, ridge, rank, on) if update == "rls" else None
         permutation = tophash.random_permutation(linear.in_features, seed)
-        self.memory = ResidualMemory(
-            linear.in_features, linear.out_features, k, threshold, permutation, linear.weight.device
-        )
+        self.memory = ResidualMemory(linear.in_features, linear.out_features, k, threshold, permutation, on)
         super().__init__(model, tokenizer)
         self._hooks = Attachment(model, linear, self.memory)
         try:
@@ -86,18 +96,29 @@ class Memoir(EditedModel):
         rows = self._rows(befores, [after] * len(befores))
         prefix = self._prefix(rows)
         mask = self.memory.mask_of(prefix.activations[:1], rows.prompt[:1])
-        weight, losses, steps = self._fit(prefix, rows, mask[0])
-        # what SGD's weight decay does, step by step, to the columns outside the mask
-        self.memory.weight *= (1 - self.settings.lr * self.settings.weight_decay) ** steps
-        self.memory.weight[:, mask[0]] = weight
+        keys = prefix.activations[rows.attention_mask.bool()][:, mask[0]].float()
+        write = Write.through(self.projector, keys, mask[0]) if self.projector else None
+        weight, losses, steps = self._fit(prefix, rows, mask[0], write)
+        if write:
+            change = write.change(self.settings.lr)
+            _need_finite(change)
+            self.projector.add(keys, mask[0])
+            self.memory.weight += change
+        else:
+            # what SGD's weight decay does, step by step, to the columns outside the mask
+            self.memory.weight *= (1 - self.settings.lr * self.settings.weight_decay) ** steps
+            self.memory.weight[:, mask[0]] = weight
         self.memory.store(tophash.pack(mask))
         return losses, steps, mask[0].cpu()
 
     @torch.enable_grad()
-    def _fit(self, prefix: Prefix, rows: texts.Rows, mask: Tensor) -> tuple[Tensor, list[float], int]:
+    def _fit(
+        self, prefix: Prefix, rows: texts.Rows, mask: Tensor, write: Write | None
+    ) -> tuple[Tensor, list[float], int]:
         """SGD on the k columns of W_m under one mask (D,): their new values (d, k), the losses, the number of steps.
 
-        The other columns have no gradient: leaving them out changes no loss and saves most of the work.
+        The other columns have no gradient: leaving them out changes no loss and saves most of the work. Under "rls" the
+        gradient is clipped first and then projected by `write`.
         """
         weight = self.memory.weight[:, mask].clone().requires_grad_()
         masked = prefix.activations[..., mask].float()  # U = M ⊙ a, (B, T, k)
@@ -119,9 +140,10 @@ class Memoir(EditedModel):
                 return weight.detach(), losses, steps
             (weight.grad,) = torch.autograd.grad(loss, [weight])
             torch.nn.utils.clip_grad_norm_([weight], GRADIENT_NORM)
+            if write:
+                weight.grad = write.project(weight.grad)
             optimizer.step()
-        if not torch.isfinite(weight).all():
-            raise FloatingPointError("The memory's weights are no longer finite: the edit was not stored. Lower lr.")
+        _need_finite(weight)
         return weight.detach(), losses, self.settings.n_iter
 
     def route(self, prompts: Sequence[str]) -> list[Route]:
@@ -190,6 +212,7 @@ class Memoir(EditedModel):
             "background": list(self.background),
             "prefixes": list(self.prefixes),
             "family": asdict(self.family),
+            **self._update,
         }
 
     @classmethod
@@ -197,10 +220,18 @@ class Memoir(EditedModel):
         return cls(model, tokenizer, **settings | {"family": Family(**settings["family"])})
 
     def _tensors(self) -> dict[str, Tensor]:
-        return self.memory.state_dict() | {"masks": torch.from_numpy(self.memory.masks)}
+        projected = self.projector.tensors() if self.projector else {}
+        return self.memory.state_dict() | {"masks": torch.from_numpy(self.memory.masks)} | projected
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:
         masks = tensors.pop("masks")
+        if self.projector:
+            self.projector.restore(tensors)
         self.memory.load_state_dict(tensors)
         self.memory.n_edits = 0
         self.memory.store(masks.numpy())
+
+
+def _need_finite(weight: Tensor) -> None:
+    if not torch.isfinite(weight).all():
+        raise FloatingPointError("The memory's weights are no longer finite: the edit was not stored. Lower lr.")
