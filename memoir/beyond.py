@@ -1,6 +1,6 @@
-"""What the second update protects: how far a write moves what earlier edits read, by λ and by the rank of P.
+"""What notebook 13 measures: what the second update protects, full streams under both, and ways to route.
 
-Measures keys of real edits through the projectors of `rls.py`; no edit is fitted. Knows editors and records.
+Knows editors, records and results. The update itself stands in `rls.py`, the ways of routing in `second_look.py`.
 """
 
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from memoir import runs
+from memoir import runs, second_look
 from memoir.editor import Memoir
 from memoir.interference import rows_of_edit
-from memoir.records import EditRecord
+from memoir.records import EditRecord, load_records
 from memoir.rls import projector
 
 Keys = tuple[Tensor, Tensor]  # an edit's masked activations on its k columns, (n, k), and its mask (D,)
@@ -71,6 +71,42 @@ def run_updates(
             )
         finally:
             editor.detach()
+
+
+def run_routing(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: dict, n: int, limit: float
+) -> None:
+    """Full comparison of the ways of `second_look`; not run again when it is finished.
+
+    Thresholds are chosen on calibration records (n of OpenFacts' and 190 of ZsRE), for at most `limit` of the near
+    neighbours and 1 % of the irrelevant prompts routed, and then asked once on records that had no part in it.
+    """
+    path = runs.result_path("full", "beyond", "routing")
+    if path.exists():
+        return
+    began, zsre = runs.now(), load_records("zsre", 990)
+    sets = {"calibration": ("openfacts-calibration", zsre[800:]), "test": ("openfacts", zsre[:190])}
+    ways, asked, tables, found = {}, {}, [], []
+    for name, (dataset, more) in sets.items():
+        asked[name] = second_look.questions(load_records(dataset), more, n)
+        seen = second_look.features(model, tokenizer, options["layer"], asked[name])
+        ways[name] = second_look.ways(seen, asked[name], options["k"])
+    for way, own in ways["calibration"].items():
+        table = second_look.frontier(own, asked["calibration"]).assign(way=way)
+        tables.append(table.assign(records="calibration"))
+        tables.append(second_look.frontier(ways["test"][way], asked["test"]).assign(way=way, records="test"))
+        for best in table[table.limit == limit].itertuples():
+            at = second_look.matches(ways["test"][way], best.sigma)
+            row = second_look.rates(at, asked["test"], best.tau)
+            found.append({"way": way, "tau": best.tau, "sigma": best.sigma} | row)
+    plain = second_look.matches(ways["test"]["masks (the paper)"], 0.0)
+    row = {"way": "masks (the paper), registered τ", "tau": options["threshold"], "sigma": 0.0}
+    found.insert(0, row | second_look.rates(plain, asked["test"], options["threshold"]))
+    editor = Memoir(model, tokenizer, **options)
+    born = runs.provenance(began, editor=editor, dataset="openfacts")
+    editor.detach()
+    how = options | {"n": n, "limit": limit, "stored": {name: len(own["edited"]) for name, own in asked.items()}}
+    runs.write_result(path, found, how, born, {"frontier": pd.concat(tables, ignore_index=True)})
 
 
 def compared(profile: str, names: Sequence[str]) -> pd.DataFrame | None:
