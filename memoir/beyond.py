@@ -109,13 +109,24 @@ def run_routing(
     runs.write_result(path, found, how, born, {"frontier": pd.concat(tables, ignore_index=True)})
 
 
-def compared(profile: str, names: Sequence[str]) -> pd.DataFrame | None:
-    """The metrics of finished streams of this experiment, with columns run and update; None when one is not there."""
-    results = {name: runs.read_result(profile, "beyond", name) for name in names}
-    if not all(results.values()):
-        return None
-    tables = [pd.DataFrame(result["metrics"]).assign(run=name) for name, result in results.items()]
-    return pd.concat(tables, ignore_index=True)
+def streams(dataset: str, n: int) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """What committed streams of n edits came to under both updates; None unless both are there.
+
+    The metrics at each length, with a column update; and teacher-forced reliability at the end by position in the
+    stream: columns update, position, value.
+    """
+    found, values = [], []
+    for update in ("sgd", "rls"):
+        result = runs.read_result("full", "beyond", f"{update}-{dataset}-{n}")
+        if result is None:
+            return None
+        found.append(pd.DataFrame(result["metrics"]).assign(update=update))
+        rows = pd.read_parquet(
+            runs.result_path("full", "beyond", f"{update}-{dataset}-{n}-values").with_suffix(".parquet")
+        )
+        own = rows[(rows.n_edits == n) & (rows.metric == "reliability") & (rows.protocol == "teacher-forced")]
+        values.append(own[["value"]].assign(update=update, position=range(len(own))))
+    return pd.concat(found, ignore_index=True), pd.concat(values, ignore_index=True)
 
 
 def _wide(own: Tensor, mask: Tensor) -> Tensor:

@@ -13,9 +13,9 @@ UPDATES = {"sgd": ("the paper's update", COLOURS["theory"]), "rls": ("recursive 
 def protection(table: pd.DataFrame, ridge: float) -> Figure:
     """What a write moves of earlier edits: against λ at full rank, and against the rank of P at λ = ridge."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 2.9), sharey=True)
-    paper = table[np.isinf(table.ridge)].moved.item()
+    paper = table[~np.isfinite(table.ridge.astype(float))].moved.item()
     full = table["rank"].max()
-    by_ridge = table[(table["rank"] == full) & np.isfinite(table.ridge)].sort_values("ridge")
+    by_ridge = table[(table["rank"] == full) & np.isfinite(table.ridge.astype(float))].sort_values("ridge")
     by_rank = table[table.ridge == ridge].sort_values("rank")
     left.plot(by_ridge.ridge, by_ridge.moved, "o-", color=COLOURS["reliability"])
     right.plot(by_rank["rank"], by_rank.moved, "o-", color=COLOURS["reliability"])
@@ -72,11 +72,12 @@ def forgetting(values: pd.DataFrame, blocks: int) -> Figure:
 def frontier(curves: pd.DataFrame, aims: tuple[float, float]) -> Figure:
     """Rephrasings matched to their own edit against near neighbours routed, a line per way of routing.
 
-    curves: columns way, own, near, irrelevant at each threshold. aims: (near neighbours at most, own edit at least).
+    curves: columns way, own, near neighbour, a row per limit. aims: (near neighbours at most, own edit at least).
     """
     figure, axes = plt.subplots(figsize=(WIDE, 3.4))
     for way, line in curves.groupby("way", sort=False):
-        axes.plot(line.near, line.own, label=way)
+        line = line.sort_values("near neighbour")
+        axes.plot(line["near neighbour"], line.own, "o-", ms=4, label=way)
     axes.add_patch(plt.Rectangle((0, aims[1]), aims[0], 1 - aims[1], color=COLOURS["reliability"], alpha=0.15, lw=0))
     axes.annotate("the aim", (aims[0], aims[1] + 0.04), (5, 0), textcoords="offset points", fontsize=8)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="near neighbours routed to an edit",

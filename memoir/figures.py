@@ -7,8 +7,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from memoir import interference, metrics, overlap_plots, plots, real_masks, records, runs
+from memoir import beyond, beyond_plots, interference, metrics, overlap_plots, plots, real_masks, records, runs
 
+EQUAL_LOAD = {107: ("Table 1", 1000), 750: ("Table 4", 7000), 1607: ("Table 4", 15000)}  # N / D: SmolLM2 and LLaMA-3
 PUBLISHED = records.DATA / "published" / "paper_results.csv"
 
 
@@ -62,7 +63,8 @@ def rebuild() -> list[Path]:
             written += save_table(table, f"00_{dataset}_100")
             title = f"100 edits of {dataset} in a row on SmolLM2-135M"
             written += _saved(plots.metric_bars(table, title), f"00_{dataset}_100")
-    return written + [path for name, figure in overlap_figures() for path in _saved(figure, f"02_{name}")]
+    written += [path for name, figure in overlap_figures() for path in _saved(figure, f"02_{name}")]
+    return written + [path for name, figure in beyond_figures() for path in _saved(figure, f"13_{name}")]
 
 
 def overlap_figures() -> Iterator[tuple[str, Figure]]:
@@ -96,6 +98,32 @@ def overlap_figures() -> Iterator[tuple[str, Figure]]:
     kept = pd.DataFrame({"n_edits": [len(edits)], "mean": [(edits.end > 0).mean()]})
     streams = {"the stream above, first token": kept} | dict(interference.committed_streams("full"))
     yield "capacity", overlap_plots.capacities(tables["interference-capacity"], streams, 0.9)
+
+
+def paper_at_equal_load() -> pd.DataFrame:
+    """The paper's LLaMA-3 numbers on ZsRE at our n_edits of the same load N / D: columns n_edits, metric, value."""
+    found = [
+        published(item, dataset="zsre", model="llama-3-8b-instruct", method="memoir", n_edits=theirs).assign(n_edits=n)
+        for n, (item, theirs) in EQUAL_LOAD.items()
+    ]
+    return pd.concat(found, ignore_index=True)[["n_edits", "metric", "value"]]
+
+
+def beyond_figures() -> Iterator[tuple[str, Figure]]:
+    """The figures of notebook 13, by name; each needs its own result and is left out without it."""
+    if result := runs.read_result("full", "beyond", "protection"):
+        table = pd.DataFrame(result["metrics"])
+        yield "protection", beyond_plots.protection(table, result["parameters"]["ridge"])
+    for n in sorted(EQUAL_LOAD, reverse=True):
+        if found := beyond.streams("zsre", n):
+            paper = paper_at_equal_load()
+            yield "streams", beyond_plots.streams(found[0], metrics.TEACHER_FORCED, paper[paper.n_edits <= n])
+            yield "forgetting", beyond_plots.forgetting(found[1], 8)
+            break
+    if runs.read_result("full", "beyond", "routing"):
+        path = runs.result_path("full", "beyond", "routing-frontier").with_suffix(".parquet")
+        curves = pd.read_parquet(path)
+        yield "frontier", beyond_plots.frontier(curves[curves.records == "test"], (0.1, 0.9))
 
 
 def _of(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
