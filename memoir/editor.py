@@ -22,6 +22,7 @@ from memoir.memory import ResidualMemory, Route
 from memoir.models import Family, Settings, family_of
 from memoir.prefix import Prefix, run_prefix, run_tail
 from memoir.records import background_prompts
+from memoir.rls import Write, projector
 
 GRADIENT_NORM = 1.0  # the gradient of W_m is clipped to this norm
 
@@ -32,7 +33,9 @@ class Memoir(EditedModel):
     layer counts decoder layers from 0; k is the number of ones in a mask; threshold is τ. seed fixes the permutation π
     and the self-generated prefixes. lr, n_iter, weight_decay: the SGD on W_m. stop_loss, stop_change: see `Settings`.
     background: the irrelevant prompts whose mean feature is μ (100 of OpenFacts by default). prefixes: texts put before
-    an edit's prompt; by default n_prefixes that the model generates itself.
+    an edit's prompt; by default n_prefixes that the model generates itself. update: "sgd" as in the paper, or "rls",
+    which keeps what earlier edits read (`rls.py`) with λ = ridge, by the `rank` strongest directions alone when a rank
+    is given.
     A bad argument is a ValueError that names it, and leaves the model as it was.
     """
 
@@ -56,6 +59,9 @@ class Memoir(EditedModel):
         background: Sequence[str] | None = None,
         prefixes: Sequence[str] | None = None,
         family: Family | None = None,
+        update: str = "sgd",
+        ridge: float = 10.0,
+        rank: int | None = None,
     ):
         self.family = family or family_of(model)
         layers = model.get_submodule(self.family.layers)
@@ -63,14 +69,19 @@ class Memoir(EditedModel):
             raise ValueError(f"layer = {layer} is out of range: the model has decoder layers 0 to {len(layers) - 1}.")
         if lr <= 0 or n_iter < 1 or weight_decay < 0:
             raise ValueError(f"lr = {lr} must be > 0, n_iter = {n_iter} >= 1 and weight_decay = {weight_decay} >= 0.")
+        if update not in ("sgd", "rls"):
+            raise ValueError(f"update = {update!r} is unknown: it is 'sgd', the paper's, or 'rls'.")
+        if update == "rls" and weight_decay:
+            raise ValueError(f"weight_decay = {weight_decay} would erase what update = 'rls' keeps: it must be 0.")
         self.settings = Settings(layer, k, threshold, lr, n_iter, weight_decay, n_prefixes, stop_loss, stop_change)
         self.seed = seed
         self.background = tuple(background_prompts() if background is None else background)
         linear = layers[layer].get_submodule(self.family.edited)
+        on = linear.weight.device
+        self._update = {"update": update, "ridge": ridge, "rank": rank} if update == "rls" else {}
+        self.projector = projector(linear.in_features, ridge, rank, on) if update == "rls" else None
         permutation = tophash.random_permutation(linear.in_features, seed)
-        self.memory = ResidualMemory(
-            linear.in_features, linear.out_features, k, threshold, permutation, linear.weight.device
-        )
+        self.memory = ResidualMemory(linear.in_features, linear.out_features, k, threshold, permutation, on)
         super().__init__(model, tokenizer)
         self._hooks = Attachment(model, linear, self.memory)
         try:
@@ -90,10 +101,18 @@ class Memoir(EditedModel):
         rows = self._rows(befores, [after] * len(befores))
         prefix = self._prefix(rows)
         mask = self.memory.mask_of(prefix.activations[:1], rows.prompt[:1])
-        weight, losses, steps = self._fit(prefix, rows, mask[0])
-        # what SGD's weight decay does, step by step, to the columns outside the mask
-        self.memory.weight *= (1 - self.settings.lr * self.settings.weight_decay) ** steps
-        self.memory.weight[:, mask[0]] = weight
+        keys = prefix.activations[rows.attention_mask.bool()][:, mask[0]].float()
+        write = Write.through(self.projector, keys, mask[0]) if self.projector else None
+        weight, losses, steps = self._fit(prefix, rows, mask[0], write)
+        if write:
+            change = write.change(self.settings.lr)
+            _need_finite(change)
+            self.projector.add(keys, mask[0])
+            self.memory.weight += change
+        else:
+            # what SGD's weight decay does, step by step, to the columns outside the mask
+            self.memory.weight *= (1 - self.settings.lr * self.settings.weight_decay) ** steps
+            self.memory.weight[:, mask[0]] = weight
         # the same prompt up to trailing spaces: its old mask must not go on answering once this edit is forgotten
         self.memory.forget([i for i, edit in enumerate(self.edits) if edit.prompt.rstrip() == prompt.rstrip()])
         self.memory.store(tophash.pack(mask))
@@ -120,10 +139,13 @@ class Memoir(EditedModel):
         return written, whole
 
     @torch.enable_grad()
-    def _fit(self, prefix: Prefix, rows: texts.Rows, mask: Tensor) -> tuple[Tensor, list[float], int]:
+    def _fit(
+        self, prefix: Prefix, rows: texts.Rows, mask: Tensor, write: Write | None
+    ) -> tuple[Tensor, list[float], int]:
         """SGD on the k columns of W_m under one mask (D,): their new values (d, k), the losses, the number of steps.
 
-        The other columns have no gradient: leaving them out changes no loss and saves most of the work.
+        The other columns have no gradient: leaving them out changes no loss and saves most of the work. Under "rls" the
+        gradient is clipped first and then projected by `write`.
         """
         weight = self.memory.weight[:, mask].clone().requires_grad_()
         masked = prefix.activations[..., mask].float()  # U = M ⊙ a, (B, T, k)
@@ -145,9 +167,10 @@ class Memoir(EditedModel):
                 return weight.detach(), losses, steps
             (weight.grad,) = torch.autograd.grad(loss, [weight])
             torch.nn.utils.clip_grad_norm_([weight], GRADIENT_NORM)
+            if write:
+                weight.grad = write.project(weight.grad)
             optimizer.step()
-        if not torch.isfinite(weight).all():
-            raise FloatingPointError("The memory's weights are no longer finite: the edit was not stored. Lower lr.")
+        _need_finite(weight)
         return weight.detach(), losses, self.settings.n_iter
 
     def _settled(self, losses: list[float]) -> bool:
@@ -229,6 +252,7 @@ class Memoir(EditedModel):
             "background": list(self.background),
             "prefixes": list(self.prefixes),
             "family": asdict(self.family),
+            **self._update,
         }
 
     @classmethod
@@ -236,11 +260,19 @@ class Memoir(EditedModel):
         return cls(model, tokenizer, **settings | {"family": Family(**settings["family"])})
 
     def _tensors(self) -> dict[str, Tensor]:
-        return self.memory.state_dict() | {"masks": torch.from_numpy(self.memory.masks)}
+        projected = self.projector.tensors() if self.projector else {}
+        return self.memory.state_dict() | {"masks": torch.from_numpy(self.memory.masks)} | projected
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:
         masks, forgotten = tensors.pop("masks"), self.memory.forgotten
+        if self.projector:
+            self.projector.restore(tensors)
         self.memory.load_state_dict(tensors)
         self.memory.n_edits = 0
         self.memory.store(masks.numpy())
         self.memory.forget(forgotten)  # a checkpoint of before does not bring back what was forgotten since
+
+
+def _need_finite(weight: Tensor) -> None:
+    if not torch.isfinite(weight).all():
+        raise FloatingPointError("The memory's weights are no longer finite: the edit was not stored. Lower lr.")

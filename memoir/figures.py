@@ -8,6 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from memoir import (
+    beyond,
+    beyond_plots,
     data_plots,
     interference,
     metrics,
@@ -19,6 +21,8 @@ from memoir import (
     stream_plots,
     streams,
 )
+
+EQUAL_LOAD = {107: ("Table 1", 1000), 750: ("Table 4", 7000), 1607: ("Table 4", 15000)}  # N / D: SmolLM2 and LLaMA-3
 
 
 def beside_the_paper(experiment: str, run: str, n_edits: int) -> pd.DataFrame | None:
@@ -65,6 +69,7 @@ def rebuild() -> list[Path]:
     made = [*((f"01_data_{name}", figure) for name, figure in data_figures())]
     made += [(f"02_{name}", figure) for name, figure in overlap_figures()]
     made += [*stream_figures()]
+    made += [(f"13_{name}", figure) for name, figure in beyond_figures()]
     return written + [path for name, figure in made for path in _saved(figure, name)]
 
 
@@ -136,6 +141,34 @@ def overlap_figures() -> Iterator[tuple[str, Figure]]:
     kept = pd.DataFrame({"n_edits": [len(edits)], "mean": [(edits.end > 0).mean()]})
     streams = {"the stream above, first token": kept} | dict(interference.committed_streams("full"))
     yield "capacity", overlap_plots.capacities(tables["interference-capacity"], streams, 0.9)
+
+
+def paper_at_equal_load() -> pd.DataFrame:
+    """The paper's LLaMA-3 numbers on ZsRE at our n_edits of the same load N / D: columns n_edits, metric, value."""
+    found = [
+        published.table(item, dataset="zsre", model="llama-3-8b-instruct", method="memoir", n_edits=theirs).assign(
+            n_edits=n
+        )
+        for n, (item, theirs) in EQUAL_LOAD.items()
+    ]
+    return pd.concat(found, ignore_index=True)[["n_edits", "metric", "value"]]
+
+
+def beyond_figures() -> Iterator[tuple[str, Figure]]:
+    """The figures of notebook 13, by name; each needs its own result and is left out without it."""
+    if result := runs.read_result("full", "beyond", "protection"):
+        table = pd.DataFrame(result["metrics"])
+        yield "protection", beyond_plots.protection(table, result["parameters"]["ridge"])
+    for n in sorted(EQUAL_LOAD, reverse=True):
+        if found := beyond.streams("zsre", n):
+            paper = paper_at_equal_load()
+            yield "streams", beyond_plots.streams(found[0], metrics.TEACHER_FORCED, paper[paper.n_edits <= n])
+            yield "forgetting", beyond_plots.forgetting(found[1], 8)
+            break
+    if runs.read_result("full", "beyond", "routing"):
+        path = runs.result_path("full", "beyond", "routing-frontier").with_suffix(".parquet")
+        curves = pd.read_parquet(path)
+        yield "frontier", beyond_plots.frontier(curves[curves.records == "test"], (0.1, 0.9))
 
 
 def _of(table: pd.DataFrame, dataset: str) -> pd.DataFrame:

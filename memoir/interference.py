@@ -81,7 +81,10 @@ def committed_streams(profile: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """Finished streams of MEMOIR edits among the results: a label, and reliability by n_edits (teacher-forced)."""
     for path in sorted((runs.RESULTS / profile).glob("*/*.json")):
         result = runs.read_result(profile, path.parent.name, path.stem)
-        if result["parameters"].get("method") == "memoir" and isinstance(result["metrics"], list):
+        how = result["parameters"]
+        if how.get("method") != "memoir" or "update" in how["editor"]:  # capacity's model is of the paper's update
+            continue
+        if isinstance(result["metrics"], list):
             found = pd.DataFrame(result["metrics"])
             wanted = (found.metric == "reliability") & (found.protocol == "teacher-forced")
             yield f"{path.parent.name} / {path.stem}", found[wanted].sort_values("n_edits")

@@ -1,0 +1,135 @@
+"""What notebook 13 measures: what the second update protects, full streams under both, and ways to route.
+
+Knows editors, records and results. The update itself stands in `rls.py`, the ways of routing in `second_look.py`.
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from memoir import runs, second_look
+from memoir.editor import Memoir
+from memoir.interference import rows_of_edit
+from memoir.records import EditRecord, load_records
+from memoir.rls import projector
+
+Keys = tuple[Tensor, Tensor]  # an edit's masked activations on its k columns, (n, k), and its mask (D,)
+
+
+def keys_of(editor: Memoir, records: Sequence[EditRecord]) -> list[Keys]:
+    """The keys that edits of these records would write with, prompt by prompt; nothing is edited."""
+    masks = editor.masks([record.prompt for record in records])
+    rows = (rows_of_edit(editor, record)[0] for record in records)
+    return [(a[:, mask], mask) for a, mask in zip(rows, masks, strict=True)]
+
+
+@torch.no_grad()
+def protection(
+    keys: Sequence[Keys], probes: int, ridges: Sequence[float], ranks: Sequence[int | None] = (None,)
+) -> pd.DataFrame:
+    """What the last `probes` edits would move of the others' answers, by λ and rank: a row per pair of them.
+
+    moved: root mean square over the earlier edits' tokens of ‖ΔW u‖, over that at the writing edit's own tokens, for
+    gradients without a preferred direction; exact, not sampled: ‖U P U_earlier^T‖_F against ‖U P U^T‖_F, each over the
+    root of its number of tokens. λ = ∞ is the paper's update. used: tr(I − P), the directions that are taken.
+    """
+    size = len(keys[0][1])
+    earlier, last = keys[:-probes], keys[-probes:]
+    wide = torch.cat([_wide(*pair) for pair in earlier])
+    found = []
+    for ridge, rank in [(torch.inf, None), *((ridge, rank) for ridge in ridges for rank in ranks)]:
+        p = projector(size, min(ridge, 1e30), rank, wide.device)
+        for pair in earlier if ridge < torch.inf else ():
+            p.add(*pair)
+        moved = []
+        for own, mask in last:
+            seen = own @ p.rows(mask).float()  # U P
+            there, here = seen @ wide.T, seen[:, mask] @ own.T
+            moved.append((there.norm() / len(wide) ** 0.5 / (here.norm() / len(own) ** 0.5)).item())
+        used = size - p.rows(torch.ones(size, dtype=torch.bool, device=wide.device)).trace().item()
+        found.append({"ridge": ridge, "rank": rank or size, "moved": sum(moved) / len(moved), "used": used})
+    return pd.DataFrame(found)
+
+
+def run_updates(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    options: dict,
+    ridge: float,
+    dataset: str,
+    at: Sequence[int],
+) -> None:
+    """Full streams of the same records under both updates, one after the other; finished ones are not run again."""
+    for update, more in {"sgd": {}, "rls": {"update": "rls", "ridge": ridge}}.items():
+        editor = Memoir(model, tokenizer, **options | more)
+        try:
+            runs.run_stream(
+                runs.Stream("full", "beyond", f"{update}-{dataset}-{at[-1]}", dataset, at=tuple(at)), editor
+            )
+        finally:
+            editor.detach()
+
+
+def run_routing(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: dict, n: int, limit: float
+) -> None:
+    """Full comparison of the ways of `second_look`; not run again when it is finished.
+
+    Thresholds are chosen on calibration records (n of OpenFacts' and 190 of ZsRE), for at most `limit` of the near
+    neighbours and 1 % of the irrelevant prompts routed, and then asked once on records that had no part in it.
+    """
+    path = runs.result_path("full", "beyond", "routing")
+    if path.exists():
+        return
+    began, zsre = runs.now(), load_records("zsre", 990)
+    sets = {"calibration": ("openfacts-calibration", zsre[800:]), "test": ("openfacts", zsre[:190])}
+    ways, asked, tables, found = {}, {}, [], []
+    for name, (dataset, more) in sets.items():
+        asked[name] = second_look.questions(load_records(dataset), more, n)
+        seen = second_look.features(model, tokenizer, options["layer"], asked[name])
+        ways[name] = second_look.ways(seen, asked[name], options["k"])
+    for way, own in ways["calibration"].items():
+        table = second_look.frontier(own, asked["calibration"]).assign(way=way)
+        tables.append(table.assign(records="calibration"))
+        tables.append(second_look.frontier(ways["test"][way], asked["test"]).assign(way=way, records="test"))
+        for best in table[table.limit == limit].itertuples():
+            at = second_look.matches(ways["test"][way], best.sigma)
+            row = second_look.rates(at, asked["test"], best.tau)
+            found.append({"way": way, "tau": best.tau, "sigma": best.sigma} | row)
+    plain = second_look.matches(ways["test"]["masks (the paper)"], 0.0)
+    row = {"way": "masks (the paper), registered τ", "tau": options["threshold"], "sigma": 0.0}
+    found.insert(0, row | second_look.rates(plain, asked["test"], options["threshold"]))
+    editor = Memoir(model, tokenizer, **options)
+    born = runs.provenance(began, editor=editor, dataset="openfacts")
+    editor.detach()
+    how = options | {"n": n, "limit": limit, "stored": {name: len(own["edited"]) for name, own in asked.items()}}
+    runs.write_result(path, found, how, born, {"frontier": pd.concat(tables, ignore_index=True)})
+
+
+def streams(dataset: str, n: int) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """What committed streams of n edits came to under both updates; None unless both are there.
+
+    The metrics at each length, with a column update; and teacher-forced reliability at the end by position in the
+    stream: columns update, position, value.
+    """
+    found, values = [], []
+    for update in ("sgd", "rls"):
+        result = runs.read_result("full", "beyond", f"{update}-{dataset}-{n}")
+        if result is None:
+            return None
+        found.append(pd.DataFrame(result["metrics"]).assign(update=update))
+        rows = pd.read_parquet(
+            runs.result_path("full", "beyond", f"{update}-{dataset}-{n}-values").with_suffix(".parquet")
+        )
+        own = rows[(rows.n_edits == n) & (rows.metric == "reliability") & (rows.protocol == "teacher-forced")]
+        values.append(own[["value"]].assign(update=update, position=range(len(own))))
+    return pd.concat(found, ignore_index=True), pd.concat(values, ignore_index=True)
+
+
+def _wide(own: Tensor, mask: Tensor) -> Tensor:
+    full = own.new_zeros(len(own), len(mask))
+    full[:, mask] = own
+    return full

@@ -1,0 +1,86 @@
+"""The figures of notebook 13, each from a tidy frame. Every function returns its figure."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from memoir.plots import COLOURS, WIDE
+
+UPDATES = {"sgd": ("the paper's update", COLOURS["theory"]), "rls": ("recursive least squares", COLOURS["reliability"])}
+
+
+def protection(table: pd.DataFrame, ridge: float) -> Figure:
+    """What a write moves of earlier edits: against λ at full rank, and against the rank of P at λ = ridge."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 2.9), sharey=True)
+    paper = table[~np.isfinite(table.ridge.astype(float))].moved.item()
+    full = table["rank"].max()
+    by_ridge = table[(table["rank"] == full) & np.isfinite(table.ridge.astype(float))].sort_values("ridge")
+    by_rank = table[table.ridge == ridge].sort_values("rank")
+    left.plot(by_ridge.ridge, by_ridge.moved, "o-", color=COLOURS["reliability"])
+    right.plot(by_rank["rank"], by_rank.moved, "o-", color=COLOURS["reliability"])
+    for axes in (left, right):
+        axes.axhline(paper, color=COLOURS["theory"], ls="--")
+    left.text(by_ridge.ridge.min(), paper, "the paper's update", color=COLOURS["theory"], fontsize=8, va="bottom")
+    left.set(xscale="log", ylim=(0, 1.25 * paper), xlabel="λ", ylabel="moved, per unit of\nwhat the write itself gets")
+    right.set(xscale="log", xlabel=f"directions that P remembers (λ = {ridge:g})")
+    right.set_xticks(by_rank["rank"], [f"{r}" for r in by_rank["rank"]], minor=False)
+    right.minorticks_off()
+    figure.suptitle("A projected write moves less of what earlier edits read", x=0.01, ha="left", fontweight="bold")
+    return figure
+
+
+def streams(table: pd.DataFrame, protocol: str, paper: pd.DataFrame | None = None) -> Figure:
+    """Metrics against the number of edits, a line per update. table: columns update, metric, protocol, mean, low, high.
+
+    paper: columns metric, n_edits (ours at the same load), value; drawn as crosses.
+    """
+    metrics = ["reliability", "generalization", "locality"]
+    figure, panels = plt.subplots(1, len(metrics), figsize=(WIDE, 2.8), sharey=True)
+    for axes, metric in zip(panels, metrics, strict=True):
+        rows = table[(table.metric == metric) & (table.protocol == protocol)]
+        for update, (label, colour) in UPDATES.items():
+            line = rows[rows["update"] == update].sort_values("n_edits")
+            error = [line["mean"] - line.low.clip(0), line.high.clip(upper=1) - line["mean"]]
+            axes.errorbar(line.n_edits, line["mean"], error, fmt="o-", color=colour, capsize=3, label=label)
+        if paper is not None:
+            own = paper[paper.metric == metric]
+            axes.plot(own.n_edits, own.value, "x", color="black", ms=7, label="the paper's 8B model, equal load")
+        axes.set(xscale="log", xlabel="edits", title=metric, ylim=(0, 1.05))
+        axes.set_xticks(sorted(rows.n_edits.unique()), [f"{n}" for n in sorted(rows.n_edits.unique())])
+        axes.minorticks_off()
+        axes.title.set_fontweight("normal")
+    panels[0].set_ylabel(f"{protocol},\nmean, 95 % interval")
+    panels[0].legend(loc="lower left", fontsize=8)
+    return figure
+
+
+def forgetting(values: pd.DataFrame, blocks: int) -> Figure:
+    """Reliability after the last edit, by the age of the edit. values: columns update, position, value."""
+    figure, axes = plt.subplots(figsize=(WIDE, 2.6))
+    for update, (label, colour) in UPDATES.items():
+        rows = values[values["update"] == update]
+        found = rows.groupby(pd.cut(rows.position, blocks), observed=True).agg(
+            at=("position", "mean"), mean=("value", "mean"), error=("value", "sem")
+        )
+        axes.errorbar(found["at"], found["mean"], 1.96 * found.error, fmt="o-", color=colour, capsize=3, label=label)
+    axes.set(ylim=(0, 1.05), xlabel="place in the stream (left: written first)", ylabel="reliability at the end")
+    axes.legend(loc="lower right", fontsize=8)
+    return figure
+
+
+def frontier(curves: pd.DataFrame, aims: tuple[float, float]) -> Figure:
+    """Rephrasings matched to their own edit against near neighbours routed, a line per way of routing.
+
+    curves: columns way, own, near neighbour, a row per limit. aims: (near neighbours at most, own edit at least).
+    """
+    figure, axes = plt.subplots(figsize=(WIDE, 3.4))
+    for way, line in curves.groupby("way", sort=False):
+        line = line.sort_values("near neighbour")
+        axes.plot(line["near neighbour"], line.own, "o-", ms=4, label=way)
+    axes.add_patch(plt.Rectangle((0, aims[1]), aims[0], 1 - aims[1], color=COLOURS["reliability"], alpha=0.15, lw=0))
+    axes.annotate("the aim", (aims[0], aims[1] + 0.04), (5, 0), textcoords="offset points", fontsize=8)
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="near neighbours routed to an edit",
+             ylabel="rephrasings matched\nto their own edit")  # fmt: skip
+    axes.legend(loc="lower right", fontsize=8)
+    return figure

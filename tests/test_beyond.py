@@ -1,0 +1,101 @@
+"""What notebook 13 measures means what it says: protection by λ and rank, and the ways of routing."""
+
+import numpy as np
+import pytest
+import torch
+
+from memoir import beyond, rls, second_look, tophash
+from memoir.records import EditRecord
+from memoir.second_look import KINDS, Way
+
+TEMPLATES = ["The capital of {} is", "The money of {} is called"]
+PLACES = ["Peru", "Chad", "Oman", "Fiji", "Mali"]
+RECORDS = [
+    EditRecord(id=f"{t}-{p}", subject=p, prompt=template.format(p), target="Rome", relation=f"r{t}",
+               rephrasings=(f"Tell me: {template.format(p)}",), irrelevant="Water boils at",
+               neighbour=template.format("Cuba"), negated=f"It is not so that {template.format(p)}")
+    for t, template in enumerate(TEMPLATES) for p in PLACES
+]  # fmt: skip
+
+
+def test_protection_grows_as_lambda_falls_and_as_the_rank_rises(toy_editor):
+    keys = beyond.keys_of(toy_editor(k=48), RECORDS[:6])
+    table = beyond.protection(keys, 2, [1e-3, 1.0, 1e6], [None, 1])
+    moved = table.set_index(["ridge", "rank"]).moved
+    size, paper = keys[0][1].numel(), moved.iloc[0]
+    assert table.ridge[0] == np.inf and table.used[0] == pytest.approx(0, abs=1e-9)
+    assert moved[1e-3, size] < moved[1.0, size] < moved[1e6, size] == pytest.approx(paper, rel=1e-2)
+    assert moved[1e-3, size] < moved[1e-3, 1] and table.used.max() <= size
+
+
+def test_protection_is_what_a_write_does(toy_editor):
+    """One write with a random gradient, many times over: the root mean square is the number in the table."""
+    editor = toy_editor(k=48, update="rls", weight_decay=0.0, ridge=0.5)
+    (first, other), (own, mask) = beyond.keys_of(editor, RECORDS[:2])
+    expected = beyond.protection([(first, other), (own, mask)], 1, [0.5]).moved[1]
+    editor.projector.add(first, other)
+    write = rls.Write.through(editor.projector, own, mask)
+    write.project(torch.randn(4000, len(own), generator=torch.Generator().manual_seed(0)) @ own)
+    change = write.change(1.0)
+    there = (change[:, other] @ first.T).square().mean().sqrt()
+    here = (change[:, mask] @ own.T).square().mean().sqrt()
+    assert (there / here).item() == pytest.approx(expected, rel=0.05)
+
+
+@pytest.fixture
+def asked():
+    return second_look.questions(RECORDS, [], len(RECORDS))
+
+
+def test_questions_belong_to_their_edits_and_none_is_stored_already(asked):
+    assert [len(asked[kind]) for kind in KINDS] == [10, 10, 10, 10, 0]
+    assert all(RECORDS[i].prompt == prompt for i, prompt in asked["edited"])
+    stored = {prompt for _, prompt in asked["edited"]}
+    assert not stored & {prompt for kind in KINDS[1:] for _, prompt in asked[kind]}
+
+
+def test_telling_words_are_those_that_neighbours_lack(asked):
+    prompts = [prompt for _, prompt in asked["edited"]]
+    overlaps = np.array([[0.9 if a.relation == b.relation else 0.1 for a in RECORDS] for b in RECORDS])
+    questions = ["What is Peru's capital?", "The capital of Cuba is", "the MONEY of fiji", prompts[3]]
+    look = second_look.told_apart(prompts, overlaps, questions)
+    has = look > 0.5
+    assert has[0].nonzero()[0].tolist() == [0, 5]  # Peru, in either template: the mask must decide
+    assert not has[1].any()  # every word but the one that tells
+    assert has[2].nonzero()[0].tolist() == [3, 8] and look[3, 3] == pytest.approx(1.0)
+    twice = second_look.told_apart([prompts[0]] * 5, np.ones((5, 5)), [prompts[0]])
+    assert twice == pytest.approx(1.0)  # the same prompt again is judged by all its words
+
+
+def test_the_first_way_is_the_routers(toy_editor, asked):
+    editor = toy_editor(threshold=0.6)
+    for record in RECORDS:
+        editor.memory.store(tophash.pack(editor.masks([record.prompt])))
+    asked["irrelevant"] = [(-1, "I")]
+    found = second_look.features(editor.model, editor.tokenizer, editor.settings.layer, asked)
+    for sets in found.values():
+        assert set(sets) == set(KINDS)
+    mean = {kind: own + 0 for kind, own in found["mean"].items()}
+    shift = editor.features([prompt for _, prompt in asked["edited"]]).numpy() - mean["edited"]
+    assert np.abs(shift - shift[0]).max() < 1e-4  # the same feature, up to the μ that is taken off
+    exact = {kind: own + (shift[0] - editor.memory.mu.numpy()) for kind, own in mean.items()}
+    way = second_look.ways({"mean": exact, "rare": found["rare"], "last": found["last"]}, asked, editor.settings.k)
+    best, score = second_look.matches(way["masks (the paper)"], 0.0)["rephrasing"]
+    for route, edit, overlap in zip(editor.route([p for _, p in asked["rephrasing"]]), best, score, strict=True):
+        assert route.overlap == pytest.approx(overlap, abs=2 / 24)
+        assert route.edit in (edit, None) or abs(route.overlap - overlap) > 0
+
+
+def test_the_frontier_keeps_its_limits_and_rates_count_what_they_say():
+    rng = np.random.default_rng(0)
+    score = {kind: rng.random((30, 8)) for kind in KINDS}
+    score["edited"] = np.eye(8) + rng.random((8, 8)) * 0.5
+    asked = {kind: [(i % 8, "") for i in range(len(own))] for kind, own in score.items()}
+    for look in (None, {kind: rng.random(own.shape) for kind, own in score.items()}):
+        way = Way(score, look)
+        table = second_look.frontier(way, asked, irrelevant=0.2)
+        assert (table["near neighbour"] <= table.limit).all() and (table.irrelevant <= 0.2).all()
+        assert table.own.is_monotonic_increasing
+        for row in table.itertuples():
+            again = second_look.rates(second_look.matches(way, row.sigma), asked, row.tau)
+            assert again["own"] == row.own and 0 <= again["other"] <= 1 - again["own"]

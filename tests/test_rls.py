@@ -1,0 +1,223 @@
+"""Recursive least squares: what the update protects, that its state is exact, and that the paper's stays as it was."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from test_store import RECORDS, assert_same_state
+
+from memoir import Memoir, interference, rls
+from memoir import editor as editing
+
+CPU = torch.device("cpu")
+SIZE, ONES = 60, 20
+RLS = {"update": "rls", "weight_decay": 0.0}
+
+
+def mask_of(rng) -> torch.Tensor:
+    mask = torch.zeros(SIZE, dtype=torch.bool)
+    mask[torch.from_numpy(rng.permutation(SIZE)[:ONES])] = True
+    return mask
+
+
+def stream(n: int, rows: int = 3, seed: int = 0, share: float = 2.0):
+    """n edits' keys (rows, ONES) with a direction common to all, as real activations have, and their masks."""
+    rng = np.random.default_rng(seed)
+    common = rng.normal(size=SIZE)
+    for _ in range(n):
+        mask = mask_of(rng)
+        yield torch.from_numpy(rng.normal(size=(rows, ONES)) + share * common[mask.numpy()]).float(), mask
+
+
+def wide(keys: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    full = torch.zeros(len(keys), SIZE, dtype=torch.float64)
+    full[:, mask] = keys.double()
+    return full
+
+
+# ---------------------------------------------------------------------------------------------------- P is exact
+
+
+@pytest.mark.parametrize("rank", [None, SIZE])
+def test_the_projector_agrees_with_a_dense_solve(rank):
+    p, moment = rls.projector(SIZE, 10.0, rank, CPU), torch.zeros(SIZE, SIZE, dtype=torch.float64)
+    for keys, mask in stream(40):
+        p.add(keys, mask)
+        moment += wide(keys, mask).T @ wide(keys, mask)
+        reference = torch.linalg.inv(torch.eye(SIZE) + moment / 10.0)
+        torch.testing.assert_close(p.rows(mask), reference[mask], atol=1e-10, rtol=1e-8)
+
+
+@pytest.mark.parametrize("rank", [None, 12])
+def test_the_projector_stays_symmetric_and_positive_definite_after_thousands_of_edits(rank):
+    p, everywhere = rls.projector(SIZE, 0.1, rank, CPU), torch.ones(SIZE, dtype=torch.bool)
+    for keys, mask in stream(4000, share=5.0):
+        p.add(keys, mask)
+    matrix = p.rows(everywhere)
+    torch.testing.assert_close(matrix, matrix.T, atol=1e-14, rtol=0)
+    values = torch.linalg.eigvalsh(matrix)
+    assert 0 < values.min() < 1e-4 and values.max() <= 1 + 1e-12
+
+
+def test_a_low_rank_is_exact_while_the_keys_span_no_more_and_then_protects_less():
+    dense, low = rls.projector(SIZE, 1.0, None, CPU), rls.projector(SIZE, 1.0, 12, CPU)
+    everywhere = torch.ones(SIZE, dtype=torch.bool)
+    for edit, (keys, mask) in enumerate(stream(30), start=1):
+        dense.add(keys, mask), low.add(keys, mask)
+        gap = torch.linalg.eigvalsh(low.rows(everywhere) - dense.rows(everywhere))
+        assert gap.min() > -1e-10  # never less room than the exact P has
+        assert (gap.max() < 1e-10) == (edit <= 4)  # 4 edits of 3 rows span 12 directions
+
+
+# ------------------------------------------------------------------------------------------------ what it protects
+
+
+def test_interference_vanishes_with_lambda_while_the_keys_span_less_than_the_memory():
+    *earlier, (own, mask) = stream(11)  # 30 keys in 60 directions, and the edit that is written
+    keys = torch.cat([wide(*edit) for edit in earlier]).float()
+    gradient = torch.randn(5, len(own), generator=torch.Generator().manual_seed(0)) @ own
+    moved = []
+    for ridge in (1e9, 1.0, 1e-2, 1e-4, 1e-6):
+        p = rls.projector(SIZE, ridge, None, CPU)
+        for edit in earlier:
+            p.add(*edit)
+        write = rls.Write.through(p, own, mask)
+        write.project(gradient)
+        change = write.change(lr=1.0)
+        moved.append(((change @ keys.T).norm() / (change @ wide(own, mask).float().T).norm()).item())
+    plain = torch.zeros(5, SIZE)
+    plain[:, mask] = -gradient
+    expected = ((plain @ keys.T).norm() / (plain[:, mask] @ own.T).norm()).item()
+    assert moved[0] == pytest.approx(expected, rel=1e-3)  # a large λ is plain gradient descent
+    assert all(b < a for a, b in pairwise(moved)) and moved[-1] < 1e-3 * moved[0]
+
+
+def test_a_write_is_the_formula_on_all_columns_and_keeps_its_size_on_its_own_tokens():
+    p = rls.projector(SIZE, 0.5, None, CPU)
+    *earlier, (own, mask) = stream(6)
+    for edit in earlier:
+        p.add(*edit)
+    rng = torch.Generator().manual_seed(1)
+    steps = [torch.randn(4, len(own), generator=rng) for _ in range(3)]  # G of three steps
+    write = rls.Write.through(p, own, mask)
+    inside = sum(write.project(g @ own) for g in steps)
+    u, matrix = wide(own, mask), p.rows(torch.ones(SIZE, dtype=torch.bool))
+    c = torch.trace(u @ u.T) / torch.trace(u @ matrix @ u.T)
+    reference = -0.3 * c * sum(steps).double() @ u @ matrix
+    torch.testing.assert_close(write.change(0.3).double(), reference, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(-0.3 * inside.double(), reference[:, mask], atol=1e-4, rtol=1e-4)
+    scaled = torch.trace(u @ (c * matrix) @ u.T)
+    assert scaled.item() == pytest.approx(torch.trace(u @ u.T).item())
+
+
+def test_an_editor_moves_the_answers_of_earlier_edits_less(toy_editor):
+    """‖ΔW u‖ of a second edit at the first one's keys, over that at its own, falls with λ."""
+    moved = {}
+    for name, options in {"sgd": {"weight_decay": 0.0}, "10": RLS, "0.001": RLS | {"ridge": 1e-3}}.items():
+        editor = toy_editor(k=48, **options)
+        first, second = (interference.rows_of_edit(editor, record)[0] for record in RECORDS[:2])
+        mask = editor.edit(RECORDS[0].prompt, RECORDS[0].target).mask
+        before = editor.memory.weight.clone()
+        own = editor.edit(RECORDS[1].prompt, RECORDS[1].target).mask
+        change = editor.memory.weight - before
+        moved[name] = ((change @ (first * mask).T).norm() / (change @ (second * own).T).norm()).item()
+        editor.detach()
+    assert moved["0.001"] < 0.2 * moved["sgd"] and moved["0.001"] < moved["10"] < moved["sgd"]
+
+
+# --------------------------------------------------------------------------------------------- state and refusals
+
+
+def test_the_first_edit_and_the_losses_of_its_fit_are_the_papers(toy_editor):
+    """P = I before anything is stored: up to rounding, rls begins as the paper's update."""
+    plain, other = toy_editor(weight_decay=0.0), toy_editor(**RLS)
+    a, b = (editor.edit(RECORDS[0].prompt, RECORDS[0].target).losses for editor in (plain, other))
+    assert a == pytest.approx(b, rel=1e-5)
+    torch.testing.assert_close(plain.memory.weight, other.memory.weight, atol=1e-5, rtol=1e-4)
+
+
+def test_the_papers_update_is_the_default_and_carries_nothing_new(toy_editor):
+    """Bit for bit the plain loop below, which knows nothing of projectors; and nothing more is saved."""
+    default, named = toy_editor(), toy_editor(update="sgd", ridge=3.0)
+    weight = torch.zeros_like(default.memory.weight)
+    for record in RECORDS[:3]:
+        result = default.edit(record.prompt, record.target)
+        named.edit(record.prompt, record.target)
+        weight = plain_sgd(default, record, weight, result)
+    assert torch.equal(default.memory.weight, weight) and torch.equal(named.memory.weight, weight)
+    assert default._settings() == named._settings() and "update" not in default._settings()
+    assert set(default._tensors()) == {"weight", "permutation", "mu", "masks"}
+
+
+def plain_sgd(editor: Memoir, record, weight: torch.Tensor, result) -> torch.Tensor:
+    """W_m after one edit of the paper's: SGD with weight decay on the masked columns, decay alone on the others."""
+    from memoir import texts
+    from memoir.prefix import run_tail
+
+    after = texts.target_ids(editor.tokenizer, record.prompt, record.target)
+    prompts = [record.prompt, *(f"{prefix}. {record.prompt}" for prefix in editor.prefixes)]
+    befores = [texts.prompt_ids(editor.tokenizer, prompt) for prompt in prompts]
+    rows = editor._rows(befores, [after] * len(befores))
+    prefix, mask = editor._prefix(rows), result.mask
+    w = weight[:, mask].clone().requires_grad_()
+    masked, (row, column) = prefix.activations[..., mask].float(), rows.target.nonzero(as_tuple=True)
+    optimizer = torch.optim.SGD([w], lr=editor.settings.lr, weight_decay=editor.settings.weight_decay)
+    for _ in range(result.steps):
+        logits = run_tail(editor.model, editor.family, editor.settings.layer, prefix, masked @ w.T, row, column - 1)
+        loss = torch.nn.functional.cross_entropy(logits.float(), rows.input_ids[row, column])
+        (w.grad,) = torch.autograd.grad(loss, [w])
+        torch.nn.utils.clip_grad_norm_([w], 1.0)
+        optimizer.step()
+    weight = weight * (1 - editor.settings.lr * editor.settings.weight_decay) ** result.steps
+    weight[:, mask] = w.detach()
+    return weight
+
+
+@pytest.mark.parametrize("rank", [None, 40])
+def test_a_stream_resumes_bit_for_bit_and_a_saved_editor_goes_on_the_same(toy_editor, tmp_path, rank):
+    options = RLS | {"rank": rank}
+    whole = toy_editor(**options)
+    whole.edit_all(RECORDS)
+    cut = toy_editor(**options)
+    cut.edit_all(RECORDS[:5], checkpoint=tmp_path, every=2)
+    cut.detach()
+    resumed = toy_editor(**options)
+    assert len(resumed.edit_all(RECORDS, checkpoint=tmp_path)) == 3
+    assert_same_state(whole, resumed)
+    loaded = Memoir.load(tmp_path, __import__("conftest").toy_model(), whole.tokenizer)
+    assert_same_state(whole, loaded)
+    for name, tensor in whole.projector.tensors().items():
+        assert torch.equal(tensor, resumed.projector.tensors()[name]), name
+        assert torch.equal(tensor, loaded.projector.tensors()[name]), name
+    assert loaded.edit("And then?", "nothing").losses == whole.edit("And then?", "nothing").losses
+    with pytest.raises(ValueError, match="other settings"):
+        toy_editor().edit_all(RECORDS, checkpoint=tmp_path)
+
+
+@pytest.mark.parametrize(("options", "word"), [
+    (RLS | {"ridge": 0.0}, "ridge = 0.0"), (RLS | {"ridge": -1.0}, "ridge = -1.0"),
+    (RLS | {"ridge": float("nan")}, "ridge = nan"), (RLS | {"ridge": float("inf")}, "ridge = inf"),
+    (RLS | {"rank": 0}, "rank = 0"), (RLS | {"rank": 97}, "rank = 97"), ({"update": "adam"}, "'adam'"),
+    ({"update": "rls", "weight_decay": 1e-5}, "weight_decay"),
+])  # fmt: skip
+def test_bad_settings_are_named_and_leave_the_model_alone(toy_editor, options, word):
+    model = __import__("conftest").toy_model()
+    with pytest.raises(ValueError, match=word):
+        toy_editor(model, **options)
+    assert "generate" not in vars(model) and not model.base_model._forward_hooks
+
+
+def test_an_edit_that_fails_leaves_memory_and_projector(toy_editor, monkeypatch):
+    editor = toy_editor(**RLS)
+    editor.edit(RECORDS[0].prompt, RECORDS[0].target)
+    weight, matrix = editor.memory.weight.clone(), editor.projector.matrix.clone()
+    for broken, name in ((lambda *_: torch.tensor(torch.nan), "cross_entropy"), (lambda *_: fail(), "_need_finite")):
+        with monkeypatch.context() as patch, pytest.raises(FloatingPointError, match="not stored"):
+            patch.setattr(editing, name, broken)
+            editor.edit(RECORDS[1].prompt, RECORDS[1].target)
+    assert torch.equal(weight, editor.memory.weight) and torch.equal(matrix, editor.projector.matrix)
+
+
+def fail():
+    raise FloatingPointError("not stored")
