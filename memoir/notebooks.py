@@ -18,6 +18,7 @@ from papermill.exceptions import PapermillExecutionError
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 PROFILES = ("smoke", "laptop", "full", "paper")
+START = 600  # seconds that a kernel may take to start; papermill's 60 are too few on a busy machine
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,12 @@ def run(notebook: Path, profile: str, extra: dict | None = None) -> Path:
     start = time.monotonic()
     try:
         papermill.execute_notebook(
-            str(notebook), str(executed), parameters=chosen, cwd=str(notebook.parent), progress_bar=sys.stderr.isatty()
+            str(notebook),
+            str(executed),
+            parameters=chosen,
+            cwd=str(notebook.parent),
+            start_timeout=START,
+            progress_bar=sys.stderr.isatty(),
         )
     except DeadKernelError:
         raise RunError(

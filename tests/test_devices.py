@@ -37,6 +37,14 @@ class Claims(torch.Tensor):
 class Watched(TorchDispatchMode):
     """Sends operations without any claiming tensor, such as making one, the same way."""
 
+    def __enter__(self):
+        torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(list, device=...) then moves in our sight
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        torch._C._set_only_lift_cpu_tensors(False)
+        return super().__exit__(*error)
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         return compute(func, args, kwargs or {})
 
@@ -44,6 +52,7 @@ class Watched(TorchDispatchMode):
 def compute(func, args, kwargs):
     """Run one operation on the held numbers; what comes out claims the device of what went in."""
     tensors = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, torch.Tensor)]
+    assert all(isinstance(t, Claims) or not t.is_meta for t in tensors), f"{func.name()} got a tensor without numbers"
     claimed = {t.device for t in tensors if isinstance(t, Claims)}
     device = next(iter(claimed), None)
     if func.name().startswith(MOVES):
@@ -80,10 +89,12 @@ def place(model: nn.Module, border: int | None = None) -> nn.Module:
         device = torch.device("meta:1" if id(module) in later else "meta:0")
         for kept in (module._parameters, module._buffers):
             for name, value in kept.items():
-                if value is not None:
-                    made = done.get(id(value)) or Claims(value.detach(), device)
-                    made = made if isinstance(made, nn.Parameter) or kept is module._buffers else nn.Parameter(made)
-                    done[id(value)] = kept[name] = made
+                if value is None:
+                    continue
+                if id(value) not in done:  # tied weights stay tied
+                    made = Claims(value.detach(), device)
+                    done[id(value)] = value, made if kept is module._buffers else nn.Parameter(made)
+                kept[name] = done[id(value)][1]
     if border is not None:
         ends = [m for name, m in model.named_modules() if name in ("model.norm", "lm_head", "model.embed_tokens")]
         for part in [*layers, *ends]:

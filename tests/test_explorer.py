@@ -52,7 +52,7 @@ def test_buttons_do_what_the_functions_do_and_what_is_typed_stays_text(toy_edito
     edit.click()
     assert editor.edits == [(prompt.value, target.value)] and editor.route([prompt.value])[0].edit == 0
     assert all("<script>" not in shown.value and "&lt;script&gt;" in shown.value for shown in (said, made))
-    assert picture.value.startswith(b"\x89PNG") and "1.00, memory answers from 0.90" in said.value
+    assert bytes(picture.value[:4]) == b"\x89PNG" and "1.00, memory answers from 0.90" in said.value
     question.value = "Name a river"
     ask.click()
     assert "Name a river" in said.value
@@ -88,7 +88,7 @@ def lab(tmp_path):
     with open(tmp_path / "lab.log", "w") as log:
         server = subprocess.Popen(command, cwd=tmp_path, env=os.environ | kept, stdout=log, stderr=log)
     try:
-        limit = time.monotonic() + 120
+        limit = time.monotonic() + 300
         while not (found := list((tmp_path / "runtime").glob("jpserver-*.json"))):
             assert server.poll() is None and time.monotonic() < limit, (tmp_path / "lab.log").read_text()
             time.sleep(0.5)
@@ -105,7 +105,7 @@ def test_a_new_user_in_jupyterlab_makes_an_edit_and_sees_the_answer(lab):
     with sync_api.sync_playwright() as browsers:
         browser = browsers.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else [])
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.set_default_timeout(300_000)
+        page.set_default_timeout(900_000)  # a busy machine may take minutes to run all cells
         page.goto(f"{lab['url']}lab/tree/00_quickstart.ipynb?token={lab['token']}")
         page.locator(".jp-Notebook .jp-Cell").first.wait_for()
         page.get_by_role("menuitem", name="Run", exact=True).click()
