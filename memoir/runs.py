@@ -76,7 +76,9 @@ def run_stream(stream: Stream, editor: EditedModel) -> Path:
     began = _began(work, settings)
     facts = _facts(stream, editor)
     if not (work / "checkpoint").exists():
-        print(estimate(stream, editor, facts), file=sys.stderr, flush=True)
+        expected = estimate(stream, editor, facts)
+        if stream.profile != "smoke":
+            print(expected, file=sys.stderr, flush=True)
     found = [_evaluated_at(n, facts, stream, editor, work) for n in stream.at]
     tables = {name: pd.concat([tables[name] for tables in found], ignore_index=True) for name in found[0]}
     born = provenance(began, editor=editor, dataset=stream.dataset)
