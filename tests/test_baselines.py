@@ -6,7 +6,7 @@ import torch
 from conftest import BACKGROUND, PREFIXES, toy_model
 
 import memoir
-from memoir.baselines import METHODS, keys
+from memoir.baselines import GRIDS, METHODS, keys
 from memoir.baselines.memit import least_squares, null_projection, projected_least_squares
 from memoir.baselines.rome import rank_one
 from memoir.baselines.wise import activation, ties
@@ -210,7 +210,9 @@ def test_alphaedit_is_null_on_preserved_keys_and_still_writes():
     P = null_projection(preserved.T @ preserved / 20, 1e-6)
     K, R, earlier = (torch.randn(*s, generator=rng, dtype=torch.float64) for s in ((20, 3), (6, 3), (20, 2)))
     change = projected_least_squares(K, R, P, torch.zeros(20, 20), ridge=1e-9)
-    assert (change @ preserved.T).abs().max() < 1e-9 * change.norm() * preserved.norm()
+    assert (change @ preserved.T).abs().max() < 1e-12 * change.norm() * preserved.norm()
+    direct = R @ K.T @ P @ torch.linalg.inv((earlier @ earlier.T + K @ K.T) @ P + 0.1 * torch.eye(20))  # equation 14
+    torch.testing.assert_close(projected_least_squares(K, R, P, earlier @ earlier.T, ridge=0.1), direct)
     torch.testing.assert_close(change @ K, R, atol=1e-5, rtol=1e-5)  # 3 keys fit into 8 free directions
     spared = projected_least_squares(K, R, P, 1e9 * earlier @ earlier.T, ridge=1e-3)
     assert (spared @ earlier).abs().max() < 1e-3 * (change @ earlier).abs().max()  # earlier edits are kept too
@@ -227,11 +229,12 @@ def test_covariance_is_that_of_all_tokens_and_is_kept_by_model_layer_and_text(to
             model(**tokenizer(text, return_tensors="pt"))
     handle.remove()
     tokens = torch.cat([a.flatten(0, 1) for a in seen])
-    found = keys.covariance(model, tokenizer, 1, CORPUS)
+    measure = lambda *how: keys.covariances(*how)[how[2][0]]  # noqa: E731
+    found = measure(model, tokenizer, [1], CORPUS)
     torch.testing.assert_close(found, tokens.T @ tokens / len(tokens), atol=1e-4, rtol=1e-4)
-    assert torch.equal(keys.covariance(model, tokenizer, 1, CORPUS), found)
-    others = [keys.covariance(model, tokenizer, 1, CORPUS[:-1]), keys.covariance(model, tokenizer, 2, CORPUS),
-              keys.covariance(toy_model(seed=1), tokenizer, 1, CORPUS)]  # fmt: skip
+    assert torch.equal(measure(model, tokenizer, [1], CORPUS), found)
+    others = [measure(model, tokenizer, [1], CORPUS[:-1]), measure(model, tokenizer, [2, 1], CORPUS),
+              measure(toy_model(seed=1), tokenizer, [1], CORPUS)]  # fmt: skip
     assert not any(torch.equal(found, other) for other in others)
     assert len(list(tmp_path.rglob("*.safetensors"))) == 4
 
@@ -310,13 +313,16 @@ def test_the_sentence_model_finds_a_rephrasing(smollm2):
     editor = METHODS["in-context"](*smollm2)
     editor.edit(PROMPT, TARGET)
     assert editor.nearest(["Which city is the capital of France?", OTHER]) == [[0], []]
-    assert editor.generate([PROMPT], max_new_tokens=1)[0].strip() == TARGET
+    (score,) = editor.score([PROMPT], [TARGET])
+    assert torch.equal(score.argmax, score.target)
     editor.detach()
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_the_registry_says_what_a_method_is(name):
     method = METHODS[name]
-    assert method.title and method.settings is not None
-    for tried in method.grid:
-        assert set(tried) <= set(method.maker.__init__.__kwdefaults__) | set(method.settings)
+    known = {key for maker in method.maker.__mro__ for key in getattr(maker.__init__, "__kwdefaults__", None) or {}}
+    assert method.title and set(method.settings) <= known | {"layer", "layers", "k", "threshold"}
+    assert len(GRIDS.get(name, ())) == (0 if name == "memoir" else 5)  # the same budget for each
+    for tried in GRIDS.get(name, ()):
+        assert set(tried) <= known | {"layer", "layers"} and tried != method.settings

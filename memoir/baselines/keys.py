@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
+from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -21,6 +22,7 @@ from memoir.baselines.common import WeightEditor, cross_entropy, descend
 from memoir.interface import EditResult, by_length
 from memoir.models import cache_folder, family_of, weights_hash
 from memoir.prefix import run_prefix, run_tail
+from memoir.progress import progress
 from memoir.records import EditRecord, load_records
 
 
@@ -90,9 +92,9 @@ class SubjectEditor(WeightEditor):
         losses, steps = descend([delta], torch.optim.Adam([delta], lr=how.lr), loss, how.n_iter, clip=None, after=clamp)
         return delta.detach(), losses, steps
 
-    def _covariance(self, layer: int) -> Tensor:
-        """E[k k^T] (D, D) of the layer in the model as it was found."""
-        return covariance(self.model, self.tokenizer, layer, self.corpus, self.base_hash)
+    def _covariances(self, layers: Sequence[int]) -> dict[int, Tensor]:
+        """E[k k^T] (D, D) of each layer, in the model as it was found."""
+        return covariances(self.model, self.tokenizer, layers, self.corpus, self.base_hash)
 
 
 def subject_last(tokenizer: PreTrainedTokenizerBase, text: str, subject: str | None) -> int:
@@ -114,31 +116,62 @@ def sentences() -> tuple[str, ...]:
     return tuple(f"{prompt} {answer}" for prompt, answer in dict.fromkeys(stated))
 
 
-def covariance(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, layer: int, corpus: Sequence[str], base_hash: str = ""
-) -> Tensor:
-    """E[k k^T] (D, D) float32 over all tokens of the corpus; kept in the cache folder, named by a hash of the model's
-    weights, the layer and the corpus."""
-    parts = (base_hash or weights_hash(model), str(layer), *corpus)
-    name = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    path = cache_folder() / "covariance" / f"{name}.safetensors"
-    device = next(model.parameters()).device
-    if path.exists():
-        return load_file(path)["covariance"].to(device)
+def covariances(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    layers: Sequence[int],
+    corpus: Sequence[str],
+    base_hash: str | None = None,
+) -> dict[int, Tensor]:
+    """E[k k^T] (D, D) float32 of each layer, over all tokens of the corpus.
+
+    Kept in the cache folder, each under a hash of the model's weights, the layer and the corpus; those that are not
+    there yet are found in one pass over the texts.
+    """
+    weights, device = base_hash or weights_hash(model), next(model.parameters()).device
+    paths = {layer: _kept(weights, layer, corpus) for layer in layers}
+    if missing := [layer for layer, path in paths.items() if not path.exists()]:
+        for layer, found in _measured(model, tokenizer, missing, corpus).items():
+            paths[layer].parent.mkdir(parents=True, exist_ok=True)
+            draft = paths[layer].with_suffix(f".{os.getpid()}")
+            save_file({"covariance": found.cpu()}, draft)
+            os.replace(draft, paths[layer])
+    return {layer: load_file(path)["covariance"].to(device) for layer, path in paths.items()}
+
+
+def _kept(weights: str, layer: int, corpus: Sequence[str]) -> Path:
+    name = hashlib.sha256("\n".join((weights, str(layer), *corpus)).encode()).hexdigest()
+    return cache_folder() / "covariance" / f"{name}.safetensors"
+
+
+def _measured(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, layers: list[int], corpus: Sequence[str]
+) -> dict[int, Tensor]:
+    """Mean of k k^T at each of the layers; the model runs up to the deepest of them."""
     family, ids = family_of(model), [texts.prompt_ids(tokenizer, text) for text in corpus]
-    total, count = 0.0, 0
-    for batch in by_length(ids):
-        befores = [ids[i] for i in batch]
-        rows = texts.rows_of(tokenizer, befores, [[]] * len(batch), side="right", limit=None, device=device)
-        activations = run_prefix(model, family, layer, rows.input_ids, rows.attention_mask).activations
-        keys = activations[rows.attention_mask.bool()].float()
-        total, count = total + keys.T @ keys, count + len(keys)
-    found = (total / count).cpu()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}")
-    save_file({"covariance": found}, draft)
-    os.replace(draft, path)
-    return found.to(device)
+    blocks, real, count = model.get_submodule(family.layers), None, sum(map(len, ids))
+    totals: dict[int, Tensor] = dict.fromkeys(layers, torch.zeros(()))
+
+    def adder(layer: int):
+        def add(_module, args) -> None:
+            keys = args[0][real].float()
+            totals[layer] = totals[layer].to(keys.device) + keys.T @ keys
+
+        return add
+
+    handles = [blocks[i].get_submodule(family.edited).register_forward_pre_hook(adder(i)) for i in layers]
+    try:
+        for batch in progress(list(by_length(ids)), "batches of the covariance"):
+            befores = [ids[i] for i in batch]
+            rows = texts.rows_of(
+                tokenizer, befores, [[]] * len(batch), side="right", limit=None, device=next(model.parameters()).device
+            )
+            real = rows.attention_mask.bool()
+            run_prefix(model, family, max(layers), rows.input_ids, rows.attention_mask)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {layer: total / count for layer, total in totals.items()}
 
 
 def solved(matrix: Tensor, right: Tensor, what: str) -> Tensor:

@@ -8,8 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -34,6 +32,9 @@ class Lora(Baseline):
         n_iter: int = 50,
         seed: int = 0,
     ):
+        from peft import LoraConfig, inject_adapter_in_model  # a slow import, needed only here
+        from peft.tuners.lora import LoraLayer
+
         if "generate" in vars(model):
             raise RuntimeError("This model has an editor already. Detach it first.")
         how = dict(rank=rank, alpha=alpha, targets=list(targets), lr=lr, n_iter=n_iter, seed=seed)

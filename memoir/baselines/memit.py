@@ -47,7 +47,8 @@ class Memit(SubjectEditor):
         self._prepare()
 
     def _prepare(self) -> None:
-        self._second_moments = {layer: with_ridge(self._covariance(layer), 1e-6) for layer in self.settings.layers}
+        found = self._covariances(self.settings.layers)
+        self._second_moments = {layer: with_ridge(moment, 1e-6) for layer, moment in found.items()}
 
     def _write(self, prompt: str, target: str) -> tuple[list[float], int]:
         layers, known = self.settings.layers, prompt in self.subjects
@@ -93,8 +94,8 @@ class AlphaEdit(Memit):
         super().__init__(model, tokenizer, layers=layers, null=null, ridge=ridge, **more)
 
     def _prepare(self) -> None:
-        layers, null = self.settings.layers, self.settings.null
-        self._projections = {layer: null_projection(self._covariance(layer), null) for layer in layers}
+        found, null = self._covariances(self.settings.layers), self.settings.null
+        self._projections = {layer: null_projection(moment, null) for layer, moment in found.items()}
         self._earlier = {layer: torch.zeros_like(P) for layer, P in self._projections.items()}
 
     def _solve(self, layer: int, keys: Tensor, residuals: Tensor) -> Tensor:
@@ -137,7 +138,11 @@ def null_projection(second_moment: Tensor, below: float) -> Tensor:
 
 
 def projected_least_squares(keys: Tensor, residuals: Tensor, P: Tensor, earlier: Tensor, ridge: float) -> Tensor:
-    """Δ = R K^T P (K_p K_p^T P + K K^T P + ridge I)⁻¹ (AlphaEdit, equation 14), with earlier = K_p K_p^T (D, D)."""
+    """Δ = R K^T P (K_p K_p^T P + K K^T P + ridge I)⁻¹ (AlphaEdit, equation 14), with earlier = K_p K_p^T (D, D).
+
+    As P² = P, this is R K^T P (P M P + ridge I)⁻¹ P with M = K_p K_p^T + K K^T: a symmetric system, and a Δ that is
+    null on preserved keys to the last digits.
+    """
     K, R, P = keys.double(), residuals.double(), P.double()
-    matrix = (earlier.double() + K @ K.T) @ P + ridge * torch.eye(len(P)).to(P)
-    return solved(matrix.T, (R @ K.T @ P).T, "AlphaEdit's system").T
+    matrix = P @ (earlier.double() + K @ K.T) @ P + ridge * torch.eye(len(P)).to(P)
+    return solved(matrix, P @ (K @ R.T), "AlphaEdit's system").T @ P

@@ -94,10 +94,10 @@ class Wise(SideEditor):
     def _loss(self, change: Tensor, prefix: Prefix, rows: texts.Rows, irrelevant: Tensor, beside: texts.Rows) -> Tensor:
         """-log p(target) + L_a."""
         alpha, beta, gamma = self.settings.margins
-        edited = activation(change, prefix.activations, rows.prompt).mean()
-        aside = activation(change, irrelevant, beside.prompt).mean()
+        moved = prefix.activations.float() @ change.T
+        edited, aside = mean_norm(moved, rows.prompt).mean(), activation(change, irrelevant, beside.prompt).mean()
         margin = (aside - alpha).relu() + (beta - edited).relu() + (gamma - (edited - aside)).relu()
-        return margin + self._tail_loss(self.settings.layer, prefix, rows, prefix.activations.float() @ change.T)
+        return margin + self._tail_loss(self.settings.layer, prefix, rows, moved)
 
     def _mask(self, shard: int) -> Tensor:
         """Which entries (d, D) a shard may move: a random share ρ, drawn from the seed and the shard's number."""
@@ -152,7 +152,11 @@ class Wise(SideEditor):
 
 def activation(change: Tensor, activations: Tensor, prompt: Tensor) -> Tensor:
     """Δ_act of each row: the mean over its prompt's tokens of ||Δ a_t||_2. activations (B, T, D), prompt (B, T)."""
-    moved = activations.float() @ change.T
+    return mean_norm(activations.float() @ change.T, prompt)
+
+
+def mean_norm(moved: Tensor, prompt: Tensor) -> Tensor:
+    """The mean over each row's prompt's tokens of the norm of moved (B, T, d)."""
     # squared sums clamped: the norm's gradient at zero, where every side memory starts, is not a number
     norms = (moved.square().sum(dim=-1) + 1e-12).sqrt()
     return (norms * prompt).sum(dim=1) / prompt.sum(dim=1)
