@@ -34,9 +34,12 @@ def run_singles(
         return
     work = runs.WORK / stream.profile / stream.experiment / stream.run
     work.mkdir(parents=True, exist_ok=True)
-    began, editor = runs._began(work), METHODS[name](model, tokenizer, **settings)
+    began, tables = runs._began(work), []
+    try:
+        editor = METHODS[name](model, tokenizer, **settings)
+    except FloatingPointError as error:
+        return _write_failure(stream, name, settings, None, str(error))
     empty = {key: tensor.clone() for key, tensor in editor._tensors().items()}
-    tables = []
     try:
         for i, record in enumerate(load_records(stream.dataset, stream.at[0], tokenizer=tokenizer)):
             kept = work / f"{i}.parquet"
@@ -69,26 +72,32 @@ def run_stream(
     result = runs.result_path(stream.profile, stream.experiment, stream.run)
     if result.exists():
         return
-    editor = METHODS[name](model, tokenizer, **settings)
+    editor = None
     try:
+        editor = METHODS[name](model, tokenizer, **settings)
         runs.run_stream(stream, editor)
     except FloatingPointError as error:
-        _write_failure(stream, editor, str(error))
+        _write_failure(stream, name, settings, editor, str(error))
     finally:
-        editor.detach()
+        if editor is not None:
+            editor.detach()
 
 
-def _write_failure(stream: runs.Stream, editor: EditedModel, sentence: str) -> None:
+def _write_failure(stream: runs.Stream, name: str, settings: dict, editor: EditedModel | None, sentence: str) -> None:
+    """The lengths that were reached, and why no further. editor: None when the method could not even be set up."""
     work = runs.WORK / stream.profile / stream.experiment / stream.run
+    work.mkdir(parents=True, exist_ok=True)
     reached = [work / f"at-{n}.parquet" for n in stream.at if (work / f"at-{n}.parquet").exists()]
     tables = [pd.read_parquet(path) for path in reached]
     found = [metrics.summary(table).assign(n_edits=int(table.n_edits[0])) for table in tables]
     rows = pd.concat(found, ignore_index=True).to_dict("records") if found else []
-    settings = _parameters(stream, editor) | {"failed": {"n_edits": len(editor.edits), "sentence": sentence}}
+    how = _parameters(stream, editor) if editor else {"stream": asdict(stream), "method": name, "editor": settings}
+    how |= {"failed": {"n_edits": len(editor.edits) if editor else 0, "sentence": sentence}}
     born = runs.provenance(runs._began(work), editor=editor, dataset=stream.dataset)
     values = {"values": pd.concat(tables, ignore_index=True)} if tables else {}
     result = runs.result_path(stream.profile, stream.experiment, stream.run)
-    runs.write_result(result, rows, settings, born, values | {"edits": pd.DataFrame(editor.log)})
+    edits = {"edits": pd.DataFrame(editor.log)} if editor and editor.log else {}
+    runs.write_result(result, rows, json.loads(json.dumps(how)), born, values | edits)
 
 
 def _parameters(stream: runs.Stream, editor: EditedModel) -> dict:

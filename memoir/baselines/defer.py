@@ -48,7 +48,11 @@ class Defer(SideEditor):
         self.change = torch.zeros(self.linear.out_features, self.linear.in_features, device=weight.device)
         self.gate = torch.zeros(self.linear.in_features + 1, device=weight.device)
         self.trained = self.change.numel() + self.gate.numel()
-        self._outside = self._keys(background)
+        try:
+            self._outside = self._keys(background)
+        except BaseException:
+            self.detach()
+            raise
 
     @torch.no_grad()
     def _keys(self, prompts: Sequence[str]) -> Tensor:

@@ -44,7 +44,11 @@ class Memit(SubjectEditor):
         super().__init__(
             model, tokenizer, layers, **how, **more, n_prefixes=n_prefixes, prefixes=prefixes, corpus=corpus
         )
-        self._prepare()
+        try:
+            self._prepare()
+        except BaseException:
+            self.detach()
+            raise
 
     def _prepare(self) -> None:
         found = self._covariances(self.settings.layers)

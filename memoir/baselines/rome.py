@@ -35,7 +35,11 @@ class Rome(SubjectEditor):
     ):
         how = dict(layer=layer, lr=lr, n_iter=n_iter, kl=kl, decay=decay, clamp=clamp, ridge=ridge, seed=seed)
         super().__init__(model, tokenizer, [layer], **how, n_prefixes=n_prefixes, prefixes=prefixes, corpus=corpus)
-        self._second_moment = with_ridge(self._covariances([layer])[layer], ridge)
+        try:
+            self._second_moment = with_ridge(self._covariances([layer])[layer], ridge)
+        except BaseException:
+            self.detach()
+            raise
 
     def _write(self, prompt: str, target: str) -> tuple[list[float], int]:
         layer, known = self.settings.layer, prompt in self.subjects

@@ -14,6 +14,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import metrics, runs
 from memoir.baselines import GRIDS, METHODS
+from memoir.interface import EditedModel
+from memoir.models import weights_hash
 from memoir.records import EditRecord, load_records
 
 EXPERIMENT, RUN = "baselines", "search"
@@ -57,12 +59,9 @@ def search(
         for settings in candidates(name):
             if (name, json.dumps(settings)) in done:
                 continue
-            editor = METHODS[name].maker(model, tokenizer, **settings)
-            try:
-                rows.append({"method": name, "settings": json.dumps(settings)} | _tried(editor, records))
-                born = runs.provenance(began, editor=editor)
-            finally:
-                editor.detach()
+            row = {"method": name, "settings": json.dumps(settings)}
+            rows.append(row | _tried(METHODS[name].maker, settings, model, tokenizer, records))
+            born = runs.provenance(began) | {"model_sha256": weights_hash(model)}
             kept.parent.mkdir(parents=True, exist_ok=True)
             kept.with_suffix(".draft").write_text(json.dumps(rows))
             os.replace(kept.with_suffix(".draft"), kept)
@@ -72,12 +71,24 @@ def search(
     return pd.DataFrame(rows)
 
 
-def _tried(editor, records: list[EditRecord]) -> dict:
+def _tried(
+    maker: type[EditedModel],
+    settings: dict,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    records: list[EditRecord],
+) -> dict:
+    editor = None
     try:
+        editor = maker(model, tokenizer, **settings)
         editor.edit_all(records)
+        table = metrics.evaluate(editor, records, generated=False)
     except FloatingPointError as error:
-        return {"average": 0.0, "failed": f"after {len(editor.edits)} edits: {error}"}
-    found = metrics.summary(metrics.evaluate(editor, records, generated=False)).set_index("metric")["mean"]
+        return {"average": 0.0, "failed": f"after {len(editor.edits) if editor else 0} edits: {error}"}
+    finally:
+        if editor is not None:
+            editor.detach()
+    found = metrics.summary(table).set_index("metric")["mean"]
     parts = {metric: round(float(found[metric]), 4) for metric in found.index}
     average = round(float(np.mean([parts[m] for m in ("reliability", "generalization", "locality")])), 4)
     seconds = round(float(np.mean([edit["seconds"] for edit in editor.log])), 3)
