@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from conftest import toy_model
 
-from memoir import runs
+from memoir import plots, runs
 from memoir.baselines import METHODS, best, compare, search, shown
 from memoir.models import weights_hash
 from memoir.records import load_records
@@ -51,13 +51,14 @@ def test_a_failure_is_a_row_and_loses_no_other_method_and_nothing_is_done_twice(
     view = shown.overview(results, None, "openfacts", 1).set_index("method")
     assert view.failed["GRACE"] == "after 1 edits" and view.failed["FT-L"] == ""
     assert view["can undo"].tolist() == ["no", "yes"] and 0 <= view.reliability["FT-L"] <= 1
+    plots.use_style()
     figure = shown.average_figure({"here": lines, "paper": shown.paper_averages()})
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["here", "paper"]
 
 
 def test_a_method_that_cannot_be_set_up_is_a_row_too(tokenizer):
     model = toy_model()
-    methods = {"alphaedit": dict(layers=[1], null=0.0, prefixes=["I"], corpus=["One two three", "Four"])}
+    methods = {"alphaedit": dict(layers=[1], null=-1.0, prefixes=["I"], corpus=["One two three", "Four"])}
     compare.run_queue("smoke", model, tokenizer, methods=methods, **QUEUE)
     results = compare.results("smoke", ["openfacts"])
     assert results.failed.str.contains("nothing can be written").all() and (results.n_edits == 0).all()
@@ -78,9 +79,9 @@ def test_the_cost_is_measured_in_turns_and_as_ratios_to_memoir(tokenizer):
 def test_the_search_tries_each_candidate_once_and_the_best_is_found(tokenizer, monkeypatch):
     model = toy_model()
     monkeypatch.setitem(search.METHODS, "ft-l", replace(METHODS["ft-l"], settings=FT))
-    monkeypatch.setitem(search.GRIDS, "ft-l", (dict(lr=0.1), dict(lr=1e38)))
+    monkeypatch.setitem(search.GRIDS, "ft-l", (dict(lr=0.1), dict(lr=1e30)))
     table = search.search("smoke", ["ft-l"], model, tokenizer, 2)
-    assert [json.loads(settings)["lr"] for settings in table.settings] == [0.05, 0.1, 1e38]
+    assert [json.loads(settings)["lr"] for settings in table.settings] == [0.05, 0.1, 1e30]
     assert table.failed.notna().tolist() == [False, False, True] and table.average[2] == 0
     before = runs.result_path("smoke", "baselines", "search").read_bytes()
     monkeypatch.setattr(METHODS["ft-l"].maker, "_edit", None)

@@ -48,7 +48,7 @@ def averages(results: pd.DataFrame, dataset: str) -> pd.DataFrame:
 
 
 def paper_averages(model: str = "llama-3-8b-instruct") -> pd.DataFrame:
-    """The same columns from the paper's Table 1 (Table 9 for LLaMA-2 and GPT-J)."""
+    """The same columns from the paper's Table 1 (Table 9 for LLaMA-2)."""
     table = paper_table(model)
     return table.rename(columns={"published": "method"})[["method", "n_edits", "average"]]
 
