@@ -4,78 +4,45 @@ The queue goes on where it was stopped, and a method that fails numerically beco
 """
 
 import json
-import os
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from memoir import metrics, runs
+from memoir import runs
 from memoir.baselines import METHODS
+from memoir.baselines.keys import SubjectEditor
 from memoir.interface import EditedModel
 from memoir.records import EditRecord, load_records
 
 EXPERIMENT = "baselines"
 
 
-def run_singles(
-    stream: runs.Stream, name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, **settings
+def run_one(
+    stream: runs.Stream,
+    name: str,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    singles: bool = False,
+    **settings,
 ) -> None:
-    """T = 1: each of the first stream.at[0] records is the only edit; the mean over them. Resumable.
+    """`runs.run_stream`, or `runs.run_singles`, for a method of the registry; settings go before the registered ones.
 
-    The result has n_edits = 1 and parameters like those of `runs.run_stream`. settings go before the registered ones.
+    A numerical failure ends in a result file too: with `failed`, the number of edits before it and the sentence, and
+    the metrics of the lengths that were reached.
     """
-    result = runs.result_path(stream.profile, stream.experiment, stream.run)
-    if result.exists():
-        return
-    work = runs.WORK / stream.profile / stream.experiment / stream.run
-    work.mkdir(parents=True, exist_ok=True)
-    began, tables = runs._began(work), []
-    try:
-        editor = METHODS[name](model, tokenizer, **settings)
-    except FloatingPointError as error:
-        return _write_failure(stream, name, settings, None, str(error))
-    empty = {key: tensor.clone() for key, tensor in editor._tensors().items()}
-    try:
-        for i, record in enumerate(load_records(stream.dataset, stream.at[0], tokenizer=tokenizer)):
-            kept = work / f"{i}.parquet"
-            if not kept.exists():
-                _single(editor, record, stream.generated).to_parquet(kept.with_suffix(".draft"), index=False)
-                os.replace(kept.with_suffix(".draft"), kept)
-                editor._restore({key: tensor.clone() for key, tensor in empty.items()})
-                editor.edits, editor.log = [], []
-            tables.append(pd.read_parquet(kept))
-        table = pd.concat(tables, ignore_index=True)
-        born = runs.provenance(began, editor=editor, dataset=stream.dataset)
-        parameters = _parameters(stream, editor)
-    finally:
-        editor.detach()
-    found = metrics.summary(table).assign(n_edits=1).to_dict("records")
-    runs.write_result(result, found, parameters, born, {"values": table})
-
-
-def _single(editor: EditedModel, record: EditRecord, generated: bool) -> pd.DataFrame:
-    with suppress(FloatingPointError):  # nothing is stored then: the base model's answers are what there is
-        editor.edit_all([record])
-    return metrics.evaluate(editor, [record], generated=generated).assign(n_edits=1, failed=not editor.edits)
-
-
-def run_stream(
-    stream: runs.Stream, name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, **settings
-) -> None:
-    """`runs.run_stream` for a method of the registry. A numerical failure ends in a result file with `failed`, the
-    number of edits before it and the sentence, and the metrics of the lengths reached."""
-    result = runs.result_path(stream.profile, stream.experiment, stream.run)
-    if result.exists():
+    if runs.result_path(stream.profile, stream.experiment, stream.run).exists():
         return
     editor = None
     try:
         editor = METHODS[name](model, tokenizer, **settings)
-        runs.run_stream(stream, editor)
+        if isinstance(editor, SubjectEditor):
+            editor.know(load_records(stream.dataset, stream.at[-1]))
+        (runs.run_singles if singles else runs.run_stream)(stream, editor)
     except FloatingPointError as error:
         _write_failure(stream, name, settings, editor, str(error))
     finally:
@@ -86,18 +53,16 @@ def run_stream(
 def _write_failure(stream: runs.Stream, name: str, settings: dict, editor: EditedModel | None, sentence: str) -> None:
     """The lengths that were reached, and why no further. editor: None when the method could not even be set up."""
     work = runs.WORK / stream.profile / stream.experiment / stream.run
-    work.mkdir(parents=True, exist_ok=True)
-    reached = [work / f"at-{n}.parquet" for n in stream.at if (work / f"at-{n}.parquet").exists()]
-    tables = [pd.read_parquet(path) for path in reached]
-    found = [metrics.summary(table).assign(n_edits=int(table.n_edits[0])) for table in tables]
-    rows = pd.concat(found, ignore_index=True).to_dict("records") if found else []
+    tables = [pd.read_parquet(path) for n in stream.at for path in sorted(work.glob(f"at-{n}-questions-*.parquet"))]
+    table = pd.concat(tables, ignore_index=True) if tables else None
     how = _parameters(stream, editor) if editor else {"stream": asdict(stream), "method": name, "editor": settings}
     how |= {"failed": {"n_edits": len(editor.edits) if editor else 0, "sentence": sentence}}
-    born = runs.provenance(runs._began(work), editor=editor, dataset=stream.dataset)
-    values = {"values": pd.concat(tables, ignore_index=True)} if tables else {}
+    born = runs.provenance(runs.now(), editor=editor, dataset=stream.dataset)
+    found = {} if table is None else {"questions": table}
+    found |= {"edits": editor.edits_table()} if editor and editor.log else {}
+    rows = [] if table is None else runs.summary_at(table)
     result = runs.result_path(stream.profile, stream.experiment, stream.run)
-    edits = {"edits": pd.DataFrame(editor.log)} if editor and editor.log else {}
-    runs.write_result(result, rows, json.loads(json.dumps(how)), born, values | edits)
+    runs.write_result(result, rows, json.loads(json.dumps(how)), born, found)
 
 
 def _parameters(stream: runs.Stream, editor: EditedModel) -> dict:
@@ -134,15 +99,15 @@ def run_queue(
     for dataset in here:
         for name, settings in methods.items():
             one = runs.Stream(profile, EXPERIMENT, f"{dataset}-{name}-singles", dataset, (singles,))
-            run_singles(one, name, model, tokenizer, **settings)
+            run_one(one, name, model, tokenizer, singles=True, **settings)
     for dataset in here:
         for name, settings in methods.items():
             stream = runs.Stream(profile, EXPERIMENT, f"{dataset}-{name}", dataset, tuple(lengths), every)
-            run_stream(stream, name, model, tokenizer, **settings)
+            run_one(stream, name, model, tokenizer, **settings)
     for dataset in here[:1] if longer else []:
         for name in long_methods:
             stream = runs.Stream(profile, EXPERIMENT, f"{dataset}-{name}-long", dataset, tuple(longer), every)
-            run_stream(stream, name, model, tokenizer, **methods[name])
+            run_one(stream, name, model, tokenizer, **methods[name])
     return missing
 
 

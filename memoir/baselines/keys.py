@@ -46,8 +46,12 @@ class SubjectEditor(WeightEditor):
     def edit_all(self, records: Iterable[EditRecord], **options) -> list[EditResult]:
         """As in `EditedModel.edit_all`, with each record's own subject."""
         records = list(records)
-        self.subjects |= {record.prompt: record.subject for record in records if record.subject}
+        self.know(records)
         return super().edit_all(records, **options)
+
+    def know(self, records: Iterable[EditRecord]) -> None:
+        """Keep in mind which subject each record's prompt is about."""
+        self.subjects |= {record.prompt: record.subject for record in records if record.subject}
 
     def _subject_rows(self, prompt: str, target: str) -> tuple[texts.Rows, list[int]]:
         """Rows of an edit, "<subject> is a" last when the subject is known; and the key's column in each of them."""

@@ -7,7 +7,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from memoir import plots, runs
+from memoir import plots, published, runs
 from memoir.baselines import METHODS, compare
 from memoir.metrics import GENERATED, TEACHER_FORCED
 
@@ -55,9 +55,7 @@ def paper_averages(model: str = "llama-3-8b-instruct") -> pd.DataFrame:
 
 def paper_table(model: str) -> pd.DataFrame:
     """The paper's ZsRE numbers of one model: published, n_edits, reliability, generalization, locality, average."""
-    from memoir.figures import PUBLISHED
-
-    table = pd.read_csv(PUBLISHED)
+    table = pd.read_csv(published.RESULTS)
     table = table[table["item"].isin(["Table 1", "Table 9"]) & (table.dataset == "zsre") & (table.model == model)]
     wide = table.pivot_table(index=["method", "n_edits"], columns="metric", values="value", sort=False).reset_index()
     return wide.rename(columns={"method": "published"}).rename_axis(columns=None)[
