@@ -21,6 +21,7 @@ from memoir import (
     stream_plots,
     streams,
 )
+from memoir.baselines import shown
 
 EQUAL_LOAD = {107: ("Table 1", 1000), 750: ("Table 4", 7000), 1607: ("Table 4", 15000)}  # N / D: SmolLM2 and LLaMA-3
 
@@ -70,7 +71,8 @@ def rebuild() -> list[Path]:
     made += [(f"02_{name}", figure) for name, figure in overlap_figures()]
     made += [*stream_figures()]
     made += [(f"13_{name}", figure) for name, figure in beyond_figures()]
-    return written + [path for name, figure in made for path in _saved(figure, name)]
+    written += [path for name, figure in made for path in _saved(figure, name)]
+    return written + shown.rebuild()
 
 
 def data_figures() -> Iterator[tuple[str, Figure]]:

@@ -1,0 +1,165 @@
+"""What the baselines share: settings that are checked, the descent on an edit's loss, and editing weights in place.
+
+Knows no method. The loss of every method that trains is the cross-entropy of the target's tokens, as MEMOIR's is.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from memoir import texts
+from memoir.editor import GRADIENT_NORM
+from memoir.interface import EditedModel
+from memoir.models import family_of
+from memoir.prefix import Prefix, run_prefix, run_tail
+
+LOSS_SETTLED = 0.01  # an edit is learnt when its loss is at most this
+
+
+class Baseline(EditedModel):
+    """An editing method with `settings`, all of them fit for JSON. ValueError for one that is out of range.
+
+    trained: how many numbers one edit optimises or solves for. Subclasses say what their state is.
+    """
+
+    trained: int
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, **settings):
+        self.family, self.settings = family_of(model), SimpleNamespace(**settings)
+        depth = len(model.get_submodule(self.family.layers))
+        for layer in (settings.get("layer"), *settings.get("layers", ())):
+            if layer is not None and not 0 <= layer < depth:
+                raise ValueError(f"layer = {layer} is out of range: the model has decoder layers 0 to {depth - 1}.")
+        if settings.get("lr", 1.0) <= 0 or settings.get("n_iter", 1) < 1:
+            raise ValueError(f"lr = {settings['lr']} must be > 0 and n_iter = {settings['n_iter']} at least 1.")
+        super().__init__(model, tokenizer)
+
+    def extra_bytes(self) -> int:
+        """Memory that answering needs beside the base model, in bytes."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors().values())
+
+    def _settings(self) -> dict:
+        return dict(vars(self.settings))
+
+    def _linear(self, layer: int) -> nn.Module:
+        """The edited map of a decoder layer."""
+        return self.model.get_submodule(self._name(layer))
+
+    def _name(self, layer: int) -> str:
+        return f"{self.family.layers}.{layer}.{self.family.edited}"
+
+    def _edit_rows(self, prompt: str, target: str, prefixes: Sequence[str] = ()) -> texts.Rows:
+        """The bare prompt and its copies behind prefixes, each with the target."""
+        befores = [texts.prompt_ids(self.tokenizer, text) for text in (prompt, *(f"{p}. {prompt}" for p in prefixes))]
+        return self._rows(befores, [texts.target_ids(self.tokenizer, prompt, target)] * len(befores))
+
+    def _frozen(self, layer: int, rows: texts.Rows) -> Prefix:
+        """What layers 0..layer, as they are now, make of the rows."""
+        return run_prefix(self.model, self.family, layer, rows.input_ids, rows.attention_mask)
+
+    def _tail_loss(self, layer: int, prefix: Prefix, rows: texts.Rows, delta: Tensor) -> Tensor:
+        """Mean cross-entropy of the rows' targets when `delta` (B, T, d) is added to the edited map's output."""
+        row, column = rows.target.nonzero(as_tuple=True)
+        logits = run_tail(self.model, self.family, layer, prefix, delta, row, column - 1)
+        return cross_entropy(logits.float(), rows.input_ids[row, column])
+
+
+@torch.enable_grad()
+def descend(
+    parameters: Sequence[Tensor],
+    optimizer: torch.optim.Optimizer,
+    loss_of: Callable[[], Tensor],
+    n_iter: int,
+    *,
+    clip: float | None = GRADIENT_NORM,
+    after: Callable[[], None] = lambda: None,
+) -> tuple[list[float], int]:
+    """At most n_iter steps on loss_of(); stops when the edit is learnt. Returns the losses and the number of steps.
+
+    `after` is called behind each step (a projection, say). FloatingPointError when a loss is not finite.
+    """
+    losses: list[float] = []
+    for step in range(n_iter):
+        loss = loss_of()
+        losses.append(loss.item())
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"The loss is {losses[-1]} at step {step}: the edit was not stored. Lower lr.")
+        if losses[-1] <= LOSS_SETTLED:
+            return losses, step
+        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            parameter.grad = gradient
+        if clip:
+            torch.nn.utils.clip_grad_norm_(parameters, clip)
+        optimizer.step()
+        for parameter in parameters:
+            parameter.grad = None
+        with torch.no_grad():
+            after()
+    return losses, n_iter
+
+
+class WeightEditor(Baseline):
+    """Writes into named weights of the model itself, of which it keeps what they were."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, names: Sequence[str], **settings):
+        if "generate" in vars(model):
+            raise RuntimeError("This model has an editor already. Detach it first.")
+        super().__init__(model, tokenizer, **settings)
+        parameters = dict(model.named_parameters())
+        self.weights = {name: parameters[name] for name in names}
+        self._found = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        self.trained = sum(weight.numel() for weight in self.weights.values())
+        model.generate = model.generate  # the mark by which another editor sees that the model is taken
+
+    def _write(self, prompt: str, target: str) -> tuple[list[float], int]:
+        """Change `self.weights`; losses and number of steps."""
+        raise NotImplementedError
+
+    def _edit(self, prompt: str, target: str) -> tuple[list[float], int, None]:
+        kept = {name: tensor.clone() for name, tensor in self._tensors().items()}
+        try:
+            losses, steps = self._write(prompt, target)
+            if not all(torch.isfinite(tensor).all() for tensor in self._tensors().values()):
+                raise FloatingPointError(
+                    f"The weights are no longer finite after edit {len(self.edits)}: it was not stored."
+                )
+        except BaseException:
+            self._restore(kept)
+            raise
+        return losses, steps, None
+
+    @contextmanager
+    def base(self) -> Iterator[None]:
+        """Within `with editor.base():` the weights are those that were found."""
+        edited = {name: weight.data for name, weight in self.weights.items()}
+        for name, weight in self.weights.items():
+            weight.data = self._found[name]
+        try:
+            yield
+        finally:
+            for name, weight in self.weights.items():
+                weight.data = edited[name]
+
+    def detach(self) -> None:
+        """Put back the weights that were found, bit for bit."""
+        if self._attached:
+            for name, weight in self.weights.items():
+                weight.data.copy_(self._found[name])
+            del self.model.generate
+            self._attached = False
+
+    def extra_bytes(self) -> int:
+        """0: the edited weights take the place of the old ones."""
+        return 0
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: weight.detach() for name, weight in self.weights.items()}
+
+    def _restore(self, tensors: dict[str, Tensor]) -> None:
+        for name, weight in self.weights.items():
+            weight.data.copy_(tensors[name])

@@ -1,0 +1,72 @@
+"""Fine-tuning: gradient descent on the target's likelihood, in one map (FT-L) or in all weights.
+
+FT-L as compared with in ROME (Meng et al., 2022, arXiv 2202.05262, section 3.1 and appendix; after Zhu et al., 2020,
+arXiv 2012.00363), without the norm constraint and with the loss over all target tokens: Adam, lr 5e-4, 50 steps per
+edit are the settings that MEMOIR's appendix A.4 gives for FT.
+"""
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from memoir import texts
+from memoir.baselines.common import WeightEditor, cross_entropy, descend
+from memoir.models import family_of
+from memoir.prefix import head_logits
+
+
+class FineTuneLayer(WeightEditor):
+    """FT-L: minimise -log p(target | prompt) over the edited map W of one layer, with a fresh Adam per edit."""
+
+    method = "ft-l"
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        layer: int,
+        lr: float = 5e-4,
+        n_iter: int = 50,
+    ):
+        family = family_of(model)
+        names = [f"{family.layers}.{layer}.{family.edited}.weight"]
+        super().__init__(model, tokenizer, names, layer=layer, lr=lr, n_iter=n_iter)
+
+    def _write(self, prompt: str, target: str) -> tuple[list[float], int]:
+        how, rows = self.settings, self._edit_rows(prompt, target)
+        prefix = self._frozen(how.layer, rows)
+        (weight,) = self.weights.values()
+        change = torch.zeros_like(weight, dtype=torch.float32).requires_grad_()  # W - W_before
+
+        def loss() -> Tensor:
+            return self._tail_loss(how.layer, prefix, rows, prefix.activations.float() @ change.T)
+
+        losses, steps = descend([change], torch.optim.Adam([change], lr=how.lr), loss, how.n_iter, clip=None)
+        weight.data += change.detach().to(weight.dtype)
+        return losses, steps
+
+
+class FineTune(WeightEditor):
+    """Fine-tuning of every weight of the model, with a fresh Adam per edit."""
+
+    method = "ft"
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, lr: float = 5e-4, n_iter: int = 50
+    ):
+        super().__init__(model, tokenizer, [name for name, _ in model.named_parameters()], lr=lr, n_iter=n_iter)
+
+    def _write(self, prompt: str, target: str) -> tuple[list[float], int]:
+        rows, weights = self._edit_rows(prompt, target), list(self.weights.values())
+        optimizer = torch.optim.Adam(weights, lr=self.settings.lr)
+        return descend(weights, optimizer, lambda: model_loss(self.model, rows), self.settings.n_iter, clip=None)
+
+
+def model_loss(model: PreTrainedModel, rows: texts.Rows) -> Tensor:
+    """Mean cross-entropy of the rows' targets in a forward pass of the whole model."""
+    hidden = model.base_model(
+        input_ids=rows.input_ids, attention_mask=rows.attention_mask, use_cache=False
+    ).last_hidden_state
+    row, column = rows.target.nonzero(as_tuple=True)
+    return cross_entropy(head_logits(model, hidden[row, column - 1]).float(), rows.input_ids[row, column])

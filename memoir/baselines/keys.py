@@ -1,0 +1,186 @@
+"""Keys and values of the locate-then-edit methods: where a subject ends, what its key is, which value says the target.
+
+A key k is the edited map's input at the subject's last token, a value v its output there (ROME, Meng et al., 2022,
+arXiv 2202.05262, section 3.1). The covariance C0 = E[k k^T] comes from sentences of OpenFacts that no edit uses.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn.functional import kl_div, log_softmax
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from memoir import texts
+from memoir.baselines.common import WeightEditor, cross_entropy, descend
+from memoir.interface import EditResult, by_length
+from memoir.models import cache_folder, family_of, weights_hash
+from memoir.prefix import run_prefix, run_tail
+from memoir.progress import progress
+from memoir.records import EditRecord, load_records
+
+
+class SubjectEditor(WeightEditor):
+    """A method that writes at the subject's last token. It learns the subjects from the records of `edit_all`; an edit
+    without a known subject is written at the prompt's last token."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, written: Sequence[int], **settings):
+        family, how = family_of(model), dict(settings)
+        if how.get("prefixes") is None:
+            how["prefixes"] = texts.self_generated_prefixes(model, tokenizer, how.pop("n_prefixes"), how["seed"])
+        how.pop("n_prefixes", None)
+        how["prefixes"] = list(how["prefixes"])
+        # the corpus is named by its hash: thousands of sentences are no setting to read
+        self.corpus = tuple(sentences() if how.get("corpus") is None else how["corpus"])
+        how["corpus"] = None if how.get("corpus") is None else list(self.corpus)
+        names = [f"{family.layers}.{layer}.{family.edited}.weight" for layer in written]
+        super().__init__(model, tokenizer, names, **how)
+        self.subjects: dict[str, str] = {}
+
+    def edit_all(self, records: Iterable[EditRecord], **options) -> list[EditResult]:
+        """As in `EditedModel.edit_all`, with each record's own subject."""
+        records = list(records)
+        self.know(records)
+        return super().edit_all(records, **options)
+
+    def know(self, records: Iterable[EditRecord]) -> None:
+        """Keep in mind which subject each record's prompt is about."""
+        self.subjects |= {record.prompt: record.subject for record in records if record.subject}
+
+    def _subject_rows(self, prompt: str, target: str) -> tuple[texts.Rows, list[int]]:
+        """Rows of an edit, "<subject> is a" last when the subject is known; and the key's column in each of them."""
+        befores = [prompt, *(f"{prefix}. {prompt}" for prefix in self.settings.prefixes)]
+        after, subject = texts.target_ids(self.tokenizer, prompt, target), self.subjects.get(prompt)
+        afters = [after] * len(befores)
+        if subject:
+            befores, afters = [*befores, f"{subject} is a"], [*afters, []]
+        ids = [texts.prompt_ids(self.tokenizer, text) for text in befores]
+        return self._rows(ids, afters), [subject_last(self.tokenizer, text, subject) for text in befores]
+
+    def _value(self, layer: int, rows: texts.Rows, places: list[int], known: bool) -> tuple[Tensor, list[float], int]:
+        """δ (d,), added to the map's output at the key, so that the target follows (ROME, equation 4).
+
+        L(δ) = mean -log p(target | prefix + prompt) + kl D_KL(p_δ || p) at "<subject> is a" + decay ||δ||² / ||h||²;
+        the length of δ is kept below clamp times that of h, the layer's output there.
+        """
+        how, prefix = self.settings, self._frozen(layer, rows)
+        at = (torch.arange(len(places)), torch.tensor(places))
+        bare = prefix.hidden[0, places[0]].float()
+        delta = torch.zeros_like(bare).requires_grad_()
+        row, column = rows.target.nonzero(as_tuple=True)
+        target, own = rows.input_ids[row, column], len(row)
+        row = torch.cat([row, row.new_tensor([len(places) - 1])])
+        column = torch.cat([column - 1, rows.prompt[-1].sum()[None] - 1])  # rows are padded on the right
+        before: list[Tensor] = []
+
+        def loss() -> Tensor:
+            added = torch.zeros_like(prefix.mapped, dtype=torch.float32).index_put(at, delta.expand(len(places), -1))
+            logits = run_tail(self.model, self.family, layer, prefix, added, row, column).float()
+            found = cross_entropy(logits[:own], target) + how.decay * delta.square().sum() / bare.square().sum()
+            if known:
+                essence = log_softmax(logits[own:], dim=-1)
+                if not before:  # the first step, where δ = 0
+                    before.append(essence.detach())
+                found = found + how.kl * kl_div(before[0], essence, log_target=True, reduction="batchmean")
+            return found
+
+        def clamp() -> None:
+            delta.mul_((how.clamp * bare.norm() / delta.norm().clamp(min=1e-12)).clamp(max=1.0))
+
+        losses, steps = descend([delta], torch.optim.Adam([delta], lr=how.lr), loss, how.n_iter, clip=None, after=clamp)
+        return delta.detach(), losses, steps
+
+    def _covariances(self, layers: Sequence[int]) -> dict[int, Tensor]:
+        """E[k k^T] (D, D) of each layer, in the model as it was found."""
+        return covariances(self.model, self.tokenizer, layers, self.corpus, self.base_hash)
+
+
+def subject_last(tokenizer: PreTrainedTokenizerBase, text: str, subject: str | None) -> int:
+    """Column of the last token of the subject's last occurrence in `text`; the text's last token when it has none."""
+    encoded = tokenizer(text.rstrip(), return_offsets_mapping=True)
+    spans = encoded["offset_mapping"]
+    found = list(re.finditer(re.escape(subject), text, re.IGNORECASE)) if subject else []
+    if not found:
+        return len(spans) - 1
+    end = found[-1].end()
+    return max(column for column, (start, stop) in enumerate(spans) if start < end and stop > start)
+
+
+@cache
+def sentences() -> tuple[str, ...]:
+    """Statements of OpenFacts' background and locality records: "prompt truth" and "question answer"."""
+    records = [*load_records("openfacts-background"), *load_records("openfacts-locality")]
+    stated = (pair for r in records for pair in ((r.prompt, r.truths[0]), (r.irrelevant, r.irrelevant_answer)))
+    return tuple(f"{prompt} {answer}" for prompt, answer in dict.fromkeys(stated))
+
+
+def covariances(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    layers: Sequence[int],
+    corpus: Sequence[str],
+    base_hash: str | None = None,
+) -> dict[int, Tensor]:
+    """E[k k^T] (D, D) float32 of each layer, over all tokens of the corpus.
+
+    Kept in the cache folder, each under a hash of the model's weights, the layer and the corpus; those that are not
+    there yet are found in one pass over the texts.
+    """
+    weights, device = base_hash or weights_hash(model), next(model.parameters()).device
+    paths = {layer: _kept(weights, layer, corpus) for layer in layers}
+    if missing := [layer for layer, path in paths.items() if not path.exists()]:
+        for layer, found in _measured(model, tokenizer, missing, corpus).items():
+            paths[layer].parent.mkdir(parents=True, exist_ok=True)
+            draft = paths[layer].with_suffix(f".{os.getpid()}")
+            save_file({"covariance": found.cpu()}, draft)
+            os.replace(draft, paths[layer])
+    return {layer: load_file(path)["covariance"].to(device) for layer, path in paths.items()}
+
+
+def _kept(weights: str, layer: int, corpus: Sequence[str]) -> Path:
+    name = hashlib.sha256("\n".join((weights, str(layer), *corpus)).encode()).hexdigest()
+    return cache_folder() / "covariance" / f"{name}.safetensors"
+
+
+def _measured(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, layers: list[int], corpus: Sequence[str]
+) -> dict[int, Tensor]:
+    """Mean of k k^T at each of the layers; the model runs up to the deepest of them."""
+    family, ids = family_of(model), [texts.prompt_ids(tokenizer, text) for text in corpus]
+    blocks, real, count = model.get_submodule(family.layers), None, sum(map(len, ids))
+    totals: dict[int, Tensor] = dict.fromkeys(layers, torch.zeros(()))
+
+    def adder(layer: int):
+        def add(_module, args) -> None:
+            keys = args[0][real].float()
+            totals[layer] = totals[layer].to(keys.device) + keys.T @ keys
+
+        return add
+
+    handles = [blocks[i].get_submodule(family.edited).register_forward_pre_hook(adder(i)) for i in layers]
+    try:
+        for batch in progress(list(by_length(ids)), "batches of the covariance"):
+            befores = [ids[i] for i in batch]
+            rows = texts.rows_of(
+                tokenizer, befores, [[]] * len(batch), side="right", limit=None, device=next(model.parameters()).device
+            )
+            real = rows.attention_mask.bool()
+            run_prefix(model, family, max(layers), rows.input_ids, rows.attention_mask)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {layer: total / count for layer, total in totals.items()}
+
+
+def solved(matrix: Tensor, right: Tensor, what: str) -> Tensor:
+    """matrix⁻¹ right in float64. FloatingPointError, naming `what`, when the matrix is singular."""
+    found, info = torch.linalg.solve_ex(matrix.double(), right.double())
+    if info.item() or not torch.isfinite(found).all():
+        raise FloatingPointError(f"{what} is singular: the edit was not stored. Use more text for the covariance.")
+    return found

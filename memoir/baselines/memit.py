@@ -1,0 +1,152 @@
+"""MEMIT and AlphaEdit: least squares over several layers, without and with a projection that spares preserved keys.
+
+MEMIT: Meng et al., 2023, arXiv 2210.07229. AlphaEdit: Fang et al., 2025, arXiv 2410.02355. Both find, at the last of
+the layers, the hidden state z that says the target, and let each layer contribute its part of what is missing.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from memoir.baselines.keys import SubjectEditor, solved
+from memoir.baselines.rome import with_ridge
+
+
+class Memit(SubjectEditor):
+    """MEMIT with one edit at a time. weight: λ, how much the old associations count (15,000 in the paper).
+
+    lr, n_iter: Adam on z; kl, decay, clamp: see `SubjectEditor._value`. corpus: texts for the covariance.
+    """
+
+    method = "memit"
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        layers: Sequence[int],
+        weight: float = 15_000.0,
+        lr: float = 0.5,
+        n_iter: int = 25,
+        kl: float = 0.0625,
+        decay: float = 1e-3,
+        clamp: float = 4.0,
+        n_prefixes: int = 5,
+        seed: int = 0,
+        prefixes: Sequence[str] | None = None,
+        corpus: Sequence[str] | None = None,
+        **more,
+    ):
+        how = dict(layers=list(layers), weight=weight, lr=lr, n_iter=n_iter, kl=kl, decay=decay, clamp=clamp, seed=seed)
+        super().__init__(
+            model, tokenizer, layers, **how, **more, n_prefixes=n_prefixes, prefixes=prefixes, corpus=corpus
+        )
+        try:
+            self._prepare()
+        except BaseException:
+            self.detach()
+            raise
+
+    def _prepare(self) -> None:
+        found = self._covariances(self.settings.layers)
+        self._second_moments = {layer: with_ridge(moment, 1e-6) for layer, moment in found.items()}
+
+    def _write(self, prompt: str, target: str) -> tuple[list[float], int]:
+        layers, known = self.settings.layers, prompt in self.subjects
+        rows, places = self._subject_rows(prompt, target)
+        delta, losses, steps = self._value(layers[-1], rows, places, known)
+        own = len(self.settings.prefixes) + 1  # all rows but "<subject> is a"
+        at = (torch.arange(own), torch.tensor(places)[:own])
+        wanted = None
+        for layer in layers:
+            state = self._frozen(layers[-1], rows).hidden[0, places[0]].float()
+            wanted = state + delta if wanted is None else wanted  # z
+            key = self._frozen(layer, rows).activations[at].float().mean(dim=0)[:, None]  # equation 19
+            residual = (wanted - state)[:, None] / (layers[-1] - layer + 1)  # equation 20
+            weight = self.weights[f"{self._name(layer)}.weight"]
+            weight.data += self._solve(layer, key, residual).to(weight.dtype)
+        return losses, steps
+
+    def _solve(self, layer: int, keys: Tensor, residuals: Tensor) -> Tensor:
+        """Δ (d, D) for keys (D, n) and residuals (d, n)."""
+        return least_squares(keys, residuals, self.settings.weight * self._second_moments[layer])
+
+
+class AlphaEdit(Memit):
+    """AlphaEdit with one edit at a time: MEMIT's updates, projected onto the null space of the preserved keys.
+
+    null: directions whose eigenvalue of E[k k^T] is below this share of the mean one are free (the paper's absolute
+    2e-2 has the units of its models' activations). ridge: the weight of the identity in equation 14. State: the
+    weights, and K_p K_p^T of the earlier edits' keys for each layer.
+    """
+
+    method = "alphaedit"
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        layers: Sequence[int],
+        null: float = 1e-2,
+        ridge: float = 1.0,
+        **more,
+    ):
+        super().__init__(model, tokenizer, layers=layers, null=null, ridge=ridge, **more)
+
+    def _prepare(self) -> None:
+        found, null = self._covariances(self.settings.layers), self.settings.null
+        self._projections = {layer: null_projection(moment, null) for layer, moment in found.items()}
+        self._earlier = {layer: torch.zeros_like(P) for layer, P in self._projections.items()}
+
+    def _solve(self, layer: int, keys: Tensor, residuals: Tensor) -> Tensor:
+        P, earlier = self._projections[layer], self._earlier[layer]
+        change = projected_least_squares(keys, residuals, P, earlier, self.settings.ridge)
+        self._earlier[layer] = earlier + keys @ keys.T
+        return change
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return super()._tensors() | {f"earlier.{layer}": keys for layer, keys in self._earlier.items()}
+
+    def _restore(self, tensors: dict[str, Tensor]) -> None:
+        super()._restore(tensors)
+        for layer, found in self._earlier.items():
+            self._earlier[layer] = tensors[f"earlier.{layer}"].to(found.device).clone()
+
+
+def least_squares(keys: Tensor, residuals: Tensor, old: Tensor) -> Tensor:
+    """Δ = R K^T (C0 + K K^T)⁻¹ (MEMIT, equation 14): the minimiser of ||Δ K - R||² + tr(Δ C0 Δ^T).
+
+    keys K (D, n), residuals R (d, n), old C0 = λ E[k k^T] (D, D).
+    """
+    K, R = keys.double(), residuals.double()
+    return solved(old.double() + K @ K.T, K @ R.T, "MEMIT's covariance").T
+
+
+def null_projection(second_moment: Tensor, below: float) -> Tensor:
+    """P (D, D), onto the eigenvectors of E[k k^T] with eigenvalues below `below` times the mean one (AlphaEdit,
+    equations 6 and 7).
+
+    FloatingPointError when there are none: then every direction is preserved and nothing can be written.
+    """
+    values, vectors = torch.linalg.eigh(second_moment.double())
+    free = vectors[:, values < below * values.mean()]
+    if not free.shape[1]:
+        raise FloatingPointError(
+            f"No eigenvalue of the keys' covariance is below {below} times the mean: nothing can be written."
+        )
+    return (free @ free.T).to(second_moment.dtype)
+
+
+def projected_least_squares(keys: Tensor, residuals: Tensor, P: Tensor, earlier: Tensor, ridge: float) -> Tensor:
+    """Δ = R K^T P (K_p K_p^T P + K K^T P + ridge I)⁻¹ (AlphaEdit, equation 14), with earlier = K_p K_p^T (D, D).
+
+    As P² = P, this is R K^T P (P M P + ridge I)⁻¹ P with M = K_p K_p^T + K K^T: a symmetric system, and a Δ that is
+    null on preserved keys to the last digits.
+    """
+    K, R, P = keys.double(), residuals.double(), P.double()
+    matrix = P @ (earlier.double() + K @ K.T) @ P + ridge * torch.eye(len(P)).to(P)
+    return solved(matrix, P @ (K @ R.T), "AlphaEdit's system").T @ P

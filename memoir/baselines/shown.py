@@ -1,0 +1,132 @@
+"""The comparison's figure and tables, from tidy rows alone: no model."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from memoir import plots, published, runs
+from memoir.baselines import METHODS, compare
+from memoir.metrics import GENERATED, TEACHER_FORCED
+
+PARTS = ["reliability", "generalization", "locality"]
+# a line style for each kind: what writes the model's weights, what answers beside them, what only tells the prompt
+KINDS = {"writes weights": "--", "beside the weights": "-", "tells the prompt": ":"}
+MARKERS = "osD^vP"
+
+
+def styles() -> dict[str, dict]:
+    """Colour, line and marker of each method, the same in every figure; MEMOIR in black."""
+    palette, found = sns.color_palette("colorblind"), {}
+    for i, (name, method) in enumerate(METHODS.items()):
+        found[name] = dict(color=palette[i % 10], linestyle=KINDS[kind_of(name)], marker=MARKERS[i % 6], linewidth=1.5)
+        found[name]["label"] = method.title
+    return found | {"memoir": found["memoir"] | dict(color="black", linewidth=2.5)}
+
+
+def kind_of(name: str) -> str:
+    """Which of `KINDS` a method is."""
+    if name.startswith("in-context"):
+        return "tells the prompt"
+    return "beside the weights" if METHODS[name].untouched else "writes weights"
+
+
+def averages(results: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """Columns method, n_edits, average: the mean of reliability, generalization and locality, teacher-forced.
+
+    A run that failed is a point of average 0 at the edit that it did not reach.
+    """
+    here = results[results.dataset == dataset]
+    forced = here[(here.protocol == TEACHER_FORCED) & here.metric.isin(PARTS)]
+    found = forced.groupby(["method", "n_edits"], sort=False)["mean"].agg(["mean", "count"]).reset_index()
+    found = found[found["count"] == 3].rename(columns={"mean": "average"}).drop(columns="count")
+    failed = here[here.failed.notna()][["method", "n_edits"]].assign(average=0.0)
+    failed["n_edits"] = failed.n_edits + 1
+    return pd.concat([found, failed], ignore_index=True).sort_values(["method", "n_edits"])
+
+
+def paper_averages(model: str = "llama-3-8b-instruct") -> pd.DataFrame:
+    """The same columns from the paper's Table 1 (Table 9 for LLaMA-2)."""
+    table = paper_table(model)
+    return table.rename(columns={"published": "method"})[["method", "n_edits", "average"]]
+
+
+def paper_table(model: str) -> pd.DataFrame:
+    """The paper's ZsRE numbers of one model: published, n_edits, reliability, generalization, locality, average."""
+    table = pd.read_csv(published.RESULTS)
+    table = table[table["item"].isin(["Table 1", "Table 9"]) & (table.dataset == "zsre") & (table.model == model)]
+    wide = table.pivot_table(index=["method", "n_edits"], columns="metric", values="value", sort=False).reset_index()
+    return wide.rename(columns={"method": "published"}).rename_axis(columns=None)[
+        ["published", "n_edits", *PARTS, "average"]
+    ]
+
+
+def average_figure(panels: dict[str, pd.DataFrame]) -> Figure:
+    """Average against the number of edits, a panel per title. Each table: columns method, n_edits, average."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(plots.WIDE, 3.6), sharey=True, squeeze=False)
+    how, seen = styles(), {}
+    for ax, (title, table) in zip(axes[0], panels.items(), strict=True):
+        for name in [name for name in METHODS if name in set(table.method)]:
+            line = table[table.method == name]
+            (seen[name],) = ax.plot(line.n_edits, line.average, markersize=5, clip_on=False, **how[name])
+        lengths = sorted(set(table.n_edits))
+        ax.set(xscale="log", xlabel="edits in a row", ylim=(0, 1.02))
+        ax.set_xticks(lengths, [f"{n:,}" for n in lengths])
+        ax.minorticks_off()
+        ax.set_title(title, fontweight="normal", fontsize=9)
+    axes[0, 0].set_ylabel("mean of reliability,\ngeneralization and locality")
+    handles = [seen[name] for name in METHODS if name in seen]
+    figure.legend(handles=handles, loc="outside right upper", fontsize=8, handlelength=3.2)
+    return figure
+
+
+def overview(results: pd.DataFrame, costs: pd.DataFrame | None, dataset: str, n_edits: int) -> pd.DataFrame:
+    """A row per method: what it does after n_edits of a data set, and what it costs. Missing is missing."""
+    here = results[(results.dataset == dataset) & (results.n_edits == n_edits)]
+    beside = results[(results.dataset == "openfacts") & (results.n_edits == n_edits)]
+    failures = results[(results.dataset == dataset) & results.failed.notna()].set_index("method")
+    rows = []
+    for name, method in METHODS.items():
+        of = _means(here[here.method == name])
+        row = {"method": method.title} | {part: of.get((part, TEACHER_FORCED)) for part in PARTS}
+        row["exact match"] = of.get(("reliability", GENERATED))
+        near = _means(beside[beside.method == name])
+        row["near neighbour"] = near.get(("neighbour locality", TEACHER_FORCED))
+        if costs is not None and name in set(costs.method):
+            cost = costs.set_index("method").loc[name]
+            row |= {"s/edit": cost.edit_seconds, "s/query": cost.query_seconds}
+            row |= {"extra MB": cost.extra_bytes / 1e6, "trained numbers": int(cost.trained)}
+        row |= {"can undo": _yes(method.undo), "base untouched": _yes(method.untouched)}
+        row["failed"] = f"after {failures.n_edits[name]:.0f} edits" if name in failures.index else ""
+        if of or name in failures.index:
+            rows.append(row)
+    columns = ["method", *PARTS, "exact match", "near neighbour", "s/edit", "s/query", "extra MB", "trained numbers"]
+    return pd.DataFrame(rows).reindex(columns=[*columns, "can undo", "base untouched", "failed"])
+
+
+def rebuild() -> list[Path]:
+    """The figure and the tables whose results are committed at the size "full"; returns the files written."""
+    from memoir.figures import save_table
+
+    results, costs = compare.results("full", ("zsre", "openfacts")), runs.read_result("full", "baselines", "costs")
+    costs = pd.DataFrame(costs["metrics"]) if costs else None
+    written = []
+    for dataset in results.dataset.unique():
+        table = averages(results, dataset)
+        figure = average_figure({f"{dataset} on SmolLM2-135M": table, "ZsRE on LLaMA-3-8B (paper)": paper_averages()})
+        written += plots.save(figure, f"09_baselines_{dataset}")
+        plt.close(figure)
+        last = 100 if 100 in set(table.n_edits) else int(table.n_edits.max())
+        written += save_table(overview(results, costs, dataset, last).round(3), f"09_baselines_{dataset}_{last}")
+    return written
+
+
+def _means(rows: pd.DataFrame) -> dict[tuple[str, str], float]:
+    rows = rows[rows.metric.notna()]
+    return {(row.metric, row.protocol): row.mean_ for row in rows.rename(columns={"mean": "mean_"}).itertuples()}
+
+
+def _yes(answer: bool) -> str:
+    return "yes" if answer else "no"
