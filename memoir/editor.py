@@ -20,7 +20,7 @@ from memoir.attach import Attachment
 from memoir.interface import EditedModel, by_length
 from memoir.memory import ResidualMemory, Route
 from memoir.models import Family, Settings, family_of
-from memoir.prefix import Prefix, run_prefix, run_tail
+from memoir.prefix import Prefix, on, run_prefix, run_tail
 from memoir.records import background_prompts
 from memoir.rls import Write, projector
 
@@ -77,11 +77,11 @@ class Memoir(EditedModel):
         self.seed = seed
         self.background = tuple(background_prompts() if background is None else background)
         linear = layers[layer].get_submodule(self.family.edited)
-        on = linear.weight.device
+        device = linear.weight.device
         self._update = {"update": update, "ridge": ridge, "rank": rank} if update == "rls" else {}
-        self.projector = projector(linear.in_features, ridge, rank, on) if update == "rls" else None
+        self.projector = projector(linear.in_features, ridge, rank, device) if update == "rls" else None
         permutation = tophash.random_permutation(linear.in_features, seed)
-        self.memory = ResidualMemory(linear.in_features, linear.out_features, k, threshold, permutation, on)
+        self.memory = ResidualMemory(linear.in_features, linear.out_features, k, threshold, permutation, device)
         super().__init__(model, tokenizer)
         self._hooks = Attachment(model, linear, self.memory)
         try:
@@ -101,7 +101,7 @@ class Memoir(EditedModel):
         rows = self._rows(befores, [after] * len(befores))
         prefix = self._prefix(rows)
         mask = self.memory.mask_of(prefix.activations[:1], rows.prompt[:1])
-        keys = prefix.activations[rows.attention_mask.bool()][:, mask[0]].float()
+        keys = prefix.activations[on(prefix.activations.device, *prefix.real)][:, mask[0]].float()
         write = Write.through(self.projector, keys, mask[0]) if self.projector else None
         weight, losses, steps = self._fit(prefix, rows, mask[0], write)
         if write:

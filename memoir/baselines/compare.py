@@ -102,11 +102,11 @@ def run_queue(
             run_one(one, name, model, tokenizer, singles=True, **settings)
     for dataset in here:
         for name, settings in methods.items():
-            stream = runs.Stream(profile, EXPERIMENT, f"{dataset}-{name}", dataset, tuple(lengths), every)
+            stream = runs.Stream(profile, EXPERIMENT, f"{dataset}-{name}", dataset, tuple(lengths), every=every)
             run_one(stream, name, model, tokenizer, **settings)
     for dataset in here[:1] if longer else []:
         for name in long_methods:
-            stream = runs.Stream(profile, EXPERIMENT, f"{dataset}-{name}-long", dataset, tuple(longer), every)
+            stream = runs.Stream(profile, EXPERIMENT, f"{dataset}-{name}-long", dataset, tuple(longer), every=every)
             run_one(stream, name, model, tokenizer, **methods[name])
     return missing
 
