@@ -10,6 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from memoir import MODELS
+from memoir.baselines import retrieval
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = "memoir-companion"
