@@ -79,9 +79,9 @@ def test_the_cost_is_measured_in_turns_and_as_ratios_to_memoir(tokenizer):
 def test_the_search_tries_each_candidate_once_and_the_best_is_found(tokenizer, monkeypatch):
     model = toy_model()
     monkeypatch.setitem(search.METHODS, "ft-l", replace(METHODS["ft-l"], settings=FT))
-    monkeypatch.setitem(search.GRIDS, "ft-l", (dict(lr=0.1), dict(lr=3e38)))
+    monkeypatch.setitem(search.GRIDS, "ft-l", (dict(lr=0.1), dict(lr=3e37)))
     table = search.search("smoke", ["ft-l"], model, tokenizer, 2)
-    assert [json.loads(settings)["lr"] for settings in table.settings] == [0.05, 0.1, 3e38]
+    assert [json.loads(settings)["lr"] for settings in table.settings] == [0.05, 0.1, 3e37]
     assert table.failed.notna().tolist() == [False, False, True] and table.average[2] == 0
     before = runs.result_path("smoke", "baselines", "search").read_bytes()
     monkeypatch.setattr(METHODS["ft-l"].maker, "_edit", None)
