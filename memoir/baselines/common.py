@@ -95,7 +95,10 @@ def descend(
             parameter.grad = gradient
         if clip:
             torch.nn.utils.clip_grad_norm_(parameters, clip)
-        optimizer.step()
+        try:
+            optimizer.step()
+        except RuntimeError as error:  # what torch says when a step's size is no float32
+            raise FloatingPointError(f"A step overflows ({error}): the edit was not stored. Lower lr.") from None
         for parameter in parameters:
             parameter.grad = None
         with torch.no_grad():
