@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from memoir import runs, second_look
 from memoir.editor import Memoir
 from memoir.interference import rows_of_edit
+from memoir.metrics import TEACHER_FORCED
 from memoir.records import EditRecord, load_records
 from memoir.rls import projector
 
@@ -54,25 +55,6 @@ def protection(
     return pd.DataFrame(found)
 
 
-def run_updates(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    options: dict,
-    ridge: float,
-    dataset: str,
-    at: Sequence[int],
-) -> None:
-    """Full streams of the same records under both updates, one after the other; finished ones are not run again."""
-    for update, more in {"sgd": {}, "rls": {"update": "rls", "ridge": ridge}}.items():
-        editor = Memoir(model, tokenizer, **options | more)
-        try:
-            runs.run_stream(
-                runs.Stream("full", "beyond", f"{update}-{dataset}-{at[-1]}", dataset, at=tuple(at)), editor
-            )
-        finally:
-            editor.detach()
-
-
 def run_routing(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: dict, n: int, limit: float
 ) -> None:
@@ -109,23 +91,22 @@ def run_routing(
     runs.write_result(path, found, how, born, {"frontier": pd.concat(tables, ignore_index=True)})
 
 
-def streams(dataset: str, n: int) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """What committed streams of n edits came to under both updates; None unless both are there.
+def streams(dataset: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """What the finished streams of the plan came to under both updates; None unless both are there.
 
     The metrics at each length, with a column update; and teacher-forced reliability at the end by position in the
     stream: columns update, position, value.
     """
     found, values = [], []
     for update in ("sgd", "rls"):
-        result = runs.read_result("full", "beyond", f"{update}-{dataset}-{n}")
+        result = runs.read_result("full", "beyond", f"{update}-{dataset}")
         if result is None:
             return None
         found.append(pd.DataFrame(result["metrics"]).assign(update=update))
-        rows = pd.read_parquet(
-            runs.result_path("full", "beyond", f"{update}-{dataset}-{n}-values").with_suffix(".parquet")
-        )
-        own = rows[(rows.n_edits == n) & (rows.metric == "reliability") & (rows.protocol == "teacher-forced")]
-        values.append(own[["value"]].assign(update=update, position=range(len(own))))
+        path = runs.result_path("full", "beyond", f"{update}-{dataset}-questions").with_suffix(".parquet")
+        rows = pd.read_parquet(path)
+        own = rows[(rows.n_edits == rows.n_edits.max()) & (rows.metric == "reliability")]
+        values.append(pd.DataFrame({"update": update, "position": range(len(own)), "value": own[TEACHER_FORCED]}))
     return pd.concat(found, ignore_index=True), pd.concat(values, ignore_index=True)
 
 

@@ -161,12 +161,11 @@ def beyond_figures() -> Iterator[tuple[str, Figure]]:
     if result := runs.read_result("full", "beyond", "protection"):
         table = pd.DataFrame(result["metrics"])
         yield "protection", beyond_plots.protection(table, result["parameters"]["ridge"])
-    for n in sorted(EQUAL_LOAD, reverse=True):
-        if found := beyond.streams("zsre", n):
-            paper = paper_at_equal_load()
-            yield "streams", beyond_plots.streams(found[0], metrics.TEACHER_FORCED, paper[paper.n_edits <= n])
-            yield "forgetting", beyond_plots.forgetting(found[1], 8)
-            break
+    if found := beyond.streams("zsre"):
+        paper = paper_at_equal_load()
+        paper = paper[paper.n_edits <= found[0].n_edits.max()]
+        yield "streams", beyond_plots.streams(found[0], metrics.TEACHER_FORCED, paper)
+        yield "forgetting", beyond_plots.forgetting(found[1], 8)
     if runs.read_result("full", "beyond", "routing"):
         path = runs.result_path("full", "beyond", "routing-frontier").with_suffix(".parquet")
         curves = pd.read_parquet(path)
