@@ -2,6 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PROFILE ?= laptop
 CORES ?= all
+# each process holds a model: about 1.5 GB
+PARALLEL ?= -n logical --maxprocesses 4
 # another environment than .venv: the container's own, or a conda environment (MEMOIR_VENV=$CONDA_PREFIX)
 VENV := $(or $(MEMOIR_VENV),.venv)
 BIN := $(VENV)/bin
@@ -35,8 +37,8 @@ reproduce: setup ## run every stream and notebook (PROFILE=smoke|laptop|full|pap
 
 test: setup      ## the whole gate: lint, tests, every notebook against its stored output
 	$(BIN)/ruff check
-	$(BIN)/python -m pytest tests
-	$(BIN)/python -m pytest --nbval --nbval-current-env notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --dist loadfile tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --dist loadscope --nbval --nbval-current-env notebooks
 
 lab: setup       ## open JupyterLab on the quickstart
 	$(BIN)/jupyter lab notebooks/00_quickstart.ipynb

@@ -33,7 +33,7 @@ def test_notebooks_are_found():
 
 def test_make_test_runs_the_same_gate_over_the_whole_folder():
     recipe = (notebooks.ROOT / "Makefile").read_text()
-    assert "pytest --nbval --nbval-current-env notebooks" in recipe
+    assert "--nbval --nbval-current-env notebooks\n" in recipe
 
 
 @pytest.mark.parametrize("found", FOUND, ids=lambda found: found.path.stem)
