@@ -82,7 +82,8 @@ def committed_streams(profile: str) -> Iterator[tuple[str, pd.DataFrame]]:
     for path in sorted((runs.RESULTS / profile).glob("*/*.json")):
         result = runs.read_result(profile, path.parent.name, path.stem)
         how = result["parameters"]
-        if how.get("method") != "memoir" or "update" in how["editor"]:  # capacity's model is of the paper's update
+        # the model of capacity is of the paper's update
+        if how.get("method") != "memoir" or "update" in how.get("editor", {}):
             continue
         if isinstance(result["metrics"], list):
             found = pd.DataFrame(result["metrics"])

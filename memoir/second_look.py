@@ -176,7 +176,8 @@ def frontier(way: Way, asked: dict[str, list[tuple[int, str]]], irrelevant: floa
     for sigma in LOOKS if way.look is not None else (0.0,):
         found = matches(way, sigma)
         scores = np.concatenate([score for kind, (_, score) in found.items() if kind != "edited"])
-        for tau in np.unique(np.quantile(scores[np.isfinite(scores)], np.linspace(0, 1, 100))):
+        scores = scores[np.isfinite(scores)]  # none where the second look lets no question through
+        for tau in np.unique(np.quantile(scores, np.linspace(0, 1, 100))) if len(scores) else ():
             tried.append({"tau": tau, "sigma": sigma} | rates(found, asked, tau))
     table = pd.DataFrame(tried)
     table = table[table.irrelevant <= irrelevant]

@@ -105,9 +105,10 @@ def test_a_new_user_in_jupyterlab_makes_an_edit_and_sees_the_answer(lab):
     with sync_api.sync_playwright() as browsers:
         browser = browsers.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else [])
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.set_default_timeout(900_000)  # a busy machine may take minutes to run all cells
+        page.set_default_timeout(420_000)  # a busy machine may take minutes to run all cells
         page.goto(f"{lab['url']}lab/tree/00_quickstart.ipynb?token={lab['token']}")
         page.locator(".jp-Notebook .jp-Cell").first.wait_for()
+        page.get_by_text("(ipykernel) | Idle").wait_for()  # cells that are run before the kernel is there are not run
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         box = page.locator(".memoir-explorer")
