@@ -82,5 +82,5 @@ def frontier(curves: pd.DataFrame, aims: tuple[float, float]) -> Figure:
     axes.annotate("the aim", (aims[0], aims[1] + 0.04), (5, 0), textcoords="offset points", fontsize=8)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="near neighbours routed to an edit",
              ylabel="rephrasings matched\nto their own edit")  # fmt: skip
-    axes.legend(loc="lower right", fontsize=8)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
     return figure
