@@ -23,8 +23,6 @@ from memoir import (
 )
 from memoir.baselines import shown
 
-EQUAL_LOAD = {107: ("Table 1", 1000), 750: ("Table 4", 7000), 1607: ("Table 4", 15000)}  # N / D: SmolLM2 and LLaMA-3
-
 
 def beside_the_paper(experiment: str, run: str, n_edits: int) -> pd.DataFrame | None:
     """Our means with intervals beside the paper's LLaMA-3 numbers (Table 1); None when the run is not committed."""
@@ -141,19 +139,18 @@ def overlap_figures() -> Iterator[tuple[str, Figure]]:
     totals, edits = pd.DataFrame(of["interference"]["totals"]), tables["interference-edits"]
     yield "interference", overlap_plots.disturbance(tables["interference-pairs"], totals)
     kept = pd.DataFrame({"n_edits": [len(edits)], "mean": [(edits.end > 0).mean()]})
-    streams = {"the stream above, first token": kept} | dict(interference.committed_streams("full"))
-    yield "capacity", overlap_plots.capacities(tables["interference-capacity"], streams, 0.9)
+    measured = {"the stream above, first token": kept} | dict(interference.committed_streams("full"))
+    yield "capacity", overlap_plots.capacities(tables["interference-capacity"], measured, 0.9)
 
 
 def paper_at_equal_load() -> pd.DataFrame:
-    """The paper's LLaMA-3 numbers on ZsRE at our n_edits of the same load N / D: columns n_edits, metric, value."""
-    found = [
-        published.table(item, dataset="zsre", model="llama-3-8b-instruct", method="memoir", n_edits=theirs).assign(
-            n_edits=n
-        )
-        for n, (item, theirs) in EQUAL_LOAD.items()
-    ]
-    return pd.concat(found, ignore_index=True)[["n_edits", "metric", "value"]]
+    """The paper's LLaMA-3 numbers after 1,000 edits of ZsRE and more, at SmolLM2's n_edits of the same load N / D.
+
+    Columns n_edits, metric, value.
+    """
+    points = streams.paper_by_load().query("n_edits >= 1000")
+    ours = (points.load * streams.WIDTH["smollm2-135m"]).round().astype(int)
+    return points.assign(n_edits=ours)[["n_edits", "metric", "value"]]
 
 
 def beyond_figures() -> Iterator[tuple[str, Figure]]:
