@@ -67,3 +67,24 @@ def test_single_edits_are_each_made_into_an_empty_memory(params, toy_editor, mon
     content = json.loads(plan.run(planned).read_text())
     assert {row["n_edits"] for row in content["metrics"]} == {1}
     assert {row["n"] for row in content["metrics"]} == {3}
+
+
+def test_a_finished_stream_needs_no_model_unless_its_settings_changed(params, toy_editor, monkeypatch):
+    settings = dict(layer=1, k=24, threshold=0.5, lr=1.0, n_iter=4)
+    monkeypatch.setattr(plan.models, "settings", lambda name: settings)
+    monkeypatch.setattr(plan, "make", lambda planned: toy_editor(**planned.editor))
+    entry = "streams: {{x/one: {{dataset: openfacts, at: [1], generated: 0, false_positives: {}, editor: {{lr: {}}}}}}}"
+    params(entry.format("null", 1.0))
+    (planned,) = plan.planned("laptop").values()
+    path = plan.run(planned)
+    monkeypatch.setattr(plan, "make", None)
+    assert plan.run(planned) == path
+    params(entry.format(0.02, 1.0))
+    (calibrated,) = plan.planned("laptop").values()
+    settings["threshold"] = 0.7  # what calibrating came to is not what was registered
+    assert plan.run(calibrated) == path
+    params(entry.format("null", 2.0))
+    (other,) = plan.planned("laptop").values()
+    monkeypatch.setattr(plan, "make", lambda planned: toy_editor(**planned.editor))
+    with pytest.raises(ValueError, match="made with other settings"):
+        plan.run(other)
