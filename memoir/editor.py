@@ -101,8 +101,10 @@ class Memoir(EditedModel):
         rows = self._rows(befores, [after] * len(befores))
         prefix = self._prefix(rows)
         mask = self.memory.mask_of(prefix.activations[:1], rows.prompt[:1])
-        keys = prefix.activations[on(prefix.activations.device, *prefix.real)][:, mask[0]].float()
-        write = Write.through(self.projector, keys, mask[0]) if self.projector else None
+        write = None
+        if self.projector:
+            keys = prefix.activations[on(prefix.activations.device, *prefix.real)][:, mask[0]].float()
+            write = Write.through(self.projector, keys, mask[0])
         weight, losses, steps = self._fit(prefix, rows, mask[0], write)
         if write:
             change = write.change(self.settings.lr)

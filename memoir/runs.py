@@ -68,7 +68,7 @@ def run_stream(stream: Stream, editor: EditedModel) -> Path:
     ValueError when a result or a checkpoint of this name was made with other settings; MemoryError when it cannot fit.
     """
     result = result_path(stream.profile, stream.experiment, stream.run)
-    settings = json.loads(json.dumps({"stream": asdict(stream), "method": editor.method, "editor": editor._settings()}))
+    settings = parameters(stream, editor)
     if _done(result, settings):
         return result
     work = WORK / stream.profile / stream.experiment / stream.run
@@ -93,9 +93,7 @@ def run_singles(stream: Stream, editor: EditedModel) -> Path:
     Ends in a result file like `run_stream`'s, with n_edits = 1. It takes minutes and is not resumed.
     """
     result = result_path(stream.profile, stream.experiment, stream.run)
-    settings = json.loads(
-        json.dumps({"singles": asdict(stream), "method": editor.method, "editor": editor._settings()})
-    )
+    settings = parameters(stream, editor, "singles")
     if _done(result, settings):
         return result
     began, facts = now(), _facts(stream, editor)
@@ -113,6 +111,11 @@ def run_singles(stream: Stream, editor: EditedModel) -> Path:
     write_result(result, summary_at(table), settings, born, tables)
     editor.log.clear()
     return result
+
+
+def parameters(stream: Stream, editor: EditedModel, kind: str = "stream") -> dict:
+    """What decides a result, as its file holds it: the stream (or the singles), the method, the editor's settings."""
+    return json.loads(json.dumps({kind: asdict(stream), "method": editor.method, "editor": editor._settings()}))
 
 
 def summary_at(questions: pd.DataFrame) -> list[dict]:

@@ -55,7 +55,7 @@ def _write_failure(stream: runs.Stream, name: str, settings: dict, editor: Edite
     work = runs.WORK / stream.profile / stream.experiment / stream.run
     tables = [pd.read_parquet(path) for n in stream.at for path in sorted(work.glob(f"at-{n}-questions-*.parquet"))]
     table = pd.concat(tables, ignore_index=True) if tables else None
-    how = _parameters(stream, editor) if editor else {"stream": asdict(stream), "method": name, "editor": settings}
+    how = runs.parameters(stream, editor) if editor else {"stream": asdict(stream), "method": name, "editor": settings}
     how |= {"failed": {"n_edits": len(editor.edits) if editor else 0, "sentence": sentence}}
     born = runs.provenance(runs.now(), editor=editor, dataset=stream.dataset)
     found = {} if table is None else {"questions": table}
@@ -63,11 +63,6 @@ def _write_failure(stream: runs.Stream, name: str, settings: dict, editor: Edite
     rows = [] if table is None else runs.summary_at(table)
     result = runs.result_path(stream.profile, stream.experiment, stream.run)
     runs.write_result(result, rows, json.loads(json.dumps(how)), born, found)
-
-
-def _parameters(stream: runs.Stream, editor: EditedModel) -> dict:
-    content = {"stream": asdict(stream), "method": editor.method, "editor": editor._settings()}
-    return json.loads(json.dumps(content))
 
 
 def run_queue(
