@@ -94,8 +94,8 @@ def run_routing(
 def streams(dataset: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     """What the finished streams of the plan came to under both updates; None unless both are there.
 
-    The paper's update is the stream of notebook 04. The metrics at each length that both reached, with a column update;
-    and teacher-forced reliability after the longest of these by position in the stream: columns update, position, value.
+    The paper's update is the stream of notebook 04. The metrics at each length that both reached, by update;
+    and teacher-forced reliability after the longest by position in the stream: columns update, position, value.
     """
     names = {"sgd": ("lasting", dataset), "rls": ("beyond", f"rls-{dataset}")}
     results = {update: runs.read_result("full", *name) for update, name in names.items()}
