@@ -11,17 +11,27 @@ import torch
 from torch import Tensor, nn
 
 
+ROWS = 4  # rows are filled up to a multiple: oneDNN compiles and keeps a kernel (0.6 MB) for every number of rows it sees
+
+
 class _Product(torch.autograd.Function):
     """x W^T + b and its gradient g W with respect to x, both by packed weights. W and b have none: they are frozen."""
 
     @staticmethod
     def forward(ctx, x: Tensor, forth: Tensor, back: Tensor, bias: Tensor | None) -> Tensor:
         ctx.back = back
-        return torch.ops.mkldnn._linear_pointwise(x, forth, bias, "none", [], None)
+        return _product(x, forth, bias)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        return torch.ops.mkldnn._linear_pointwise(gradient, ctx.back, None, "none", [], None), None, None, None
+        return _product(gradient, ctx.back, None), None, None, None
+
+
+def _product(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+    rows = x.reshape(-1, x.shape[-1])
+    filled = nn.functional.pad(rows, (0, 0, 0, -len(rows) % ROWS))
+    found = torch.ops.mkldnn._linear_pointwise(filled, packed, bias, "none", [], None)
+    return found[: len(rows)].view(*x.shape[:-1], -1)
 
 
 def pack(modules: Iterable[nn.Module]) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
