@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 
 from memoir import (
@@ -66,6 +67,7 @@ def rebuild() -> list[Path]:
             title = f"100 edits of {dataset} in a row on SmolLM2-135M"
             written += _saved(plots.metric_bars(table, title), f"00_{dataset}_100")
     made = [*((f"01_data_{name}", figure) for name, figure in data_figures())]
+    made += [(f"01_tophash_{name}", figure) for name, figure in tophash_figures()]
     made += [(f"02_{name}", figure) for name, figure in overlap_figures()]
     made += [*stream_figures()]
     made += [(f"13_{name}", figure) for name, figure in beyond_figures()]
@@ -86,6 +88,21 @@ def data_figures() -> Iterator[tuple[str, Figure]]:
     yield "relations", data_plots.by_relation(relations, title)
     title = f"What {model} says before any edit (first {asked} of each set)"
     yield "sets", data_plots.by_set(pd.DataFrame(result["metrics"]["sets"]), title)
+
+
+def tophash_figures() -> Iterator[tuple[str, Figure]]:
+    """The figures of notebook 01_tophash, by name, from the result of its full run."""
+    result = runs.read_result("full", "tophash", "masks")
+    if result is None:
+        return
+    how, path = result["parameters"], runs.result_path("full", "tophash", "masks")
+    tables = {name: pd.read_parquet(path.with_name(f"masks-{name}.parquet")) for name in ("feature", "overlaps", "masks")}
+    yield "features", plots.kept_features(torch.tensor(tables["feature"].value), how["k"])
+    overlaps = tables["overlaps"]
+    shown = overlaps[overlaps.panel.str.startswith("magnitudes")]
+    yield "centering", plots.overlap_histograms(shown, how["k"] / how["D"])
+    masks = {name: torch.tensor(tables["masks"][name]) for name in tables["masks"]}
+    yield "masks", plots.mask_pictures(masks, masks["edited prompt"], width=48)
 
 
 def stream_figures() -> Iterator[tuple[str, Figure]]:
