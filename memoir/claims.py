@@ -1,10 +1,12 @@
 """Claims of the article about the paper, each with a verdict that is computed from result files and published numbers.
 
-The claims are records in data/claims.yaml; what decides each is a function of `claim_rules.RULES`. Knows no model: a
-result that is missing gives "not tested here", with the command that would make it.
+The claims are records of data/claims.yaml; what decides each is a function that registers itself with `rule`, in
+`claims_printed` and `claims_measured`. A result that is missing gives "not tested here", with the command that would
+make it.
 """
 
-from collections.abc import Iterable
+import importlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -18,6 +20,7 @@ REPRODUCED, NOT_REPRODUCED, CONTRADICTED = "reproduced", "not reproduced", "cont
 ONE_READING, NOT_TESTED = "holds only under a stated reading", "not tested here"
 VERDICTS = (REPRODUCED, ONE_READING, NOT_REPRODUCED, CONTRADICTED, NOT_TESTED)
 BASES = {"paper": "the paper's printed numbers", "law": "arithmetic and exact laws", "measured": "measured here"}
+RULES: dict[str, Callable] = {}  # claim's id -> function of the claim and its results that yields readings
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,10 @@ class Claim:
     figures: tuple[str, ...] = ()
 
     def __post_init__(self):
-        if self.basis not in BASES or (self.results and not (self.command and self.fields)):
-            raise ValueError(
-                f"claims.yaml, claim {self.id}: basis must be one of {', '.join(BASES)}, and a claim with results "
-                "needs `fields` and `command`."
-            )
+        if self.basis not in BASES:
+            raise ValueError(f"claims.yaml, claim {self.id}: basis {self.basis!r} is none of {', '.join(BASES)}.")
+        if (self.results or self.paper_size) and not (self.command and self.fields):
+            raise ValueError(f"claims.yaml, claim {self.id}: a claim with results needs `fields` and `command`.")
 
     @property
     def number(self) -> int:
@@ -54,16 +56,19 @@ class Claim:
 
 @dataclass(frozen=True)
 class Reading:
-    """One way to read a claim, whether the claim holds when read so, and the numbers that say it, name -> value."""
+    """One way to read a claim, whether the claim holds when read so, and the numbers that say it, name -> value.
+
+    holds is None where one side's number is not to be had: such a reading is shown and decides nothing.
+    """
 
     text: str
-    holds: bool
+    holds: bool | None
     numbers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim and what became of it. readings is empty, and reason and command say why, where it was not tested."""
+    """A claim and what became of it; reason and command say why, and what would test it, where it was not tested."""
 
     claim: Claim
     verdict: str
@@ -83,10 +88,25 @@ class Verdict:
         return tuple(name for name in self.claim.figures if (plots.FIGURES / f"{name}.svg").exists())
 
 
+class Untested(Exception):
+    """A rule's result is there, but lacks the number that decides. The message says which, as a sentence."""
+
+
+def rule(*ids: str):
+    """Register a function (claim, results by role) -> readings as what decides the claims of these ids."""
+
+    def register(function):
+        RULES.update(dict.fromkeys(ids, function))
+        return function
+
+    return register
+
+
 @cache
 def claims() -> dict[str, Claim]:
     """All claims by id, in the order of their file. ValueError or TypeError for a record that is not well formed."""
-    found = [Claim(**_lists_to_tuples(record)) for record in yaml.safe_load(CLAIMS.read_text())]
+    records = yaml.safe_load(CLAIMS.read_text())
+    found = [Claim(**record | {"figures": tuple(record.get("figures", ()))}) for record in records]
     return {claim.id: claim for claim in found}
 
 
@@ -96,28 +116,28 @@ def judged() -> list[Verdict]:
 
 
 def judge(claim: Claim) -> Verdict:
-    """One claim's verdict; see `combined` for what its readings make of it."""
-    from memoir.claim_rules import RULES  # the rules make readings of this module
-
+    """One claim's verdict: what its readings, those that are decided, make of it."""
+    for module in ("claims_printed", "claims_measured"):
+        importlib.import_module(f"memoir.{module}")
     results, sources, missing = evidence.gather(claim.results, claim.paper_size)
     if missing:
-        reason = f"These results are not there: {', '.join(missing)}."
-        return Verdict(claim, NOT_TESTED, reason=reason, command=claim.command)
-    readings = tuple(RULES[claim.id](claim, results))
-    if not readings:
-        return Verdict(claim, NOT_TESTED, sources=sources, reason=claim.paper.get("unknown", ""), command=claim.command)
-    return Verdict(claim, combined((r.holds for r in readings), claim.basis), readings, sources)
+        names = f"{', '.join(missing[:4])}{f' and {len(missing) - 4} more' if len(missing) > 4 else ''}"
+        return Verdict(claim, NOT_TESTED, reason=f"not there: {names}", command=claim.command)
+    try:
+        readings = tuple(RULES[claim.id](claim, results))
+    except Untested as why:
+        return Verdict(claim, NOT_TESTED, sources=sources, reason=str(why), command=claim.command)
+    decided = [reading.holds for reading in readings if reading.holds is not None]
+    if not decided:
+        return Verdict(claim, NOT_TESTED, readings, sources, claim.paper.get("unknown", ""), claim.command)
+    return Verdict(claim, combined(decided, claim.basis), readings, sources)
 
 
 def combined(holds: Iterable[bool], basis: str) -> str:
     """The verdict that readings make: all hold, some hold, none does.
 
-    Where none does, a claim about the paper or a law is contradicted; what was measured on another model is only not
-    reproduced.
+    Where none does, a claim about the paper or a law is contradicted; what was measured, most often on another model,
+    is only not reproduced.
     """
     found = overlap.verdict(holds)
     return NOT_REPRODUCED if found == CONTRADICTED and basis == "measured" else found
-
-
-def _lists_to_tuples(record: dict) -> dict:
-    return record | {"id": str(record["id"]), "figures": tuple(record.get("figures", ()))}

@@ -1,14 +1,16 @@
 """Result files by name, for claims and for the paper's items: which are there, at which size, and which are missing.
 
-A name is experiment/run. One that ends in * stands for every stream of the profile's plan whose name begins so.
+A name is experiment/run. One that ends in * stands for every stream of the profile's plan whose name begins so, one
+that ends in .parquet for a table beside a result.
 """
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
-from memoir import plan, runs
+import pandas as pd
 
-SIZES = ("paper", "full")  # sizes whose results are kept in git; the first that has them all is shown
+from memoir import models, plan, runs
 
 
 @dataclass(frozen=True)
@@ -19,40 +21,55 @@ class Source:
     provenance: dict
 
 
-def names(profile: str, name: str) -> list[str]:
-    """The results that a name stands for."""
-    if not name.endswith("*"):
-        return [name]
-    return [one for one in _planned(profile) if one.startswith(name[:-1])]
-
-
 def gather(
     results: dict[str, str], paper_size: dict[str, str] | None = None
-) -> tuple[dict[str, dict | list[dict]], tuple[Source, ...], list[str]]:
-    """The results by role (a list of them for a name with *), where they come from, and the names that are missing.
+) -> tuple[dict[str, Any], tuple[Source, ...], list[str]]:
+    """The results by role, where they come from, and the names that are missing.
 
-    results: role -> name at the size full; paper_size: the same at the size paper, taken where all of it is there.
+    results: role -> name at the size full; paper_size: the same at the size paper, taken where all of it is there. A
+    role has a result's content, a list of them for a name with *, a frame for one with .parquet.
     """
-    if paper_size:
-        found = _gather("paper", paper_size)
-        if not found[2]:
-            return found
-    return _gather("full", results)
+    sizes = [("paper", paper_size), ("full", results)]
+    for profile, roles in sizes:
+        if roles:
+            found = _gather(profile, roles)
+            if not found[2]:
+                return found
+    return found if paper_size or results else ({}, (), [])
 
 
-def _gather(profile: str, roles: dict[str, str]):
+def model_of(result: dict) -> str:
+    """The registry's name of the model of a result. ValueError when the registry does not have it."""
+    of = result["provenance"]["model"]
+    for name, source in models.MODELS.items():
+        if of.startswith(name) or (source.hub and source.hub.endswith(f"/{of}")):
+            return name
+    raise ValueError(f"The result {result['run']} is of the model {of}, which is not in the registry.")
+
+
+def _gather(profile: str, roles: dict[str, str]) -> tuple[dict[str, Any], tuple[Source, ...], list[str]]:
     found, sources, missing = {}, [], []
     for role, pattern in roles.items():
-        read = {name: runs.read_result(profile, *name.split("/")) for name in names(profile, pattern)}
-        missing += [name for name, result in read.items() if result is None]
-        there = {name: result for name, result in read.items() if result is not None}
-        sources += [Source(_path(profile, name), result["provenance"]) for name, result in there.items()]
-        found[role] = list(there.values()) if pattern.endswith("*") else there.get(pattern)
+        here = {name: _read(profile, name) for name in _names(profile, pattern)}
+        missing += [name for name, content in here.items() if content is None]
+        for name, content in here.items():
+            if isinstance(content, dict):
+                sources.append(Source(f"data/results/{profile}/{name}.json", content["provenance"]))
+        found[role] = list(here.values()) if pattern.endswith("*") else here[pattern]
     return found, tuple(sources), missing
 
 
-def _path(profile: str, name: str) -> str:
-    return f"data/results/{profile}/{name}.json"
+def _read(profile: str, name: str) -> dict | pd.DataFrame | None:
+    if name.endswith(".parquet"):
+        path = runs.RESULTS / profile / name
+        return pd.read_parquet(path) if path.exists() else None
+    return runs.read_result(profile, *name.split("/"))
+
+
+def _names(profile: str, pattern: str) -> list[str]:
+    if not pattern.endswith("*"):
+        return [pattern]
+    return [name for name in _planned(profile) if name.startswith(pattern[:-1])]
 
 
 @cache
