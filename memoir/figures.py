@@ -22,7 +22,7 @@ from memoir import (
     stream_plots,
     streams,
 )
-from memoir.baselines import shown
+from memoir.baselines import compare, shown
 
 
 def beside_the_paper(experiment: str, run: str, n_edits: int) -> pd.DataFrame | None:
@@ -66,7 +66,8 @@ def rebuild() -> list[Path]:
             written += save_table(table, f"00_{dataset}_100")
             title = f"100 edits of {dataset} in a row on SmolLM2-135M"
             written += _saved(plots.metric_bars(table, title), f"00_{dataset}_100")
-    made = [*((f"01_data_{name}", figure) for name, figure in data_figures())]
+    made = [*story_figures()]
+    made += [*((f"01_data_{name}", figure) for name, figure in data_figures())]
     made += [(f"01_tophash_{name}", figure) for name, figure in tophash_figures()]
     made += [(f"02_{name}", figure) for name, figure in overlap_figures()]
     made += [*stream_figures()]
@@ -88,6 +89,21 @@ def data_figures() -> Iterator[tuple[str, Figure]]:
     yield "relations", data_plots.by_relation(relations, title)
     title = f"What {model} says before any edit (first {asked} of each set)"
     yield "sets", data_plots.by_set(pd.DataFrame(result["metrics"]["sets"]), title)
+
+
+def story_figures() -> Iterator[tuple[str, Figure]]:
+    """README's figure, from the longest stream of ZsRE edits that has ended."""
+    for experiment in ("lasting", "first-100"):
+        found = {one.stream.run: (result, tables) for one, result, tables in streams.finished("full", experiment)}
+        if "zsre" not in found:
+            continue
+        ours, tables = streams.by_edits("full", experiment).query("stream == 'zsre'"), found["zsre"][1]
+        rows = compare.results("full", ("zsre",))
+        tuned = rows[(rows.method == "ft-l") & (rows.metric == "reliability") & (rows.protocol == metrics.TEACHER_FORCED)]
+        others = {"ft-l": tuned.sort_values("n_edits")} if len(tuned) else {}
+        lost = streams.where_lost(tables["questions"], tables["edits"])
+        yield "story", stream_plots.story(ours, paper_at_equal_load(), others, lost)
+        return
 
 
 def tophash_figures() -> Iterator[tuple[str, Figure]]:

@@ -3,6 +3,7 @@
 Widths and font sizes are those of a NeurIPS paper (tueplots), so that a figure is read at the size it is printed.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -58,13 +59,34 @@ def use_style() -> None:
 
 
 def save(figure: Figure, name: str, folder: Path | None = None) -> list[Path]:
-    """Write <name>.svg and <name>.png into `folder`, figures/ by default. No date or random id: the bytes repeat."""
+    """Write <name>.svg and <name>.png into `folder`, figures/ by default. No date or random id: the bytes repeat.
+
+    Both carry `described`: the report's text for who does not see the figure.
+    """
     folder = folder or FIGURES
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.svg", folder / f"{name}.png"]
-    figure.savefig(paths[0], metadata={"Date": None})
-    figure.savefig(paths[1], metadata={"Software": None})
+    title, description = described(figure)
+    about = {"Title": title, "Description": description}
+    figure.savefig(paths[0], metadata=about | {"Date": None})
+    figure.savefig(paths[1], metadata=about | {"Software": None})
     return paths
+
+
+def described(figure: Figure) -> tuple[str, str]:
+    """A figure's title, and in words what it shows: for each panel its title, its axes, and what is named in it."""
+    panels = []
+    for axes in figure.axes:
+        named = [text.get_text() for text in axes.texts]
+        named += [text.get_text() for text in axes.get_legend().get_texts()] if axes.get_legend() else []
+        parts = {"": axes.get_title(loc="left") or axes.get_title(), "across: ": axes.get_xlabel(),
+                 "up: ": axes.get_ylabel(), "named in it: ": ", ".join(named)}  # fmt: skip
+        panels.append("; ".join(f"{name}{text}" for name, text in parts.items() if text))
+    legends = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    panels += [f"legend: {', '.join(legends)}"] if legends else []
+    title = figure.get_suptitle() or "; ".join(axes.get_title(loc="left") for axes in figure.axes)
+    plain = [re.sub(r"[$_{}\\]", "", " ".join(text.split())) for text in (title, ". ".join(panels))]
+    return plain[0], plain[1]
 
 
 def ink(colour: str | Sequence[float]) -> tuple[float, ...]:

@@ -6,13 +6,72 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from memoir.metrics import GENERATED, TEACHER_FORCED
-from memoir.plots import COLOURS, COLUMN, SMALL, WIDE, curve, end_labels
+from memoir.plots import COLOURS, COLUMN, METHODS, SMALL, WIDE, contrast, curve, end_labels
 
 METRICS = ("reliability", "generalization", "locality", "neighbour locality")
 WAYS = {  # where accuracy went, from best to worst
     "answered": "#4c956c", "other wording": "#f2cc8f", "overwritten": "#e07a5f", "not learnt": "#8d5a97",
     "other edit": "#3d5a80", "base model": "#98c1d9",
 }  # fmt: skip
+
+
+def story(ours: pd.DataFrame, paper: pd.DataFrame, others: dict[str, pd.DataFrame], lost: pd.DataFrame) -> Figure:
+    """README's figure: what is kept as edits pile up, and where the rest went after the last of them.
+
+    ours: `streams.by_edits` of one stream; paper: columns metric, n_edits (ours at the same load), value; others: by
+    method (a key of `METHODS`) columns n_edits and mean, its reliability; lost: `streams.where_lost` of the stream.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 2.5), width_ratios=(1, 1.15))
+    shown = ours[ours.protocol == TEACHER_FORCED]
+    left.set_ylim(0, 1.05)
+    ends = []
+    for metric in METRICS[:3]:
+        rows = shown[shown.metric == metric].sort_values("n_edits")
+        curve(left, rows, "n_edits", COLOURS[metric])
+        ends.append((rows["mean"].iloc[-1], metric, COLOURS[metric]))
+        points = paper[(paper.metric == metric) & (paper.n_edits <= 1.2 * rows.n_edits.max())]
+        left.plot(points.n_edits, points.value, "D", mfc="none", color=COLOURS[metric], ms=4.5)
+    for name, rows in others.items():
+        left.plot(rows.n_edits, rows["mean"], "--", color=METHODS[name])
+        ends.append((rows["mean"].iloc[-1], f"{name.upper()}: reliability", METHODS[name]))
+    end_labels(left, ends, gap=0.1)
+    counts = sorted(shown.n_edits.unique())
+    left.set(xscale="log", xlabel="edits, one after the other", ylabel="token accuracy,\nteacher-forced")
+    left.set_title("What is kept (◇ paper, LLaMA-3-8B, equal load)", fontweight="normal", fontsize=SMALL + 0.5)
+    left.set_xticks(counts, [f"{n:,}" if n in _apart(counts) else "" for n in counts])
+    left.minorticks_off()
+
+    last = lost[lost.n_edits == lost.n_edits.max()].set_index("metric").loc[["generalization", "reliability"]]
+    start = np.zeros(len(last))
+    for way, colour in WAYS.items():
+        if way in last:
+            right.barh(["rephrasings", "edited\nprompts"], last[way], left=start, color=colour, height=0.55, label=way)
+            for place, share in enumerate(last[way]):
+                if share >= 0.06:
+                    right.text(start[place] + share / 2, place, f"{100 * share:.0f}", ha="center", va="center",
+                               fontsize=SMALL, color="white" if contrast(colour) > 3 else "black")  # fmt: skip
+            start = start + last[way].to_numpy()
+    right.set(xlim=(0, 1), xlabel="share of the accuracy, %", xticks=[0, 0.25, 0.5, 0.75, 1])
+    right.set_xticklabels(["0", "25", "50", "75", "100"])
+    n = lost.n_edits.max()
+    right.set_title(f"Where it went, after {n:,} edits", fontweight="normal", fontsize=SMALL + 0.5)
+    right.legend(loc="upper center", bbox_to_anchor=(0.42, -0.28), ncols=3, columnspacing=1, handlelength=1)
+    kept = shown[shown.n_edits == n].set_index("metric")["mean"]
+    figure.suptitle(
+        f"After {n:,} edits {kept['reliability']:.0%} of what was written is still answered,\n"
+        f"and {kept['locality']:.0%} of the answers to unrelated questions are as before",
+        x=0.01, ha="left",
+    )  # fmt: skip
+    return figure
+
+
+def _apart(counts: list[int]) -> set[int]:
+    """Those of the counts whose names do not touch on a logarithmic axis: each 2.5 times the one before, and the last."""
+    found = [counts[-1]]
+    for n in reversed(counts[:-1]):
+        if found[-1] / n >= 2.5:
+            found.append(n)
+    return set(found)
 
 
 def layer_curves(sweep: pd.DataFrame, picked: int, published: int | None = None) -> Figure:
