@@ -156,7 +156,7 @@ def layer_in_print(claim: Claim, results: dict) -> Iterator[Reading]:
     })  # fmt: skip
 
 
-@rule("12-paper")
+@rule("12-wise-paper")
 def samples_in_print(claim: Claim, results: dict) -> Iterator[Reading]:
     """Whether the paper sets up the named method with so many samples."""
     method, n, samples = claim.article["method"], claim.article["samples"], claim.paper["samples"]
@@ -165,7 +165,7 @@ def samples_in_print(claim: Claim, results: dict) -> Iterator[Reading]:
     })  # fmt: skip
 
 
-@rule("14-paper")
+@rule("14-untested-paper")
 def most_edits_in_print(claim: Claim, results: dict) -> Iterator[Reading]:
     """The longest stream of the paper's tables against the article's number."""
     rows = published.everything().query("method == 'memoir'")

@@ -38,6 +38,14 @@ def gather(
     return found if paper_size or results else ({}, (), [])
 
 
+def read(profile: str, name: str) -> dict | pd.DataFrame | None:
+    """A result's content, or a table beside one (a name with .parquet); None where it is missing."""
+    if name.endswith(".parquet"):
+        path = runs.RESULTS / profile / name
+        return pd.read_parquet(path) if path.exists() else None
+    return runs.read_result(profile, *name.split("/"))
+
+
 def model_of(result: dict) -> str:
     """The registry's name of the model of a result. ValueError when the registry does not have it."""
     of = result["provenance"]["model"]
@@ -50,20 +58,13 @@ def model_of(result: dict) -> str:
 def _gather(profile: str, roles: dict[str, str]) -> tuple[dict[str, Any], tuple[Source, ...], list[str]]:
     found, sources, missing = {}, [], []
     for role, pattern in roles.items():
-        here = {name: _read(profile, name) for name in _names(profile, pattern)}
+        here = {name: read(profile, name) for name in _names(profile, pattern)}
         missing += [name for name, content in here.items() if content is None]
         for name, content in here.items():
             if isinstance(content, dict):
                 sources.append(Source(f"data/results/{profile}/{name}.json", content["provenance"]))
         found[role] = list(here.values()) if pattern.endswith("*") else here[pattern]
     return found, tuple(sources), missing
-
-
-def _read(profile: str, name: str) -> dict | pd.DataFrame | None:
-    if name.endswith(".parquet"):
-        path = runs.RESULTS / profile / name
-        return pd.read_parquet(path) if path.exists() else None
-    return runs.read_result(profile, *name.split("/"))
 
 
 def _names(profile: str, pattern: str) -> list[str]:

@@ -11,10 +11,13 @@ from matplotlib.figure import Figure
 from memoir import (
     beyond,
     beyond_plots,
+    claims_shown,
     data_plots,
+    evidence,
     interference,
     metrics,
     overlap_plots,
+    paper_tables,
     plots,
     published,
     real_masks,
@@ -23,6 +26,11 @@ from memoir import (
     streams,
 )
 from memoir.baselines import compare, shown
+
+OVERLAP_TABLES = (
+    "simulation-histogram", "real_masks-histograms", "real_masks-best", "interference-pairs", "interference-edits",
+    "interference-capacity",
+)  # fmt: skip
 
 
 def beside_the_paper(experiment: str, run: str, n_edits: int) -> pd.DataFrame | None:
@@ -40,14 +48,14 @@ def beside_the_paper(experiment: str, run: str, n_edits: int) -> pd.DataFrame | 
     return ours.merge(paper, how="left").round(3)
 
 
-def save_table(table: pd.DataFrame, name: str) -> list[Path]:
-    """Write a table as csv, md and tex into figures/."""
+def save_table(table: pd.DataFrame, name: str, caption: str | None = None) -> list[Path]:
+    """Write a table as csv, md and tex into figures/; the last two with the caption, where there is one."""
     plots.FIGURES.mkdir(exist_ok=True)
     paths = [plots.FIGURES / f"{name}.{kind}" for kind in ("csv", "md", "tex")]
     table = table.astype(object).where(table.notna(), "")
     for path, text in zip(
         paths,
-        (table.to_csv(index=False), _markdown(table), table.to_latex(index=False)),
+        (table.to_csv(index=False), _markdown(table, caption), table.to_latex(index=False, caption=caption)),
         strict=True,
     ):
         path.write_text(text)
@@ -55,7 +63,7 @@ def save_table(table: pd.DataFrame, name: str) -> list[Path]:
 
 
 def rebuild() -> list[Path]:
-    """Make every figure and table whose result is committed; returns the files written."""
+    """Make every figure and table whose result is committed, and the README's verdicts; returns the files written."""
     plots.use_style()
     written = []
     for dataset in ("zsre", "openfacts"):
@@ -73,16 +81,16 @@ def rebuild() -> list[Path]:
     made += [*stream_figures()]
     made += [(f"13_{name}", figure) for name, figure in beyond_figures()]
     written += [path for name, figure in made for path in _saved(figure, name)]
-    return written + shown.rebuild()
+    return written + shown.rebuild() + paper_tables.rebuild() + [claims_shown.write_readme()]
 
 
 def data_figures() -> Iterator[tuple[str, Figure]]:
     """The figures of notebook 01_data, by name, from the result of its full run."""
     result = runs.read_result("full", "data", "known")
-    if result is None:
+    lengths = evidence.read("full", "data/known-lengths.parquet")
+    if result is None or lengths is None:
         return
     model, asked = result["parameters"]["model"], result["parameters"]["n_asked"]
-    lengths = pd.read_parquet(runs.result_path("full", "data", "known").with_name("known-lengths.parquet"))
     yield "lengths", data_plots.lengths(lengths, f"Length of prompts and targets in tokens of {model}")
     relations = pd.DataFrame(result["metrics"]["relations"])
     title = f"What {model} answers rightly before any edit ({relations.n.sum():,} facts)"
@@ -148,8 +156,9 @@ def overlap_figures() -> Iterator[tuple[str, Figure]]:
     results = {run: runs.read_result("full", "overlap", run) for run in ("simulation", "real_masks", "interference")}
     if not all(results.values()):
         return
-    folder = runs.result_path("full", "overlap", "_").parent
-    tables = {path.stem: pd.read_parquet(path) for path in folder.glob("*.parquet")}
+    tables = {name: evidence.read("full", f"overlap/{name}.parquet") for name in OVERLAP_TABLES}
+    if any(table is None for table in tables.values()):
+        return
     how, of = results["real_masks"]["parameters"], {run: result["metrics"] for run, result in results.items()}
     size, tau = (how["stream"]["k"], how["real_D"]), how["stream"]["threshold"]
     first = next(iter(how["n_stored"]))  # the data set that the figures show
@@ -196,9 +205,8 @@ def beyond_figures() -> Iterator[tuple[str, Figure]]:
         paper = paper[paper.n_edits <= found[0].n_edits.max()]
         yield "streams", beyond_plots.streams(found[0], metrics.TEACHER_FORCED, paper)
         yield "forgetting", beyond_plots.forgetting(found[1], 8)
-    if runs.read_result("full", "beyond", "routing"):
-        path = runs.result_path("full", "beyond", "routing-frontier").with_suffix(".parquet")
-        curves = pd.read_parquet(path)
+    curves = evidence.read("full", "beyond/routing-frontier.parquet")
+    if curves is not None and runs.read_result("full", "beyond", "routing"):
         yield "frontier", beyond_plots.frontier(curves[curves.records == "test"], (0.1, 0.9))
 
 
@@ -212,6 +220,7 @@ def _saved(figure: Figure, name: str) -> list[Path]:
     return paths
 
 
-def _markdown(table: pd.DataFrame) -> str:
+def _markdown(table: pd.DataFrame, caption: str | None = None) -> str:
     rows = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
-    return "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows)
+    lines = "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows)
+    return f"{caption}\n\n{lines}" if caption else lines
