@@ -20,7 +20,9 @@ from memoir import (
     paper_tables,
     plots,
     published,
+    readme,
     real_masks,
+    report,
     runs,
     stream_plots,
     streams,
@@ -63,7 +65,10 @@ def save_table(table: pd.DataFrame, name: str, caption: str | None = None) -> li
 
 
 def rebuild() -> list[Path]:
-    """Make every figure and table whose result is committed, and the README's verdicts; returns the files written."""
+    """Make every figure and table whose result is committed, the report, and what the README says of results.
+
+    Returns the files written. What else is in figures/, which no result makes any more, is taken away.
+    """
     plots.use_style()
     written = []
     for dataset in ("zsre", "openfacts"):
@@ -81,7 +86,10 @@ def rebuild() -> list[Path]:
     made += [*stream_figures()]
     made += [(f"13_{name}", figure) for name, figure in beyond_figures()]
     written += [path for name, figure in made for path in _saved(figure, name)]
-    return written + shown.rebuild() + paper_tables.rebuild() + [claims_shown.write_readme()]
+    written += shown.rebuild() + paper_tables.rebuild()
+    for path in set(plots.FIGURES.glob("*.*")) - set(written):
+        path.unlink()  # its result is no longer there
+    return [*written, report.write(), claims_shown.write_readme(), readme.write()]
 
 
 def data_figures() -> Iterator[tuple[str, Figure]]:
@@ -101,17 +109,14 @@ def data_figures() -> Iterator[tuple[str, Figure]]:
 
 def story_figures() -> Iterator[tuple[str, Figure]]:
     """README's figure, from the longest stream of ZsRE edits that has ended."""
-    for experiment in ("lasting", "first-100"):
-        found = {one.stream.run: (result, tables) for one, result, tables in streams.finished("full", experiment)}
-        if "zsre" not in found:
-            continue
-        ours, tables = streams.by_edits("full", experiment).query("stream == 'zsre'"), found["zsre"][1]
-        rows = compare.results("full", ("zsre",))
-        tuned = rows[(rows.method == "ft-l") & (rows.metric == "reliability") & (rows.protocol == metrics.TEACHER_FORCED)]
-        others = {"ft-l": tuned.sort_values("n_edits")} if len(tuned) else {}
-        lost = streams.where_lost(tables["questions"], tables["edits"])
-        yield "story", stream_plots.story(ours, paper_at_equal_load(), others, lost)
+    if (found := streams.longest("full")) is None:
         return
+    ours, tables = found
+    rows = compare.results("full", ("zsre",))
+    tuned = rows[(rows.method == "ft-l") & (rows.metric == "reliability") & (rows.protocol == metrics.TEACHER_FORCED)]
+    others = {"ft-l": tuned.sort_values("n_edits")} if len(tuned) else {}
+    lost = streams.where_lost(tables["questions"], tables["edits"])
+    yield "story", stream_plots.story(ours, paper_at_equal_load(), others, lost)
 
 
 def tophash_figures() -> Iterator[tuple[str, Figure]]:

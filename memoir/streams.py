@@ -44,6 +44,16 @@ def by_edits(profile: str, experiment: str) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
+def longest(profile: str) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]] | None:
+    """The longest stream of ZsRE that has ended: its rows of `by_edits`, and its tables by name; None before any has."""
+    for experiment in ("lasting", "first-100"):
+        tables = {planned.stream.run: tables for planned, _, tables in finished(profile, experiment)}
+        if "zsre" in tables:
+            ours = by_edits(profile, experiment)
+            return ours[ours.stream == "zsre"], tables["zsre"]
+    return None
+
+
 def paper_by_load() -> pd.DataFrame:
     """MEMOIR on LLaMA-3-8B, ZsRE, as the paper prints it (Tables 1 and 4): columns n_edits, load, metric, value."""
     rows = pd.concat(
