@@ -58,7 +58,7 @@ def model_of(result: dict) -> str:
 def _gather(profile: str, roles: dict[str, str]) -> tuple[dict[str, Any], tuple[Source, ...], list[str]]:
     found, sources, missing = {}, [], []
     for role, pattern in roles.items():
-        here = {name: read(profile, name) for name in _names(profile, pattern)}
+        here = {name: read(profile, name) for name in names(profile, pattern)}
         missing += [name for name, content in here.items() if content is None]
         for name, content in here.items():
             if isinstance(content, dict):
@@ -67,7 +67,7 @@ def _gather(profile: str, roles: dict[str, str]) -> tuple[dict[str, Any], tuple[
     return found, tuple(sources), missing
 
 
-def _names(profile: str, pattern: str) -> list[str]:
+def names(profile: str, pattern: str) -> list[str]:
     if not pattern.endswith("*"):
         return [pattern]
     return [name for name in _planned(profile) if name.startswith(pattern[:-1])]

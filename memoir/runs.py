@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "data" / "results"
 WORK = ROOT / "runs"
 # what runs write themselves does not make the code that they ran dirty
-OUTPUTS = (":!figures", ":!data/results")
+OUTPUTS = (":!figures", ":!data/results", ":!README.md")
 PACKAGES = ("torch", "transformers", "numpy", "scipy", "pandas", "tokenizers", "safetensors")
 
 
