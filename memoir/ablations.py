@@ -186,4 +186,3 @@ class Unedited(EditedModel):
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:
         pass
-

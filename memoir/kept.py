@@ -14,11 +14,12 @@ from memoir.editor import Memoir
 
 CLAIMED, FALL, AFTER = 0.993, 0.60, 100  # claim 7's share kept; claim 17's fall, and after how many edits
 TITLES = {  # the streams' names in figures, without their data set
-    "memoir": "MEMOIR", "ft-l": "FT-L, lr 5e-4", "ft": "FT, lr 1e-5", "ft-5e-4": "FT, lr 5e-4", "none": "no editing",
+    "memoir": "MEMOIR", "ft-l": "FT-L, lr 5e-4", "ft-1e-5": "FT, lr 1e-5", "ft-5e-4": "FT, lr 5e-4",
+    "none": "no editing",
 }  # fmt: skip
 SETS = {
-    "known-counterfact": "CounterFact neighbours", "known-questions": "Natural Questions",
-    "known-openfacts": "OpenFacts, never edited",
+    "known-counterfact": "CounterFact locality", "known-questions": "Natural Questions",
+    "known-openfacts": "OpenFacts",
 }  # fmt: skip
 
 

@@ -6,6 +6,9 @@ untouched model, whose answers are in the columns that end in _before: from thes
 question, what another τ would have said follows without asking again (`gates.py`).
 """
 
+import hashlib
+import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
@@ -13,23 +16,23 @@ import pandas as pd
 
 from memoir import metrics
 from memoir.interface import EditedModel, Score
+from memoir.models import cache_folder
 from memoir.records import DATA, EditRecord, load_records
 
 ABILITY = DATA / "ability"  # text.txt and choices.csv, written for this companion
 Pair = tuple[str, str]  # a prompt and its answer
 
 
-def known(
-    editor: EditedModel, _facts: Sequence[EditRecord], n: int, *, pairs: Callable[[], list[Pair]]
-) -> pd.DataFrame:
+def known(editor: EditedModel, facts: Sequence[EditRecord], n: int, *, pairs: Callable[[], list[Pair]]) -> pd.DataFrame:
     """Of the first n facts those that the untouched model answers rightly (every token is the arg-max): one row each.
 
-    Columns prompt, n_asked (of so many), knows (still right), agreement in [0, 1], nll_before and nll in nats, overlap,
-    opened (answered from memory; missing for methods that do not route).
+    Facts that the stream edits are left out. Columns prompt, n_asked (of so many), knows (still right), agreement in
+    [0, 1], nll_before and nll in nats, overlap, opened (answered from memory; missing for methods that do not route).
     """
-    asked = list(dict.fromkeys(pairs()[:n]))
-    metrics.remember(editor, asked, generated=False)
-    right = [pair for pair in asked if metrics.token_accuracy(editor.base_answers[pair].score) == 1]
+    edited = {fact.prompt for fact in facts}
+    asked = [pair for pair in dict.fromkeys(pairs()) if pair[0] not in edited][:n]
+    right = _known_before(editor, asked)
+    metrics.remember(editor, right, generated=False)
     rows = []
     for pair, now in zip(right, _scores(editor, right), strict=True):
         before = editor.base_answers[pair].score
@@ -38,6 +41,24 @@ def known(
         rows.append(row | {"nll_before": metrics.nll(before), "nll": metrics.nll(now)} | _routed(now))
     names = ["prompt", "n_asked", "knows", "agreement", "nll_before", "nll", "overlap", "opened"]
     return pd.DataFrame(rows, columns=names)
+
+
+def _known_before(editor: EditedModel, pairs: list[Pair]) -> list[Pair]:
+    """The pairs that the untouched model answers rightly; asked once for a model and a list, then read from the cache.
+
+    Thousands are asked for the few that a small model knows.
+    """
+    digest = hashlib.sha256(json.dumps([editor.base_hash, pairs]).encode()).hexdigest()
+    kept = cache_folder() / "known" / f"{digest}.json"
+    if not kept.exists():
+        with editor.base():
+            scores = _scores(editor, pairs)
+        right = [i for i, score in enumerate(scores) if metrics.token_accuracy(score) == 1]
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        draft = kept.with_suffix(f".{os.getpid()}")
+        draft.write_text(json.dumps(right))
+        os.replace(draft, kept)
+    return [pairs[i] for i in json.loads(kept.read_text())]
 
 
 def contrast(editor: EditedModel, facts: Sequence[EditRecord], n: int) -> pd.DataFrame:
@@ -131,8 +152,10 @@ def _routed(score: Score) -> dict:
     return {"overlap": score.route.overlap, "opened": score.route.edit is not None}
 
 
-def _facts_of(name: str) -> list[Pair]:
-    return [(fact.prompt, fact.truths[0]) for fact in load_records(name)]
+def _openfacts() -> list[Pair]:
+    """First the split that no stream edits, then the one that streams of OpenFacts do."""
+    facts = load_records("openfacts-locality") + load_records("openfacts")
+    return [(fact.prompt, fact.truths[0]) for fact in facts]
 
 
 def _questions_of(name: str) -> list[Pair]:
@@ -149,7 +172,7 @@ def _prompts_of(name: str) -> list[str]:
 
 # the name of each probe: the data set that it needs beyond what is committed, and what it asks
 PROBES: dict[str, tuple[str | None, Callable[..., pd.DataFrame]]] = {
-    "known-openfacts": (None, partial(known, pairs=partial(_facts_of, "openfacts-locality"))),
+    "known-openfacts": (None, partial(known, pairs=_openfacts)),
     "known-questions": ("natural-questions", partial(known, pairs=partial(_questions_of, "natural-questions"))),
     "known-counterfact": ("counterfact", partial(known, pairs=partial(_irrelevant_of, "counterfact"))),
     "contrast": (None, contrast),

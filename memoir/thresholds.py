@@ -2,7 +2,7 @@
 
 Neither an edit nor the best stored match of a question depends on τ; τ alone decides whether the match or the base
 model answers. So one evaluation with every question answered from memory, and one of the untouched model (method
-"none" of the plan) on the same records, hold the metrics for all thresholds. Knows tables of results, nothing of models.
+"none" of the plan) on the same records, hold the metrics for all thresholds. Knows results, nothing of models.
 """
 
 from collections.abc import Iterable
@@ -60,7 +60,8 @@ def sweep(opened: pd.DataFrame, closed: pd.DataFrame, taus: Iterable[float]) -> 
         rows = gated(opened, closed, tau)
         mean = metrics.per_record(rows[["record", "metric", TEACHER_FORCED]]).groupby("metric", sort=False).value.mean()
         from_memory = (rows.route != "base model").groupby(rows.metric).mean()
-        found.append(pd.DataFrame({"tau": tau, "mean": mean, "opened": from_memory}).rename_axis("metric").reset_index())
+        table = pd.DataFrame({"tau": tau, "mean": mean, "opened": from_memory})
+        found.append(table.rename_axis("metric").reset_index())
     return pd.concat(found, ignore_index=True)
 
 
