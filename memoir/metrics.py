@@ -118,7 +118,7 @@ def retention(editor: EditedModel, records: Iterable[EditRecord]) -> pd.DataFram
     """
     records = list(records)
     pairs = [(record.prompt, record.truths[0]) for record in records]
-    _remember(editor, pairs, generated=False)
+    remember(editor, pairs, generated=False)
     rows = []
     for record, pair, now in zip(records, pairs, editor.score(*zip(*pairs, strict=True)), strict=True):
         before = editor.base_answers[pair].score
@@ -132,10 +132,11 @@ def retention(editor: EditedModel, records: Iterable[EditRecord]) -> pd.DataFram
 def remember_base(editor: EditedModel, records: Iterable[EditRecord], *, generated: bool = True) -> None:
     """Ask the base model what locality will be compared with, once for each question, and keep it with the editor."""
     asked = (question for record in records for question in questions(record))
-    _remember(editor, [(prompt, answer) for metric, prompt, answer in asked if metric in LOCALITIES], generated)
+    remember(editor, [(prompt, answer) for metric, prompt, answer in asked if metric in LOCALITIES], generated)
 
 
-def _remember(editor: EditedModel, pairs: Iterable[tuple[str, str]], generated: bool) -> None:
+def remember(editor: EditedModel, pairs: Iterable[tuple[str, str]], generated: bool) -> None:
+    """Ask the base model these (prompt, answer) pairs, once each, and keep what it says in `editor.base_answers`."""
     missing = {pair for pair in pairs if _lacks(editor.base_answers.get(pair), generated)}
     if not missing:
         return
