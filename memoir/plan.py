@@ -49,6 +49,17 @@ class Planned:
         """The file that the finished stream leaves."""
         return runs.result_path(self.stream.profile, self.stream.experiment, self.stream.run)
 
+    @property
+    def tables(self) -> dict[str, Path]:
+        """The tables that it leaves beside the result, by name."""
+        names = ["questions", "edits", *self.probes, *(["untouched"] if self.stream.untouched else [])]
+        return {name: self.result.with_name(f"{self.result.stem}-{name}.parquet") for name in names}
+
+    @property
+    def ended(self) -> bool:
+        """Whether its result is there, and every table of it."""
+        return self.result.exists() and all(path.exists() for path in self.tables.values())
+
 
 def planned(profile: str, experiment: str = "") -> dict[str, Planned]:
     """The streams of a profile by name, in the order of the plan; of one experiment only, where it is given.
