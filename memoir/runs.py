@@ -101,11 +101,12 @@ def run_singles(stream: Stream, editor: EditedModel) -> Path:
         return result
     began, facts = now(), _facts(stream, editor)
     empty = {name: tensor.clone() for name, tensor in editor._tensors().items()}
-    metrics.remember_base(editor, facts)
+    generated = stream.generated != 0
+    metrics.remember_base(editor, facts, generated=generated)
     found = []
     for fact in progress(facts, "single edits"):
         editor.edit(fact.prompt, fact.target)
-        found.append(metrics.ask(editor, [fact]))
+        found.append(metrics.ask(editor, [fact], generated=generated))
         editor._restore({name: tensor.clone() for name, tensor in empty.items()})
         editor.edits.clear()
     table = pd.concat(found, ignore_index=True).assign(n_edits=1)
