@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from memoir import runs, second_look
+from memoir import evidence, runs, second_look
 from memoir.editor import Memoir
 from memoir.interference import rows_of_edit
 from memoir.metrics import TEACHER_FORCED
@@ -92,7 +92,7 @@ def run_routing(
 
 
 def streams(dataset: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """What the finished streams of the plan came to under both updates; None unless both are there.
+    """What the finished streams of the plan came to under both updates; None unless both are there, with their tables.
 
     The metrics at each length, with a column update; and teacher-forced reliability at the end by position in the
     stream: columns update, position, value.
@@ -100,11 +100,10 @@ def streams(dataset: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     found, values = [], []
     for update in ("sgd", "rls"):
         result = runs.read_result("full", "beyond", f"{update}-{dataset}")
-        if result is None:
+        rows = evidence.read("full", f"beyond/{update}-{dataset}-questions.parquet")
+        if result is None or rows is None:
             return None
         found.append(pd.DataFrame(result["metrics"]).assign(update=update))
-        path = runs.result_path("full", "beyond", f"{update}-{dataset}-questions").with_suffix(".parquet")
-        rows = pd.read_parquet(path)
         own = rows[(rows.n_edits == rows.n_edits.max()) & (rows.metric == "reliability")]
         values.append(pd.DataFrame({"update": update, "position": range(len(own)), "value": own[TEACHER_FORCED]}))
     return pd.concat(found, ignore_index=True), pd.concat(values, ignore_index=True)

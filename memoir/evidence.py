@@ -39,11 +39,15 @@ def gather(
 
 
 def read(profile: str, name: str) -> dict | pd.DataFrame | None:
-    """A result's content, or a table beside one (a name with .parquet); None where it is missing."""
+    """A result's content, or a table beside one (a name with .parquet); None where it is missing.
+
+    A stream of the plan is missing when one of its tables is.
+    """
     if name.endswith(".parquet"):
         path = runs.RESULTS / profile / name
         return pd.read_parquet(path) if path.exists() else None
-    return runs.read_result(profile, *name.split("/"))
+    stream = _planned(profile).get(name)
+    return None if stream and not stream.ended else runs.read_result(profile, *name.split("/"))
 
 
 def model_of(result: dict) -> str:
@@ -58,7 +62,7 @@ def model_of(result: dict) -> str:
 def _gather(profile: str, roles: dict[str, str]) -> tuple[dict[str, Any], tuple[Source, ...], list[str]]:
     found, sources, missing = {}, [], []
     for role, pattern in roles.items():
-        here = {name: read(profile, name) for name in _names(profile, pattern)}
+        here = {name: read(profile, name) for name in names(profile, pattern)}
         missing += [name for name, content in here.items() if content is None]
         for name, content in here.items():
             if isinstance(content, dict):
@@ -67,12 +71,13 @@ def _gather(profile: str, roles: dict[str, str]) -> tuple[dict[str, Any], tuple[
     return found, tuple(sources), missing
 
 
-def _names(profile: str, pattern: str) -> list[str]:
+def names(profile: str, pattern: str) -> list[str]:
+    """The results that a name stands for."""
     if not pattern.endswith("*"):
         return [pattern]
     return [name for name in _planned(profile) if name.startswith(pattern[:-1])]
 
 
 @cache
-def _planned(profile: str) -> tuple[str, ...]:
-    return tuple(plan.planned(profile))
+def _planned(profile: str) -> dict[str, plan.Planned]:
+    return plan.planned(profile)

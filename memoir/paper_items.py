@@ -4,14 +4,14 @@ Tables are in the paper's layout, its numbers and ours row by row: ours with the
 "not run" where a result is missing. Knows results and published numbers, no model.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 
 import pandas as pd
 import yaml
 
-from memoir import evidence, published, streams
+from memoir import ablation_rows, evidence, published, streams
 from memoir.datasets_registry import DATA
 from memoir.metrics import TEACHER_FORCED
 
@@ -32,12 +32,13 @@ class Row:
     size: str = "full"
     variant: str = ""
     load: bool = False
-    ages: bool = False
+    cells: str = "metrics"
+    standard: str = ""
 
     @property
     def inputs(self) -> list[str]:
-        """The results, and the tables beside them, that the row is made of."""
-        return [*self.results, *(f"{name}-questions.parquet" for name in self.results if self.ages)]
+        """The results that it is made of."""
+        return [name for pattern in self.results for name in evidence.names(self.size, pattern)]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,6 @@ class Item:
     notebook: str
     command: str
     ours: tuple[Row, ...] = ()
-    metrics: dict[str, str] = field(default_factory=dict)
     figures: tuple[str, ...] = ()
 
     @property
@@ -59,7 +59,7 @@ class Item:
         return f"{kind.lower()}_{int(number):02}" if len(published.table(self.item)) else None
 
     def inputs(self, size: str = "full") -> list[str]:
-        """The results and tables that its rows of a size are made of, each once."""
+        """The results that its rows of a size are made of, each once."""
         return list(dict.fromkeys(name for row in self.ours if row.size == size for name in row.inputs))
 
 
@@ -127,49 +127,66 @@ def listing() -> str:
 
 def ours(item: Item) -> pd.DataFrame:
     """Our cells: columns `KEY`, text. A row for which nothing was run has one line, with no n_edits and no metric."""
-    points = [int(n) for n in published.table(item.item).n_edits.unique()]
     lines = []
     for row in item.ours:
-        label = row.method if not row.load else f"{row.method}, same load"
-        found = [line for name in row.results for line in _lines(row, name, item.metrics, points)]
-        if found or row.size == "full":
-            about = {"method": label, "variant": row.variant}
-            lines += [about | line for line in found or [{"model": "", "n_edits": None, "metric": None, "text": ""}]]
+        label = f"{row.method}, same load" if row.load else row.method
+        about = {"model": "", "method": label, "variant": row.variant, "n_edits": None, "metric": None, "text": ""}
+        found = [about | line for line in CELLS[row.cells](item, row)]
+        lines += found or ([about] if row.size == "full" else [])
     return pd.DataFrame(lines, columns=[*KEY, "text"]).drop_duplicates(KEY)
 
 
-def _lines(row: Row, name: str, metrics: dict[str, str], points: list[int]) -> Iterator[dict]:
-    result = evidence.read(row.size, name)
-    if not isinstance(result, dict):
-        return
-    model = evidence.model_of(result)
-    if row.ages:
-        questions = evidence.read(row.size, f"{name}-questions.parquet")
-        for block, value in ({} if questions is None else _blocks(questions)).items():
-            yield {"model": model, "variant": f"block={block}", "n_edits": 1000, "metric": "reliability", "text": value}
-        return
-    scale = streams.WIDTH[REFERENCE] / streams.WIDTH[model]
-    wanted = {round(n / scale): n for n in points} if row.load else None
-    rows = pd.DataFrame(result["metrics"])
-    for n, here in rows[rows.protocol == TEACHER_FORCED].groupby("n_edits") if len(rows) else ():
-        if wanted is not None and n not in wanted:
+def _by_length(item: Item, row: Row) -> Iterator[dict]:
+    """The metrics of streams, teacher-forced, at the paper's numbers of edits, or at as many as make its loads."""
+    for result in filter(None, (evidence.read(row.size, name) for name in row.inputs)):
+        model = evidence.model_of(result)
+        points = {int(n): int(n) for n in published.table(item.item).n_edits}
+        if row.load:
+            points = {round(n / streams.WIDTH[REFERENCE] * streams.WIDTH[model]): n for n in points}
+        rows = pd.DataFrame(result["metrics"], columns=["n_edits", "protocol", "metric", "mean", "low", "high"])
+        for n, here in rows[(rows.protocol == TEACHER_FORCED) & rows.n_edits.isin(points)].groupby("n_edits"):
+            about = {"model": model, "n_edits": points[n]}
+            yield from (about | line for line in _metrics(here))
+
+
+def _by_age(item: Item, row: Row) -> Iterator[dict]:
+    """Reliability after 1,000 edits by blocks of a hundred, named by the block's last edit."""
+    for name in row.inputs:
+        result, asked = evidence.read(row.size, name), evidence.read(row.size, f"{name}-questions.parquet")
+        if result is None or asked is None:
             continue
-        at = here.set_index("metric")
-        about = {"model": model, "n_edits": n if wanted is None else wanted[n]}
-        for metric in published.everything().metric.unique():
-            mine = metrics.get(metric, metric)
-            if mine in at.index:
-                most = float("inf") if metric == "perplexity" else 1.0
-                yield about | {"metric": metric, "text": _shown(*at.loc[mine, ["mean", "low", "high"]], most)}
-        if set(PARTS) <= set(at.index):
-            yield about | {"metric": "average", "text": _average(at.loc[list(PARTS)])}
+        found = streams.by_age(asked[asked.n_edits == 1000])
+        for block in found[found.metric == "reliability"].itertuples(index=False):
+            yield {"model": evidence.model_of(result), "variant": f"block={block.edits_before + 100}", "n_edits": 1000,
+                   "metric": "reliability", "text": f"{block[-1]:.2f}"}  # fmt: skip
 
 
-def _blocks(questions: pd.DataFrame) -> dict[int, str]:
-    """Reliability after 1,000 edits by blocks of a hundred: last edit of the block -> value."""
-    found = streams.by_age(questions[questions.n_edits == 1000])
-    found = found[found.metric == "reliability"].set_index("edits_before")[TEACHER_FORCED]
-    return {int(first) + 100: f"{value:.2f}" for first, value in found.items()}
+def _ablated(item: Item, row: Row) -> Iterator[dict]:
+    """The rows of notebook 08 that stand in this item, at τ held and recalibrated; the default as the standard row."""
+    results = [result for name in row.inputs if (result := evidence.read(row.size, name))]
+    table = ablation_rows.rows(row.size) if results else pd.DataFrame()
+    if not len(table):
+        return
+    table["item"] = table["item"].where(table.row != "default", item.item)
+    table["variant"] = table.variant.where(table.row != "default", row.standard)
+    table = table[(table["item"] == item.item) & ((table.how != ablation_rows.ALWAYS) | (table.row == "own"))]
+    for (variant, how, n), here in table.groupby(["variant", "how", "n_edits"], sort=False):
+        about = {"model": evidence.model_of(results[0]), "method": f"{row.method}, {how}", "variant": variant}
+        yield from (about | {"n_edits": n} | line for line in _metrics(here))
+
+
+CELLS: dict[str, Callable[[Item, Row], Iterator[dict]]] = {
+    "metrics": _by_length, "ages": _by_age, "ablations": _ablated,
+}  # fmt: skip
+
+
+def _metrics(rows: pd.DataFrame) -> Iterator[dict]:
+    """A line for each metric that the paper prints, and for the average of those that it averages."""
+    at = rows.set_index("metric")[["mean", "low", "high"]]
+    for metric in at.index.intersection(published.everything().metric.unique()):
+        yield {"metric": metric, "text": _shown(*at.loc[metric])}
+    if set(PARTS) <= set(at.index):
+        yield {"metric": "average", "text": _average(at.loc[list(PARTS)])}
 
 
 def _average(parts: pd.DataFrame) -> str:
@@ -178,5 +195,5 @@ def _average(parts: pd.DataFrame) -> str:
     return _shown(mean, mean - half, mean + half)
 
 
-def _shown(mean: float, low: float, high: float, most: float = 1.0) -> str:
-    return f"{mean:.2f} [{max(low, 0):.2f}, {min(high, most):.2f}]"
+def _shown(mean: float, low: float, high: float) -> str:
+    return f"{mean:.2f} [{max(low, 0):.2f}, {min(high, 1):.2f}]"

@@ -53,7 +53,7 @@ def layout(item: Item) -> pd.DataFrame:
 def caption(item: Item) -> str:
     """One sentence for the paper's numbers, one for ours: the models, and what the brackets are."""
     models = ", ".join(published.table(item.item).model.unique())
-    of_ours = {paper_items.evidence.model_of(result) for result in _results(item)}
+    of_ours = {evidence.model_of(result) for result in _results(item)}
     ours = f"Ours are on {', '.join(sorted(of_ours))}" if of_ours else "Ours are not run yet"
     alike = (
         ", teacher-forced, means with 95 % intervals over records (of the average: as if its parts were independent)"
@@ -67,8 +67,8 @@ def caption(item: Item) -> str:
 
 def _results(item: Item) -> Iterator[dict]:
     for row in item.ours:
-        for name in row.results:
-            if (result := evidence.read(row.size, name)) is not None:
+        for name in row.inputs:
+            if isinstance(result := evidence.read(row.size, name), dict):
                 yield result
 
 

@@ -23,16 +23,12 @@ LEARNT = 0.5  # nats: an edit whose last loss is above this was not learnt in th
 def finished(profile: str, experiment: str) -> Iterator[tuple[plan.Planned, dict, dict[str, pd.DataFrame]]]:
     """Each stream of an experiment that has ended: its plan, its result file, its tables by name.
 
-    One whose tables are not all there any more counts as not run.
+    One of whose tables is not there any more counts as not run.
     """
     for planned in plan.planned(profile, f"{experiment}/").values():
-        result = runs.read_result(profile, experiment, planned.stream.run)
-        if result is not None:
-            stem = f"{planned.result.stem}-"
-            paths = planned.result.parent.glob(f"{stem}*.parquet")
-            tables = {path.stem.removeprefix(stem): pd.read_parquet(path) for path in paths}
-            if {"questions", "edits"} | ({"untouched"} if planned.stream.untouched else set()) <= tables.keys():
-                yield planned, result, tables
+        if planned.ended:
+            tables = {name: pd.read_parquet(path) for name, path in planned.tables.items()}
+            yield planned, runs.read_result(profile, experiment, planned.stream.run), tables
 
 
 def by_edits(profile: str, experiment: str) -> pd.DataFrame:

@@ -1,0 +1,344 @@
+"""Verdicts turn when the numbers do: for every rule planted numbers on both sides; what is missing is no verdict."""
+
+import json
+import re
+import shutil
+
+import pandas as pd
+import pytest
+
+from memoir import claims, claims_printed, claims_shown, evidence, figures, paper_items, plan, published, runs
+from memoir.baselines import METHODS
+from memoir.claims import CONTRADICTED, NOT_REPRODUCED, NOT_TESTED, ONE_READING, REPRODUCED
+
+ALL = claims.claims()
+LENGTHS = (10, 100, 107, 750, 1000, 1607, 7000, 11009)
+BORN = {"model": "smollm2-135m-abc", "device": "cpu", "commit": "abc", "ended": "2026-01-01", "edit_seconds": 10.0}
+
+
+def stream(values=None, lengths=LENGTHS, width=0.01, **more):
+    """A stream's result: each metric's mean at each length, 0.9 unless given by metric or by (metric, length)."""
+    values, rows = values or {}, []
+    for metric in ("reliability", "generalization", "locality"):
+        for n in lengths:
+            mean = values.get((metric, n), values.get(metric, 0.9))
+            rows.append(dict(metric=metric, protocol="teacher-forced", mean=mean, low=mean - width, high=mean + width,
+                             n=n, n_edits=n))  # fmt: skip
+    how = {"method": "memoir", "stream": {"at": list(lengths)}, "editor": {}} | more
+    return {"run": "planted", "metrics": rows, "parameters": how, "provenance": BORN}
+
+
+def verdict(claim_id, **results):
+    """The verdict on a claim from results by role."""
+    claim = ALL[claim_id]
+    readings = list(claims.RULES[claim_id](claim, results))
+    return claims.combined([r.holds for r in readings if r.holds is not None], claim.basis)
+
+
+@pytest.fixture
+def printed(monkeypatch):
+    """Put other numbers into the paper: rows of (item, dataset, model, method, n_edits, metric, value)."""
+
+    def put(*rows, variant=None):
+        names = ["item", "dataset", "model", "method", "n_edits", "metric", "value"]
+        frame = pd.DataFrame(rows, columns=names).assign(how="table", variant=variant)
+        monkeypatch.setattr(published, "everything", lambda: frame)
+
+    return put
+
+
+claims.judged()  # the rules register themselves
+
+
+def test_every_claim_of_the_list_has_a_record_and_a_rule():
+    assert {claim.number for claim in ALL.values()} == set(range(1, 19))
+    assert claims.RULES.keys() == ALL.keys()
+
+
+def test_records_name_results_that_some_run_writes():
+    planned = plan.planned("full").keys() | {f"paper:{name}" for name in plan.planned("paper")}
+    for claim in ALL.values():
+        for prefix, roles in (("", claim.results), ("paper:", claim.paper_size)):
+            for name in roles.values():
+                experiment, _, run = name.removesuffix(".parquet").partition("/")
+                if experiment == "baselines":
+                    assert re.fullmatch(rf"(zsre|openfacts)-({'|'.join(METHODS)})(-singles|-long)?", run), name
+                elif experiment != "overlap":
+                    wanted = prefix + name.removesuffix("*")
+                    assert wanted in planned or (name[-1] == "*" and any(one.startswith(wanted) for one in planned)), (
+                        name
+                    )
+
+
+def test_a_record_that_is_not_well_formed_is_refused():
+    about = dict(id="1", text="", basis="law", stands="", notebook="", test="", accept="")
+    with pytest.raises(ValueError, match="basis 'guess' is none of"):
+        claims.Claim(**about | {"basis": "guess"})
+    with pytest.raises(ValueError, match="needs `fields` and `command`"):
+        claims.Claim(**about, results={"a": "b/c"})
+
+
+def test_what_readings_make_of_a_claim():
+    assert claims.combined([True, True], "law") == REPRODUCED
+    assert claims.combined([True, False], "measured") == ONE_READING
+    assert claims.combined([False], "paper") == claims.combined([False], "law") == CONTRADICTED
+    assert claims.combined([False], "measured") == NOT_REPRODUCED
+
+
+MEASURED = [
+    ("1", dict(stream=stream({"reliability": 0.945}), wise=stream({"reliability": 0.78})), REPRODUCED),
+    ("1", dict(stream=stream({"reliability": 0.93}), wise=stream({"reliability": 0.9})), NOT_REPRODUCED),
+    ("1", dict(stream=stream({("reliability", 107): 0.96}), wise=stream({"reliability": 0.9})), ONE_READING),
+    ("4", dict(stream=stream({"reliability": 0.96, "locality": 0.99})), REPRODUCED),
+    ("4", dict(stream=stream()), NOT_REPRODUCED),
+    ("4", dict(stream=stream({"locality": 0.99})), ONE_READING),
+    ("5", dict(stream=stream(lengths=(5,))), REPRODUCED),
+    ("5", dict(stream=stream(lengths=(2,))), NOT_REPRODUCED),
+    ("11", dict(stream=stream({"generalization": 0.915}), grace=stream({"generalization": 0.3})), REPRODUCED),
+    ("11", dict(stream=stream({"generalization": 0.8}), grace=stream({"generalization": 0.6})), NOT_REPRODUCED),
+    ("11", dict(stream=stream({"generalization": 0.8}), grace=stream({"generalization": 0.3})), ONE_READING),
+    ("12", dict(stream=stream({"locality": 0.945})), REPRODUCED),
+    ("12", dict(stream=stream({"locality": 0.93})), NOT_REPRODUCED),
+    ("17", {"ft": stream({"locality": 0.1}), "ft-l": stream({"locality": 0.405})}, REPRODUCED),
+    ("17", {"ft": stream({"locality": 0.5}), "ft-l": stream({"locality": 0.42})}, NOT_REPRODUCED),
+    ("17", {"ft": stream({"locality": 0.1}), "ft-l": stream({"locality": 0.9})}, ONE_READING),
+    ("17", {"ft": stream(failed={"n_edits": 3, "sentence": "nan"})}, REPRODUCED),
+]
+
+
+@pytest.mark.parametrize(("claim_id", "results", "expected"), MEASURED)
+def test_measured_claims_turn_with_the_numbers(claim_id, results, expected):
+    assert verdict(claim_id, **results) == expected
+
+
+def test_collapse_is_half_of_what_it_was_or_a_failure():
+    low = dict.fromkeys(("reliability", "generalization", "locality"), 0.44)
+    high = dict.fromkeys(low, 0.46)
+    roles = {"grace": stream(), "grace-long": stream(low)}
+    assert verdict("4-collapse", **roles) == REPRODUCED
+    assert verdict("4-collapse", **roles | {"grace-long": stream(high)}) == NOT_REPRODUCED
+    assert verdict("4-collapse", **roles | {"ft-l": stream(), "ft-l-long": stream()}) == ONE_READING
+    failed = stream(lengths=(), failed={"n_edits": 12, "sentence": "nan"})
+    assert verdict("4-collapse", **{"grace": stream(), "grace-long": failed}) == REPRODUCED
+
+
+def sweep(means):
+    return [stream(dict.fromkeys(("reliability", "generalization", "locality"), mean), (30,), editor={"layer": layer})
+            for layer, mean in means.items()]  # fmt: skip
+
+
+def test_the_layer_claim_is_decided_by_the_sweep():
+    flat = dict.fromkeys(range(32), 0.7)
+    assert verdict("10", layers=sweep(flat | {27: 0.9})) == REPRODUCED
+    assert verdict("10", layers=sweep(flat | {10: 0.71})) == NOT_REPRODUCED
+    assert verdict("10", layers=sweep(flat | {27: 0.71})) == ONE_READING
+
+
+def test_a_formula_must_be_right_at_every_length():
+    law = pd.DataFrame({"model": "exact", "N": [1, 20000], "reliability": [0.85, 0.85]})
+    assert verdict("14", stream=stream(), predicted=law) == NOT_REPRODUCED  # a formula within 0.1
+    assert verdict("14", stream=stream({("reliability", 7000): 0.7}), predicted=law) == REPRODUCED
+
+
+def test_overlap_readings_hold_for_tau_and_not_for_sharing():
+    runs_of = [{"mean": 0.2857, "law_mean": 0.2857}]
+    how = {"k": 4096, "D": 14336, "N": 7000, "tau": 0.4}
+    real = {"metrics": {"routing": [dict(dataset="zsre", N=9, threshold="registered", tau=0.4, irrelevant=0.2)]}}
+    simulation = {"parameters": how, "metrics": {"runs": runs_of}}
+    assert verdict("8", simulation=simulation, real=real) == ONE_READING
+    assert verdict("8", simulation=simulation | {"parameters": how | {"tau": 0.0}}, real=real) == CONTRADICTED
+    real["metrics"]["routing"][0]["irrelevant"] = 0.01
+    assert verdict("8", simulation=simulation | {"parameters": how | {"k": 1, "N": 2}}, real=real) == REPRODUCED
+    runs_of[0]["mean"] = 0.3  # a simulation that does not agree with the law: uniform masks decide nothing
+    decided = claims.RULES["8"](ALL["8"], {"simulation": simulation, "real": real})
+    assert [reading.holds for reading in decided if reading.holds is not None] == [True]
+
+
+def test_numbers_that_arithmetic_gives(monkeypatch):
+    llama = claims_printed.sizes()
+    assert llama["parameters"] == pytest.approx(8.03e9, rel=1e-3) and llama["D"] * llama["d"] == 58_720_256
+    for changed, expected in (
+        ({}, {"6": ONE_READING, "9": CONTRADICTED, "16": ONE_READING}),
+        ({"parameters": 5.87e11, "gib": 30.0}, {"6": ONE_READING, "9": CONTRADICTED, "16": CONTRADICTED}),
+        ({"parameters": 1e13, "gib": 9.0, "k": 430}, {"6": CONTRADICTED, "9": ONE_READING, "16": REPRODUCED}),
+    ):
+        monkeypatch.setattr(claims_printed, "sizes", lambda changed=changed: llama | changed)
+        assert {claim_id: verdict(claim_id) for claim_id in expected} == expected
+
+
+def test_two_numbers_must_stand_in_one_column(printed):
+    ours = ("Table 1", "zsre", "llama", "memoir", 10, "average", 0.95)
+    printed(ours, ("Table 1", "zsre", "llama", "wise", 10, "average", 0.79))
+    assert verdict("1-paper") == REPRODUCED
+    printed(ours, ("Table 1", "zsre", "llama", "wise", 100, "average", 0.79))  # another T
+    assert verdict("1-paper") == CONTRADICTED
+    printed(ours, ("Table 1", "zsre", "llama", "grace", 10, "average", 0.79))  # another method
+    assert verdict("1-paper") == CONTRADICTED
+
+
+def test_the_metric_claimed_is_one_reading_and_others_are_others(printed):
+    def rows(metric):
+        return [("Table 3", "temporal", "gpt-j", method, 10, metric, value)
+                for method, value in (("memoir", 0.99), ("memit", 0.88))]  # fmt: skip
+
+    printed(*rows("ood_generalization"))
+    assert verdict("3-paper") == REPRODUCED
+    printed(*rows("reliability"))
+    assert verdict("3-paper") == ONE_READING
+    printed(*rows("reliability")[:1])
+    assert verdict("3-paper") == CONTRADICTED
+
+
+def test_claims_about_what_is_printed_turn_with_it(printed, monkeypatch):
+    def expect(claim_id, expected, *rows, **more):
+        printed(*rows, **more)
+        assert verdict(claim_id) == expected
+
+    table_4 = ("Table 4", "zsre", "llama", "memoir", 7000)
+    expect("4-paper", REPRODUCED, (*table_4, "reliability", 0.95))
+    expect("4-paper", CONTRADICTED, (*table_4, "reliability", 0.94))
+    table_1 = ("Table 1", "zsre", "llama-3-8b-instruct", "ft")
+    for last, expected in ((0.3, REPRODUCED), (0.5, CONTRADICTED)):
+        averages = {1: 0.8, 100: 0.7, 1000: last}
+        expect("4-collapse-paper", expected, *((*table_1, n, "average", value) for n, value in averages.items()))
+    for value, expected in ((0.39, REPRODUCED), (0.41, CONTRADICTED)):
+        expect("17-paper", expected, (*table_1, 100, "locality", value))
+    expect("7-paper", REPRODUCED, ("Table 1", "counterfact", "llama", "memoir", 1, "locality", 1.0))
+    expect("7-paper", CONTRADICTED, ("Table 1", "zsre", "llama", "memoir", 1, "locality", 1.0))
+    for variant, expected in (("layer=27", REPRODUCED), ("k=512", CONTRADICTED)):
+        expect("10-paper", expected, (*table_1, 1, "average", 0.5), variant=variant)
+    for n, expected in ((10_000, REPRODUCED), (10_001, CONTRADICTED)):
+        expect("14-untested-paper", expected, ("Table 4", "zsre", "llama", "memoir", n, "average", 0.5))
+    expect("15-paper", REPRODUCED, ("Table 4", "zsre", "llama", "memoir", 1, "average", 0.5))
+    printed(("Table 4", "a set of unknown language", "llama", "memoir", 1, "average", 0.5))
+    assert [reading.holds for reading in claims.RULES["15-paper"](ALL["15-paper"], {})] == [None]
+
+
+def changed(claim_id, **more):
+    """The readings of a claim whose record says something else."""
+    claim = ALL[claim_id]
+    record = {name: getattr(claim, name) for name in claim.__dataclass_fields__} | more
+    return [reading.holds for reading in claims.RULES[claim_id](claims.Claim(**record), {})]
+
+
+def test_claims_about_settings_and_authors_turn_with_their_records():
+    for hours, holds in ((0.9, True), (3, False)):
+        assert changed("5-paper", paper=ALL["5-paper"].paper | {"hours": hours}) == [holds]
+    for samples, holds in (({"wise": 100000}, True), ({"rome": 100000}, False)):
+        assert changed("12-wise-paper", paper={"samples": samples, "where": "x"}) == [holds]
+    authors = {"authors": ALL["18"].paper["authors"], "affiliations": ["EPFL"]}
+    assert changed("18") == [None, None]
+    assert changed("18", article=authors) == [True, True]
+    assert changed("18", article=authors | {"affiliations": ["elsewhere"]}) == [True, False]
+
+
+def test_a_length_that_was_not_reached_is_not_a_verdict(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    write("full", "lasting/zsre", stream(lengths=(10, 107)))
+    found = claims.judge(ALL["12"])
+    assert found.verdict == NOT_TESTED and "no teacher-forced locality after 1,000 edits" in found.reason
+    assert found.command and found.sources[0].provenance == BORN
+
+
+def write(profile, name, content):
+    path = runs.RESULTS / profile / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if name.endswith(".parquet"):
+        content.to_parquet(path)
+    else:
+        path.with_suffix(".json").write_text(json.dumps(content))
+
+
+def test_results_of_the_papers_size_come_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    write("full", "lasting/zsre", stream({"locality": 0.5}))
+    assert claims.judge(ALL["12"]).verdict == NOT_REPRODUCED
+    large = stream({"locality": 1.0}) | {"provenance": BORN | {"model": "Meta-Llama-3-8B-Instruct"}}
+    write("paper", "lasting/zsre-llama-3", large)
+    found = claims.judge(ALL["12"])
+    assert found.verdict == REPRODUCED and found.sources[0].path == "data/results/paper/lasting/zsre-llama-3.json"
+    assert len(found.readings) == 1  # on the paper's model the same edits are the same load
+
+
+def state():
+    """What every claim and every item says now."""
+    found = {one.claim.id: (one.verdict, one.reason) for one in claims.judged()}
+    return found | {name: str(paper_items.state(item)) for name, item in paper_items.items().items()}
+
+
+def dependent(name):
+    """The claims and items that are made from a result or table, by their records."""
+    of_claims = {c.id for c in ALL.values() for p in c.results.values() if name in evidence.names("full", p)}
+    return of_claims | {item.item for item in paper_items.items().values() if name in item.inputs()}
+
+
+def check_deletions(folder, names):
+    before = state()
+    for name in names:
+        path = folder / "full" / (name if name.endswith(".parquet") else f"{name}.json")
+        content = path.read_bytes()
+        path.unlink()
+        after = state()
+        changed = {key for key in before if after[key] != before[key]}
+        fallen = {key for key in dependent(name) if before[key][0] != NOT_TESTED}
+        assert changed - dependent(name) == set() and fallen <= changed, name
+        for key in fallen:
+            said = after[key]
+            assert said[0] == NOT_TESTED if isinstance(said, tuple) else said.startswith("not run"), (name, key)
+        path.write_bytes(content)
+
+
+def test_deleting_a_planted_result_turns_exactly_what_depends_on_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    names = {n for c in ALL.values() for p in c.results.values() for n in evidence.names("full", p)}
+    names |= {name for item in paper_items.items().values() for name in item.inputs()}
+    for i, name in enumerate(sorted(names)):
+        if name.endswith("capacity.parquet"):
+            write("full", name, pd.DataFrame({"model": "m", "N": [1, 9999], "reliability": [1.0, 0.5]}))
+        elif name.endswith(".parquet"):
+            write("full", name, pd.DataFrame({"n_edits": [1000], "record": ["a"], "metric": ["reliability"],
+                                              "teacher-forced": [1.0]}))  # fmt: skip
+        elif not name.startswith("overlap/"):
+            write("full", name, stream(editor={"layer": i % 30}))
+    for name in ("simulation", "real_masks"):
+        shutil.copy(runs.ROOT / f"data/results/full/overlap/{name}.json", tmp_path / "full/overlap")
+    verdicts = {one.claim.id: one.verdict for one in claims.judged() if one.claim.results}
+    assert NOT_TESTED not in verdicts.values()
+    assert all(s.size == "full" for s in map(paper_items.state, paper_items.items().values()) if s.planned)
+    layers = sorted(name for name in names if name.startswith("layers/"))
+    check_deletions(tmp_path, sorted(names - set(layers[2:])))  # one layer is like another
+
+
+def test_deleting_a_committed_result_breaks_nothing_else(tmp_path, monkeypatch):
+    folder = tmp_path / "results"
+    shutil.copytree(runs.RESULTS, folder)
+    monkeypatch.setattr(runs, "RESULTS", folder)
+    files = [path for path in sorted((folder / "full").rglob("*.*")) if path.suffix in (".json", ".parquet")]
+    kinds = {}  # a file of each kind: one layer's result is like another's
+    for path in files:
+        kinds.setdefault((path.parent.name, re.sub(r"\d+", "", path.name)), path)
+    names = [str(p.relative_to(folder / "full")).removesuffix(".json") for p in kinds.values()]
+    check_deletions(folder, names)
+
+
+def test_the_readme_says_what_the_results_say():
+    text = claims_shown.README.read_text()
+    shown = text.partition(claims_shown.START)[2].partition(claims_shown.END)[0]
+    assert shown == claims_shown.readme_section(claims.judged()), "`python -m memoir figures` writes the verdicts anew"
+
+
+def test_an_outdated_readme_is_mended_and_one_without_markers_refused(tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text(f"before\n{claims_shown.START}| 1 | reproduced |\n{claims_shown.END}\nafter\n")
+    text = claims_shown.write_readme(path).read_text()
+    assert text.startswith("before\n") and text.endswith(f"{claims_shown.END}\nafter\n")
+    assert claims_shown.readme_section(claims.judged()) in text and "| 1 | reproduced |" not in text
+    path.write_text("no markers")
+    with pytest.raises(ValueError, match="lacks the markers"):
+        claims_shown.write_readme(path)
+
+
+def test_a_page_names_numbers_and_their_origin():
+    text = claims_shown.page(claims.judge(ALL["8"]))
+    assert "10^-79" in text and "data/results/full/overlap/simulation.json" in text
+    assert figures.OVERLAP_TABLES
