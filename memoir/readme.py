@@ -25,7 +25,9 @@ def rendered(text: str) -> str:
     for name, part in {"kept": kept, "notebooks": table_of_notebooks}.items():
         between = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
         if not between.search(text):
-            raise ValueError(f"README.md lacks the markers <!-- {name} --> and <!-- /{name} --> around what is rendered.")
+            raise ValueError(
+                f"README.md lacks the markers <!-- {name} --> and <!-- /{name} --> around what is rendered."
+            )
         made = part()
         text = between.sub(lambda _, made=made: made, text)
     return text

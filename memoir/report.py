@@ -22,8 +22,10 @@ SYMBOLS = {  # beside the verdict's words, so that no reader depends on its colo
 }  # fmt: skip
 SIDES = {"paper": "in the paper", "law": "by the law", "measured": "measured here"}
 HEADINGS = {
-    "paper": "By the paper's own numbers", "law": "By arithmetic and exact laws", "measured": "By what was measured here",
-}  # fmt: skip
+    "paper": "By the paper's own numbers",
+    "law": "By arithmetic and exact laws",
+    "measured": "By what was measured here",
+}
 DC = "{http://purl.org/dc/elements/1.1/}"
 
 
@@ -56,14 +58,21 @@ def _page(verdicts: Sequence[claims.Verdict], items: Sequence[dict], figures: di
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"table": _table, "born": _born, "slug": _slug, "powers": _powers, "commands": lambda text: text.split(" && ")}
+    environment.filters |= {
+        "table": _table,
+        "born": _born,
+        "slug": _slug,
+        "powers": _powers,
+        "commands": lambda text: text.split(" && "),
+    }
     groups: dict[str, list[claims.Verdict]] = {}
     for one in verdicts:  # a claim, and the side of it that the paper's own numbers decide, are one row
         groups.setdefault(one.claim.id.removesuffix("-paper"), []).append(one)
     counts = {verdict: sum(one.verdict == verdict for one in verdicts) for verdict in claims.VERDICTS}
     page = environment.get_template("report.jinja").render(
-        groups=groups.values(), sides=SIDES, items=items, figures=figures, counts=counts, symbols=SYMBOLS, headings=HEADINGS,
-        holds=claims_shown.HOLDS, notebooks={path.stem for path in (ROOT / "notebooks").glob("*.ipynb")},
+        groups=groups.values(), sides=SIDES, items=items, figures=figures, counts=counts,
+        symbols=SYMBOLS, headings=HEADINGS, holds=claims_shown.HOLDS,
+        notebooks={path.stem for path in (ROOT / "notebooks").glob("*.ipynb")},
     )  # fmt: skip
     return re.sub(r"\n\s*\n+", "\n", page)
 
@@ -74,7 +83,9 @@ def _slug(text: str) -> str:
 
 def _powers(text: str) -> Markup:
     """10^-79 with its exponent raised."""
-    return Markup(re.sub(r"10\^(-?)(\d+)", lambda found: f"10<sup>{'−' * bool(found[1])}{found[2]}</sup>", escape(text)))
+    return Markup(
+        re.sub(r"10\^(-?)(\d+)", lambda found: f"10<sup>{'−' * bool(found[1])}{found[2]}</sup>", escape(text))
+    )
 
 
 def _table(frame: pd.DataFrame) -> Markup:

@@ -66,7 +66,7 @@ def story(ours: pd.DataFrame, paper: pd.DataFrame, others: dict[str, pd.DataFram
 
 
 def _apart(counts: list[int]) -> set[int]:
-    """Those of the counts whose names do not touch on a logarithmic axis: each 2.5 times the one before, and the last."""
+    """Those counts whose names do not touch on a logarithmic axis: from the last down, each at most 0.4 of it."""
     found = [counts[-1]]
     for n in reversed(counts[:-1]):
         if found[-1] / n >= 2.5:

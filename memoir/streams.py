@@ -41,7 +41,7 @@ def by_edits(profile: str, experiment: str) -> pd.DataFrame:
 
 
 def longest(profile: str) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]] | None:
-    """The longest stream of ZsRE that has ended: its rows of `by_edits`, and its tables by name; None before any has."""
+    """The longest stream of ZsRE that has ended: its rows of `by_edits`, its tables by name. None before any has."""
     for experiment in ("lasting", "first-100"):
         tables = {planned.stream.run: tables for planned, _, tables in finished(profile, experiment)}
         if "zsre" in tables:
