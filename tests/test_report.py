@@ -103,15 +103,17 @@ def faults(page, wrong: list[str]) -> list[str]:
 )
 def test_the_page_reads_well(browser, name, viewport, scheme):
     page, wrong = opened(browser, PAGE, viewport, scheme)
+    KEPT.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=KEPT / f"{name}.png")
     rows = page.locator("details.claim")
+    titles = page.locator("details.claim > summary > h3").all()
+    assert min(title.bounding_box()["width"] for title in titles) > 0.4 * viewport["width"]  # none is squeezed
     assert rows.count() == len({claim.removesuffix("-paper") for claim in claims.claims()})
     for row in rows.all():
         row.locator("> summary").click()
         inside = row.locator("> .inside")
         assert inside.is_visible() and inside.locator("pre").first.is_visible()
         assert re.search("reading holds when", inside.inner_text())
-    KEPT.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=KEPT / f"{name}.png")
     assert faults(page, wrong) == []
     page.screenshot(path=KEPT / f"{name}-open.png", full_page=True)
     page.close()
