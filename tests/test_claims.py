@@ -3,12 +3,13 @@
 import json
 import re
 import shutil
+from unittest.mock import MagicMock
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from memoir import claims, claims_printed, claims_shown, evidence, kept, paper_items, plan, published, runs
+from memoir import claims, claims_printed, claims_shown, evidence, figures, kept, paper_items, plan, published, runs
 from memoir.baselines import METHODS
 from memoir.claims import CONTRADICTED, NOT_REPRODUCED, NOT_TESTED, ONE_READING, REPRODUCED
 
@@ -385,15 +386,33 @@ def test_deleting_a_planted_result_turns_exactly_what_depends_on_it(tmp_path, mo
     check_deletions(tmp_path, some)
 
 
-def test_deleting_a_committed_result_breaks_nothing_else(tmp_path, monkeypatch):
+@pytest.fixture
+def names_of_figures(monkeypatch):
+    """The names of all figures that can be made, without drawing them."""
+    for module in ("data_plots", "overlap_plots", "stream_plots", "beyond_plots"):
+        monkeypatch.setattr(figures, module, MagicMock())
+    makers = (figures.data_figures, figures.overlap_figures, figures.stream_figures, figures.beyond_figures)
+    return lambda: {name for maker in makers for name, _ in maker()}
+
+
+def test_deleting_a_committed_result_breaks_nothing_else(tmp_path, monkeypatch, names_of_figures):
     folder = tmp_path / "results"
     shutil.copytree(runs.RESULTS, folder)
     monkeypatch.setattr(runs, "RESULTS", folder)
-    files = [path for path in sorted((folder / "full").rglob("*.*")) if path.suffix in (".json", ".parquet")]
-    kinds = {}  # a file of each kind: one layer's result is like another's
-    for path in files:
-        kinds.setdefault((path.parent.name, re.sub(r"\d+", "", path.name)), path)
-    names = [str(p.relative_to(folder / "full")).removesuffix(".json") for p in kinds.values()]
+    kinds = {}  # a file of each kind: one stream's result, or table of questions, is like another's
+    for path in sorted((folder / "full").rglob("*.json")):
+        planned = f"{path.parent.name}/{path.stem}" in PLANNED["full"]
+        kinds.setdefault((path.parent.name, "stream" if planned else path.stem), path)
+    for path in sorted((folder / "full").rglob("*.parquet")):
+        kinds.setdefault((path.parent.name, path.stem.rpartition("-")[2]), path)
+    before = names_of_figures()
+    for path in kinds.values():
+        content = path.read_bytes()
+        path.unlink()
+        assert names_of_figures() <= before, path.name
+        path.write_bytes(content)
+    assert names_of_figures() == before
+    names = [str(path.relative_to(folder / "full")).removesuffix(".json") for path in kinds.values()]
     check_deletions(folder, names)
 
 
