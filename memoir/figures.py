@@ -52,11 +52,9 @@ def save_table(table: pd.DataFrame, name: str, caption: str | None = None) -> li
     plots.FIGURES.mkdir(exist_ok=True)
     paths = [plots.FIGURES / f"{name}.{kind}" for kind in ("csv", "md", "tex")]
     table = table.astype(object).where(table.notna(), "")
-    for path, text in zip(
-        paths,
-        (table.to_csv(index=False), _markdown(table, caption), table.to_latex(index=False, caption=caption)),
-        strict=True,
-    ):
+    lines = (f"{caption}\n\n" if caption else "") + claims_shown.markdown(table)
+    texts = (table.to_csv(index=False), lines, table.to_latex(index=False, caption=caption))
+    for path, text in zip(paths, texts, strict=True):
         path.write_text(text)
     return paths
 
@@ -185,9 +183,3 @@ def _saved(figure: Figure, name: str) -> list[Path]:
     paths = plots.save(figure, name)
     plt.close(figure)
     return paths
-
-
-def _markdown(table: pd.DataFrame, caption: str | None = None) -> str:
-    rows = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
-    lines = "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows)
-    return f"{caption}\n\n{lines}" if caption else lines
