@@ -71,17 +71,13 @@ def kept_after(claim: Claim, results: dict) -> Iterator[Reading]:
 def collapse(claim: Claim, results: dict) -> Iterator[Reading]:
     """Each baseline: average after so many edits below half of that after 10, or a failure before."""
     n = claim.article["edits"]
-    for method in (role for role in results if f"{role}-long" in results):
-        short, long = results[method], results[f"{method}-long"]
-        failed = next((r["parameters"]["failed"] for r in (short, long) if "failed" in r["parameters"]), None)
+    for method, result in results.items():
+        failed = result["parameters"].get("failed")
         if failed:
-            numbers = {f"{method.upper()} failed after": f"{failed['n_edits']:,} edits"}
-            yield Reading(method.upper(), failed["n_edits"] < n, numbers)
+            yield Reading(method, failed["n_edits"] < n, {f"{method} failed after": f"{failed['n_edits']:,} edits"})
             continue
-        first, last = average(short, 10), average(long, n)
-        yield Reading(
-            method.upper(), last < first / 2, {f"{method.upper()}, 10 / {n:,} edits": f"{first:.2f} / {last:.2f}"}
-        )
+        first, last = average(result, 10), average(result, n)
+        yield Reading(method, last < first / 2, {f"{method}, 10 / {n:,} edits": f"{first:.2f} / {last:.2f}"})
 
 
 @rule("5")

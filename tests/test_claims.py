@@ -65,7 +65,7 @@ def test_records_name_results_that_some_run_writes():
             for name in roles.values():
                 experiment, _, run = name.removesuffix("-questions.parquet").partition("/")
                 if experiment == "baselines":
-                    assert re.fullmatch(rf"(zsre|openfacts)-({'|'.join(METHODS)})(-singles|-long)?", run), name
+                    assert re.fullmatch(rf"zsre-(1|100|1000)-({'|'.join(METHODS)})", run), name
                 elif name not in ("overlap/simulation", "overlap/real_masks", "overlap/interference-capacity.parquet",
                                   "beyond/routing"):  # fmt: skip
                     wanted = prefix + name.removesuffix("*").removesuffix("-questions.parquet")
@@ -112,14 +112,13 @@ def test_measured_claims_turn_with_the_numbers(claim_id, results, expected):
 
 
 def test_collapse_is_half_of_what_it_was_or_a_failure():
-    low = dict.fromkeys(("reliability", "generalization", "locality"), 0.44)
-    high = dict.fromkeys(low, 0.46)
-    roles = {"grace": stream(), "grace-long": stream(low)}
-    assert verdict("4-collapse", **roles) == REPRODUCED
-    assert verdict("4-collapse", **roles | {"grace-long": stream(high)}) == NOT_REPRODUCED
-    assert verdict("4-collapse", **roles | {"ft-l": stream(), "ft-l-long": stream()}) == ONE_READING
-    failed = stream(lengths=(), failed={"n_edits": 12, "sentence": "nan"})
-    assert verdict("4-collapse", **{"grace": stream(), "grace-long": failed}) == REPRODUCED
+    def fallen(value):
+        return stream({(metric, 1000): value for metric in ("reliability", "generalization", "locality")})
+
+    assert verdict("4-collapse", GRACE=fallen(0.44)) == REPRODUCED
+    assert verdict("4-collapse", GRACE=fallen(0.46)) == NOT_REPRODUCED
+    assert verdict("4-collapse", GRACE=fallen(0.44), WISE=stream()) == ONE_READING
+    assert verdict("4-collapse", GRACE=stream(lengths=(), failed={"n_edits": 12, "sentence": "nan"})) == REPRODUCED
 
 
 def sweep(means):

@@ -44,7 +44,7 @@ def test_items_name_results_that_some_run_writes():
         for name in item.inputs():
             experiment, _, run = name.partition("/")
             if experiment == "baselines":
-                assert re.fullmatch(rf"zsre-({'|'.join(METHODS)})(-singles|-long)?", run), name
+                assert re.fullmatch(rf"zsre-(1|100|1000)-({'|'.join(METHODS)})", run), name
             else:
                 assert name in FULL or experiment == "overlap", name
         assert all(name.partition("/")[0] for name in item.inputs("paper"))
