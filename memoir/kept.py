@@ -130,7 +130,7 @@ def by_threshold(profile: str, n_edits: int, taus: np.ndarray, experiment: str =
         here = {key: table[table.n_edits == n_edits] for key, table in tables.items() if "n_edits" in table}
         for tau in taus:
             about = {"dataset": planned.stream.dataset, "tau": tau}
-            for name in SETS.keys() & here.keys():
+            for name in filter(here.__contains__, SETS):
                 table = thresholds.gated_probe(here[name], tau)
                 rows.append(about | {"what": SETS[name], "value": table.knows.mean()})
             won = thresholds.gated_probe(here["contrast"], tau).groupby("metric", sort=False).won.mean()
