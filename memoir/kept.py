@@ -62,7 +62,8 @@ def _is_plain(name: str) -> bool:
 def shares(read: pd.DataFrame) -> pd.DataFrame:
     """Of the answers that the untouched model knew, the share that is still right, with Wilson's 95 % interval.
 
-    Columns dataset, label, tau, n_edits, set, known, kept, low, high, opened (share answered from memory).
+    Columns dataset, label, tau, n_edits, set, known, asked (before, of so many facts), kept, low, high, opened (share
+    answered from memory).
     """
     rows = []
     for one in read.itertuples():
@@ -71,7 +72,8 @@ def shares(read: pd.DataFrame) -> pd.DataFrame:
             if table is None or table.empty:
                 continue
             interval = binomtest(int(table.knows.sum()), len(table)).proportion_ci(method="wilson")
-            row = {"set": SETS[name], "known": len(table), "kept": table.knows.mean(), "opened": _mean(table.opened)}
+            row = {"set": SETS[name], "known": len(table), "asked": table.n_asked.iloc[0], "kept": table.knows.mean()}
+            row["opened"] = _mean(table.opened)
             rows.append(_about(one) | row | {"low": interval.low, "high": interval.high})
     return pd.DataFrame(rows)
 

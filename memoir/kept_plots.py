@@ -29,7 +29,7 @@ def kept(shares: pd.DataFrame, claimed: float) -> Figure:
         _lines(axes, rows, "kept")
         axes.axhline(claimed, color=COLOURS["paper"], lw=1, ls=":")
         axes.set(ylim=(0, 1.03))
-        axes.set_title(f"{name}\n{rows.known.max():,} known before", fontweight="normal")
+        axes.set_title(f"{name}\n{rows.known.max():,} of {rows.asked.max():,} known", fontweight="normal")
     panels[0, 0].set_ylabel("share still right, 95 % interval")
     return _finished(figure, panels[0], f"What was known before the edits (dotted: the claimed {claimed * 100:.1f} %)")
 
