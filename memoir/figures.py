@@ -4,17 +4,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from memoir import (
+    ablation_plots,
+    ablation_rows,
     beyond,
     beyond_plots,
     claims_shown,
     data_plots,
     evidence,
     interference,
+    kept,
+    kept_plots,
     metrics,
+    models,
     overlap_plots,
     paper_tables,
     plots,
@@ -76,6 +82,12 @@ def rebuild() -> list[Path]:
     made = [*((f"01_data_{name}", figure) for name, figure in data_figures())]
     made += [(f"02_{name}", figure) for name, figure in overlap_figures()]
     made += [*stream_figures()]
+    made += [(f"07_{name}", figure) for name, figure in kept_figures()]
+    made += [(f"08_{name}", figure) for name, figure in ablation_figures()]
+    rows = ablation_rows.rows("full")
+    for item in ("Table 5", "Table 11", "Table 12", "Figure 6") if len(rows) else ():
+        table = ablation_rows.beside_the_paper(rows, item).round(3)
+        written += save_table(table, f"08_{item.lower().replace(' ', '_')}")
     made += [(f"13_{name}", figure) for name, figure in beyond_figures()]
     written += [path for name, figure in made for path in _saved(figure, name)]
     return written + shown.rebuild() + paper_tables.rebuild() + [claims_shown.write_readme()]
@@ -116,6 +128,37 @@ def stream_figures() -> Iterator[tuple[str, Figure]]:
         kept = streams.untouched(tables["untouched"])
         law = streams.overlap_law_at(kept, how["k"], streams.WIDTH[planned.model])
         yield f"{name}_untouched", stream_plots.irrelevant_overlap(kept, law, how["threshold"])
+
+
+def kept_figures() -> Iterator[tuple[str, Figure]]:
+    """The figures of notebook 07, by name, from the streams that have ended."""
+    read = kept.readings("full")
+    shares = kept.shares(read)
+    if shares.empty:
+        return
+    yield "kept", kept_plots.kept(shares, kept.CLAIMED)
+    yield "scores", kept_plots.scores(kept.contrasts(read))
+    yield "ability", kept_plots.ability(kept.ability(read))
+    n = int(shares[shares.tau.notna()].n_edits.max())
+    routed = read[read.tau.notna() & (read.n_edits == n)]
+    marked = dict(zip(routed.label.str.removeprefix("MEMOIR, "), routed.tau, strict=True))
+    yield "traded", kept_plots.traded(kept.by_threshold("full", n, np.linspace(0, 1, 51)), marked)
+
+
+def ablation_figures() -> Iterator[tuple[str, Figure]]:
+    """The figures of notebook 08, by name, from the streams that have ended."""
+    rows, longer = ablation_rows.rows("full"), ablation_rows.rows("full", "ablations-1000")
+    if len(rows):
+        title = f"{rows.n_edits.max()} edits of ZsRE on SmolLM2-135M"
+        parts = ["answering", "columns", "centring", "feature"]
+        yield "routing", ablation_plots.rows(rows, parts, title)
+        yield "writing", ablation_plots.rows(rows, ["prefixes", "steps", "precision"], title)
+        yield "k", ablation_plots.by_k(rows, ablation_rows.paper_by_k())
+        tau = models.settings("smollm2-135m")["threshold"]
+        yield "threshold", ablation_plots.by_threshold(*ablation_rows.curves("full"), tau)
+    if len(longer):
+        title = f"{longer.n_edits.max():,} edits of ZsRE on SmolLM2-135M"
+        yield "longer", ablation_plots.rows(longer, ["columns", "k", "steps"], title)
 
 
 def overlap_figures() -> Iterator[tuple[str, Figure]]:

@@ -5,6 +5,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, ScalarFormatter
 
 from memoir.plots import COLOURS, WIDE
 
@@ -28,9 +29,9 @@ def kept(shares: pd.DataFrame, claimed: float) -> Figure:
         _lines(axes, rows, "kept")
         axes.axhline(claimed, color=COLOURS["paper"], lw=1, ls=":")
         axes.set(ylim=(0, 1.03))
-        axes.set_title(f"{name}\n{rows.known.max():,} known before", fontweight="normal")
+        axes.set_title(f"{name}\n{rows.known.max():,} of {rows.asked.max():,} known", fontweight="normal")
     panels[0, 0].set_ylabel("share still right, 95 % interval")
-    return _finished(figure, panels[0], f"What was known before the edits (dotted: the claimed {claimed:.1%})")
+    return _finished(figure, panels[0], f"What was known before the edits (dotted: the claimed {claimed * 100:.1f} %)")
 
 
 def scores(contrasts: pd.DataFrame) -> Figure:
@@ -56,7 +57,9 @@ def ability(table: pd.DataFrame) -> Figure:
         _lines(axes, table, what)
         axes.axhline(table[f"{what}_before"].iloc[0], color=COLOURS["paper"], lw=1.2, ls=":")
     panels[0].set(yscale="log", ylabel="perplexity of neutral text")
-    panels[1].set(ylim=(0.4, 1.02), ylabel="share of sensible choices")
+    panels[0].yaxis.set_major_formatter(ScalarFormatter())
+    panels[0].yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+    panels[1].set(ylim=(0, 1.03), ylabel="share of sensible choices")
     return _finished(figure, panels, "General ability (dotted: before any edit; chance is a half on the right)")
 
 
@@ -67,9 +70,9 @@ def traded(table: pd.DataFrame, marked: dict[str, float]) -> Figure:
     for what, rows in table.groupby("what", sort=False):
         style = "-" if what in ("efficacy", "paraphrase", "neighbourhood") else "--"
         axes.plot(rows.tau, rows.value, style, color=next(palette), label=what)
-    for label, tau in marked.items():
+    for height, (label, tau) in zip((0.02, 0.1), marked.items(), strict=False):
         axes.axvline(tau, color="black", lw=1)
-        axes.text(tau, 0.02, f" {label}", fontsize=8)
+        axes.text(tau, height, f" {label}: {tau:.2f}", fontsize=8)
     axes.set(xlabel="τ", ylabel="share", ylim=(0, 1.03), xlim=(0, 1))
     axes.set_title("What τ trades: solid, the edits and their neighbours; dashed, what is kept")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
