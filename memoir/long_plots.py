@@ -33,8 +33,7 @@ def routed(best: pd.DataFrame, thresholds: dict[str, float]) -> Figure:
         for place, (name, tau) in enumerate(thresholds.items()):
             axes.axvline(tau, color="black", lw=0.9, ls="-" if place == 0 else "--")
             axes.text(tau, 1.02, name, rotation=35, fontsize=7.5, va="bottom")
-        axes.set(xlim=(0.25, 1.02), ylim=(0, 1.02), xlabel="τ")
-        axes.text(0.98, 0.95, f"{n} stored", ha="right", va="top", transform=axes.transAxes, fontsize=9)
+        axes.set(xlim=(0.25, 1.02), ylim=(0, 1.02), xlabel=f"τ, with {n} stored prompts")
     panels[0, 0].set_ylabel("share of the questions\nthat memory would answer")
     handles = dict(zip(*panels[0, -1].get_legend_handles_labels()[::-1], strict=True))
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize=8)
