@@ -16,7 +16,7 @@ from memoir.ablations import Unedited
 from memoir.metrics import TEACHER_FORCED
 
 RATE = 0.01  # of held-out irrelevant questions that a recalibrated τ opens at most
-HELD, RECALIBRATED, ALWAYS = "τ held", "τ recalibrated", "always open"
+HELD, RECALIBRATED, ALWAYS, BASE = "τ held", "τ recalibrated", "always open", "untouched"
 PARTS = ("reliability", "generalization", "locality")
 PAPER_D, PAPER_K = 14336, (512, 1024, 2048, 4096, 8192, 14336)
 
@@ -35,7 +35,7 @@ ROWS = {  # by the name of the stream, without its seed
     "default": Row("as registered", "as registered", "Table 5", "full"),
     "none": Row("no editing", "no editing"),
     "own": Row("answering", "the question's own mask", "Table 5", "no-activation"),
-    "whole": Row("answering", "no mask"),
+    "whole": Row("answering", "no mask", "Table 5", "no-activation"),
     "top-k": Row("columns", "top-k, not permuted", "Table 12", "topk-only"),
     "hash": Row("columns", "hash of the prompt", "Table 12", "hash"),
     "random": Row("columns", "random each time", "Table 12", "random"),
@@ -89,7 +89,7 @@ def read(profile: str, experiment: str = "ablations") -> Iterator[Read]:
             continue
         n, k = planned.stream.at[-1], result["parameters"]["editor"].get("k")
         asked = tables["questions"].query("n_edits == @n")
-        at = {ALWAYS: (0.0, asked)}
+        at = {BASE if name == Unedited.method else ALWAYS: (0.0, asked)}
         if name not in (Unedited.method, "own", "whole"):
             taus = {HELD: models.settings(planned.model)["threshold"]}
             for key in tables:
@@ -102,8 +102,8 @@ def read(profile: str, experiment: str = "ablations") -> Iterator[Read]:
 def rows(profile: str, experiment: str = "ablations") -> pd.DataFrame:
     """Teacher-forced means over the records of all seeds: a row per ablation, threshold and metric.
 
-    Columns row, part, label, item, variant, k, D, n_edits, how (HELD, RECALIBRATED or ALWAYS), tau (mean over seeds),
-    seeds (how many), metric, mean, low, high, n, least and most (of the seeds' own means), paper.
+    Columns row, part, label, item, variant, k, D, n_edits, how (HELD, RECALIBRATED, ALWAYS or BASE), tau (mean over
+    the seeds), seeds (how many), metric, mean, low, high, n, least and most (of the seeds' own means), paper.
     """
     found: dict[tuple, list] = {}
     for one in read(profile, experiment):
@@ -121,13 +121,20 @@ def rows(profile: str, experiment: str = "ablations") -> pd.DataFrame:
         tables.append(table.assign(least=table.metric.map(own.min(axis=1)), most=table.metric.map(own.max(axis=1))))
     if not tables:
         return pd.DataFrame(columns=["row", "how", "metric", "item", "k", "D"])
-    return pd.concat(tables, ignore_index=True).merge(_paper(), how="left", on=["item", "variant", "metric"])
+    together = pd.concat(tables, ignore_index=True).astype({"k": float})
+    return together.merge(_paper(), how="left", on=["item", "variant", "metric"])
 
 
 def _paper() -> pd.DataFrame:
     items = ("Table 5", "Table 11", "Table 12", "Figure 6")
     table = pd.concat([published.table(item) for item in items])
     return table[["item", "variant", "metric", "value"]].rename(columns={"value": "paper"})
+
+
+def paper_by_k() -> pd.DataFrame:
+    """The points of the paper's Figure 6, read off the figure: columns share (k/D), metric, value."""
+    table = published.table("Figure 6")
+    return table.assign(share=table.variant.str.removeprefix("k=").astype(int) / PAPER_D)[["share", "metric", "value"]]
 
 
 def beside_the_paper(table: pd.DataFrame, item: str) -> pd.DataFrame:
@@ -150,7 +157,7 @@ def curves(
 ) -> tuple[pd.DataFrame, pd.DataFrame, list]:
     """A row's metrics by τ, its ROC curves and the areas under them, a curve per seed: columns seed and those of
     `thresholds.sweep`, and of `thresholds.roc`."""
-    found = {(one.row, one.seed): one.at[ALWAYS][1] for one in read(profile, experiment)}
+    found = {(one.row, one.seed): next(iter(one.at.values()))[1] for one in read(profile, experiment)}
     swept, rocs, areas = [], [], []
     for (name, seed), asked in found.items():
         if name == row:

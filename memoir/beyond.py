@@ -94,19 +94,22 @@ def run_routing(
 def streams(dataset: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     """What the finished streams of the plan came to under both updates; None unless both are there, with their tables.
 
-    The metrics at each length, with a column update; and teacher-forced reliability at the end by position in the
-    stream: columns update, position, value.
+    The paper's update is the stream of notebook 04. The metrics at each length that both reached, by update;
+    and teacher-forced reliability after the longest by position in the stream: columns update, position, value.
     """
-    found, values = [], []
-    for update in ("sgd", "rls"):
-        result = runs.read_result("full", "beyond", f"{update}-{dataset}")
-        rows = evidence.read("full", f"beyond/{update}-{dataset}-questions.parquet")
-        if result is None or rows is None:
-            return None
-        found.append(pd.DataFrame(result["metrics"]).assign(update=update))
-        own = rows[(rows.n_edits == rows.n_edits.max()) & (rows.metric == "reliability")]
+    names = {"sgd": f"lasting/{dataset}", "rls": f"beyond/rls-{dataset}"}
+    results = {update: evidence.read("full", name) for update, name in names.items()}
+    if not all(results.values()):
+        return None
+    found = {update: pd.DataFrame(result["metrics"]) for update, result in results.items()}
+    both = set.intersection(*(set(rows.n_edits) for rows in found.values()))
+    values = []
+    for update, name in names.items():
+        rows = evidence.read("full", f"{name}-questions.parquet")
+        own = rows[(rows.n_edits == max(both)) & (rows.metric == "reliability")]
         values.append(pd.DataFrame({"update": update, "position": range(len(own)), "value": own[TEACHER_FORCED]}))
-    return pd.concat(found, ignore_index=True), pd.concat(values, ignore_index=True)
+    metrics = pd.concat([rows.assign(update=update) for update, rows in found.items()], ignore_index=True)
+    return metrics[metrics.n_edits.isin(both)], pd.concat(values, ignore_index=True)
 
 
 def _wide(own: Tensor, mask: Tensor) -> Tensor:

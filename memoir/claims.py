@@ -121,12 +121,13 @@ def judge(claim: Claim) -> Verdict:
         importlib.import_module(f"memoir.{module}")
     results, sources, missing = evidence.gather(claim.results, claim.paper_size)
     if missing:
-        names = f"{', '.join(missing[:4])}{f' and {len(missing) - 4} more' if len(missing) > 4 else ''}"
-        return Verdict(claim, NOT_TESTED, reason=f"not there: {names}", command=claim.command)
+        more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
+        reason = f"There is no result of {', '.join(missing[:4])}{more}."
+        return Verdict(claim, NOT_TESTED, reason=reason, command=claim.command)
     try:
         readings = tuple(RULES[claim.id](claim, results))
     except Untested as why:
-        return Verdict(claim, NOT_TESTED, sources=sources, reason=str(why), command=claim.command)
+        return Verdict(claim, NOT_TESTED, sources=sources, reason=f"{why}.", command=claim.command)
     decided = [reading.holds for reading in readings if reading.holds is not None]
     if not decided:
         return Verdict(claim, NOT_TESTED, readings, sources, claim.paper.get("unknown", ""), claim.command)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from memoir import evidence, streams
+from memoir import evidence, kept, long_targets, streams
 from memoir.claims import Claim, Reading, Untested, rule
 from memoir.metrics import TEACHER_FORCED
 
@@ -61,7 +61,7 @@ def accuracy(claim: Claim, results: dict) -> Iterator[Reading]:
 
 
 @rule("4")
-def kept(claim: Claim, results: dict) -> Iterator[Reading]:
+def kept_after(claim: Claim, results: dict) -> Iterator[Reading]:
     """Reliability and locality reach the claimed share."""
     for metric in ("reliability", "locality"):
         yield from _reaches(results["stream"], metric, claim.article["value"], claim.article["edits"])
@@ -71,17 +71,13 @@ def kept(claim: Claim, results: dict) -> Iterator[Reading]:
 def collapse(claim: Claim, results: dict) -> Iterator[Reading]:
     """Each baseline: average after so many edits below half of that after 10, or a failure before."""
     n = claim.article["edits"]
-    for method in (role for role in results if f"{role}-long" in results):
-        short, long = results[method], results[f"{method}-long"]
-        failed = next((r["parameters"]["failed"] for r in (short, long) if "failed" in r["parameters"]), None)
+    for method, result in results.items():
+        failed = result["parameters"].get("failed")
         if failed:
-            numbers = {f"{method.upper()} failed after": f"{failed['n_edits']:,} edits"}
-            yield Reading(method.upper(), failed["n_edits"] < n, numbers)
+            yield Reading(method, failed["n_edits"] < n, {f"{method} failed after": f"{failed['n_edits']:,} edits"})
             continue
-        first, last = average(short, 10), average(long, n)
-        yield Reading(
-            method.upper(), last < first / 2, {f"{method.upper()}, 10 / {n:,} edits": f"{first:.2f} / {last:.2f}"}
-        )
+        first, last = average(result, 10), average(result, n)
+        yield Reading(method, last < first / 2, {f"{method}, 10 / {n:,} edits": f"{first:.2f} / {last:.2f}"})
 
 
 @rule("5")
@@ -148,15 +144,76 @@ def no_formula(claim: Claim, results: dict) -> Iterator[Reading]:
         yield Reading(f"{name} misses it", bool(off.abs().max() > claim.article["error"]), numbers)
 
 
+@rule("2")
+def perplexity(claim: Claim, results: dict) -> Iterator[Reading]:
+    """The perplexity of the edited targets at the claimed number of edits: its mean and its median."""
+    found, n = long_targets.perplexities(results["questions"]).set_index("n_edits"), claim.article["edits"]
+    if n not in found.index:
+        raise Untested(f"{results['stream']['run']} was not asked after {n:,} edits")
+    for statistic in ("mean", "median"):
+        row = dict(
+            zip(
+                ("mean", "low", "high"), found.loc[n, [statistic, f"{statistic}_low", f"{statistic}_high"]], strict=True
+            )
+        )
+        name = f"{statistic} perplexity, {n:,} edits on {evidence.model_of(results['stream'])}"
+        yield Reading(f"{statistic} over the targets", row["low"] <= claim.article["value"], {name: shown(row)})
+
+
+@rule("3")
+def out_of_distribution(claim: Claim, results: dict) -> Iterator[Reading]:
+    """OOD generalization in both definitions, and reliability, at the claimed number of edits."""
+    n, value = claim.article["edits"], claim.article["value"]
+    found = long_targets.ood(results["questions"])
+    here = found[found.n_edits == n].set_index("measure")
+    if here.empty:
+        raise Untested(f"{results['stream']['run']} was not asked after {n:,} edits")
+    on = f"{n:,} edits on {evidence.model_of(results['stream'])}"
+    ways = {"texts": "share of texts, as the WISE paper defines it", "tokens": "share of tokens, as its code has it"}
+    for measure, text in ways.items():
+        row = here.loc[measure].to_dict()
+        yield Reading(text, row["high"] >= value, {f"OOD generalization by {measure}, {on}": shown(row)})
+    row = at(results["stream"], "reliability", n)
+    yield Reading("as reliability", row["high"] >= value, {f"reliability, {on}": shown(row)})
+
+
+def _kept(results: dict, dataset: str, n_edits: int) -> pd.DataFrame:
+    """`kept.shares` of a data set's streams after n_edits, at the size that the results are of."""
+    profile = next(iter(results.values()))["parameters"]["stream"]["profile"]
+    found = kept.shares(kept.readings(profile))
+    found = found[(found.dataset == dataset) & (found.n_edits == n_edits)] if len(found) else found
+    if found.empty:
+        raise Untested(f"what was known before was not asked after {n_edits:,} edits of {dataset}")
+    return found
+
+
+@rule("7")
+def knowledge_kept(claim: Claim, results: dict) -> Iterator[Reading]:
+    """The share of what was known that MEMOIR's edits leave right, for each set and threshold."""
+    found = _kept(results, "counterfact", claim.article["edits"])
+    for row in found[found.label.str.startswith("MEMOIR")].itertuples():
+        numbers = {f"{row.set}, {row.label}: τ = {row.tau:.2f}": f"{_share(row)} of {row.known:,} known"}
+        yield Reading(f"{row.set}, {row.label.removeprefix('MEMOIR, ')}", row.kept >= claim.article["value"], numbers)
+
+
 @rule("17")
-def forgetting(claim: Claim, results: dict) -> Iterator[Reading]:
-    """Fine-tuning's locality has fallen so far, or the method failed before."""
-    n = claim.article["edits"]
-    for method, result in results.items():
-        failed = result["parameters"].get("failed")
-        if failed:
-            yield Reading(method.upper(), True, {f"{method.upper()} failed after": f"{failed['n_edits']:,} edits"})
-            continue
-        row = at(result, "locality", n)
-        numbers = {f"locality, {method.upper()}, {n:,} edits": shown(row)}
-        yield Reading(method.upper(), row["low"] < 1 - claim.article["fall"], numbers)
+def knowledge_lost(claim: Claim, results: dict) -> Iterator[Reading]:
+    """The share of what was known that fine-tuning leaves right, for each set and way of fine-tuning."""
+    found = _kept(results, "counterfact", claim.article["edits"])
+    for row in found[found.label.str.startswith("FT")].itertuples():
+        numbers = {f"{row.set}, {row.label}": f"{_share(row)} of {row.known:,} known"}
+        yield Reading(f"{row.label}, {row.set}", row.kept <= 1 - claim.article["fall"], numbers)
+
+
+def _share(row: tuple) -> str:
+    return f"{row.kept:.3f} [{row.low:.3f}, {row.high:.3f}]"
+
+
+@rule("13")
+def opposite_statements(claim: Claim, results: dict) -> Iterator[Reading]:
+    """How many opposite statements the masks route to an edit, at the registered and at the calibrated threshold."""
+    rows = [row for row in results["routing"]["metrics"] if row["way"].startswith("masks (the paper)")]
+    for row in rows:
+        text = "the registered τ" if row["way"].endswith("registered τ") else "a τ that spares near neighbours"
+        numbers = {f"opposite statements routed, {text} = {row['tau']:.2f}": f"{row['negated']:.1%}"}
+        yield Reading(text, row["negated"] >= claim.article["share"], numbers)

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 
-from memoir import claims, evidence
+from memoir import claims, evidence, plots
 from memoir.claims import Verdict
 from memoir.runs import ROOT
 
@@ -47,13 +48,17 @@ def counts(verdicts: list[Verdict]) -> str:
 
 def readme_section(verdicts: list[Verdict]) -> str:
     """What stands in the README between the markers."""
-    table = summary(verdicts)
-    rows = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
-    lines = "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows)
     return (
-        f"{lines}\nWritten by `make figures` from the committed results: {counts(verdicts)}. Readings, their numbers,\n"
-        "where these come from, and the command for what is not tested: [12_claims](notebooks/12_claims.ipynb).\n"
+        f"{markdown(summary(verdicts))}\nWritten by `make figures` from the committed results: {counts(verdicts)}.\n"
+        "Readings, their numbers, where these come from, and the command for what is not tested: "
+        "[12_claims](notebooks/12_claims.ipynb).\n"
     )
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table as markdown, with a line break at its end."""
+    rows = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
+    return "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows)
 
 
 def write_readme(path: Path = README) -> Path:
@@ -75,9 +80,16 @@ def page(verdict: Verdict) -> str:
         numbers = "; ".join(f"{name}: **{value}**" for name, value in reading.numbers.items())
         lines.append(f"- {reading.text}: {HOLDS[reading.holds]}. {numbers}")
     if verdict.reason:
-        lines += ["", f"Not tested here: {verdict.reason}" + (f" (`{verdict.command}`)" if verdict.command else "")]
+        command = f" `{verdict.command}`" if verdict.command else ""
+        lines += ["", f"**Not tested here:** {verdict.reason}{command}"]
     lines += ["", f"In the paper: {claim.stands}. Notebook: {claim.notebook}." + _sources(verdict.sources)]
     return "\n".join(lines) + "\n"
+
+
+def picture(name: str, width: int = 900) -> Image.Image:
+    """A figure of figures/ to look at in a notebook: few pixels and colours, so that it stays small."""
+    whole = Image.open(plots.FIGURES / f"{name}.png").convert("RGB")
+    return whole.resize((width, round(whole.height * width / whole.width)), Image.Resampling.LANCZOS).quantize(64)
 
 
 def _sources(sources: tuple[evidence.Source, ...]) -> str:

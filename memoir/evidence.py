@@ -41,13 +41,14 @@ def gather(
 def read(profile: str, name: str) -> dict | pd.DataFrame | None:
     """A result's content, or a table beside one (a name with .parquet); None where it is missing.
 
-    A stream of the plan is missing when one of its tables is.
+    A stream of the plan is missing when one of its tables is, unless the method failed, which may leave none.
     """
     if name.endswith(".parquet"):
         path = runs.RESULTS / profile / name
         return pd.read_parquet(path) if path.exists() else None
-    stream = _planned(profile).get(name)
-    return None if stream and not stream.ended else runs.read_result(profile, *name.split("/"))
+    stream, found = _planned(profile).get(name), runs.read_result(profile, *name.split("/"))
+    whole = found is None or stream is None or stream.ended or "failed" in found["parameters"]
+    return found if whole else None
 
 
 def model_of(result: dict) -> str:

@@ -4,35 +4,32 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 
 from memoir import (
+    ablation_plots,
+    ablation_rows,
     beyond,
     beyond_plots,
     claims_shown,
-    data_plots,
     evidence,
-    interference,
+    kept,
+    kept_plots,
     metrics,
-    overlap_plots,
+    models,
     paper_tables,
     plots,
     published,
     readme,
-    real_masks,
     report,
     runs,
     stream_plots,
     streams,
 )
 from memoir.baselines import compare, shown
-
-OVERLAP_TABLES = (
-    "simulation-histogram", "real_masks-histograms", "real_masks-best", "interference-pairs", "interference-edits",
-    "interference-capacity",
-)  # fmt: skip
+from memoir.mask_figures import data_figures, overlap_figures, tophash_figures
 
 
 def beside_the_paper(experiment: str, run: str, n_edits: int) -> pd.DataFrame | None:
@@ -55,11 +52,9 @@ def save_table(table: pd.DataFrame, name: str, caption: str | None = None) -> li
     plots.FIGURES.mkdir(exist_ok=True)
     paths = [plots.FIGURES / f"{name}.{kind}" for kind in ("csv", "md", "tex")]
     table = table.astype(object).where(table.notna(), "")
-    for path, text in zip(
-        paths,
-        (table.to_csv(index=False), _markdown(table, caption), table.to_latex(index=False, caption=caption)),
-        strict=True,
-    ):
+    lines = (f"{caption}\n\n" if caption else "") + claims_shown.markdown(table)
+    texts = (table.to_csv(index=False), lines, table.to_latex(index=False, caption=caption))
+    for path, text in zip(paths, texts, strict=True):
         path.write_text(text)
     return paths
 
@@ -71,8 +66,7 @@ def rebuild() -> list[Path]:
     """
     plots.use_style()
     written = [path for name, figure in made() for path in _saved(figure, name)]
-    for dataset, table in first_tables():
-        written += save_table(table, f"00_{dataset}_100")
+    written += [path for name, table in tables() for path in save_table(table, name)]
     written += shown.rebuild() + paper_tables.rebuild()
     for path in set(plots.FIGURES.glob("*.*")) - set(written):
         path.unlink()  # its result is no longer there
@@ -82,13 +76,24 @@ def rebuild() -> list[Path]:
 def made() -> Iterator[tuple[str, Figure]]:
     """Every figure whose result is committed, by name; but for the comparison's, which `baselines.shown` makes."""
     sources = {
-        "": story_figures, "00_": first_figures, "01_data_": data_figures, "01_tophash_": tophash_figures,
-        "02_": overlap_figures, "13_": beyond_figures,
+        "": story_figures, "00_": first_figures, "01_data_": data_figures,
+        "01_tophash_": tophash_figures, "02_": overlap_figures, "07_": kept_figures,
+        "08_": ablation_figures, "13_": beyond_figures,
     }  # fmt: skip
     for prefix, figures in sources.items():
         for name, figure in figures():
             yield f"{prefix}{name}", figure
     yield from stream_figures()
+
+
+def tables() -> Iterator[tuple[str, pd.DataFrame]]:
+    """The notebooks' tables whose results are committed, by name."""
+    yield from ((f"00_{dataset}_100", table) for dataset, table in first_tables())
+    if len(search := streams.search("full")):
+        yield "04_search", search.round(3)
+    rows = ablation_rows.rows("full")
+    for item in ("Table 5", "Table 11", "Table 12", "Figure 6") if len(rows) else ():
+        yield f"08_{item.lower().replace(' ', '_')}", ablation_rows.beside_the_paper(rows, item).round(3)
 
 
 def first_tables() -> Iterator[tuple[str, pd.DataFrame]]:
@@ -110,21 +115,6 @@ def first_figures() -> Iterator[tuple[str, Figure]]:
         yield f"{dataset}_100", plots.metric_bars(table, title)
 
 
-def data_figures() -> Iterator[tuple[str, Figure]]:
-    """The figures of notebook 01_data, by name, from the result of its full run."""
-    result = runs.read_result("full", "data", "known")
-    lengths = evidence.read("full", "data/known-lengths.parquet")
-    if result is None or lengths is None:
-        return
-    model, asked = result["parameters"]["model"], result["parameters"]["n_asked"]
-    yield "lengths", data_plots.lengths(lengths, f"Length of prompts and targets in tokens of {model}")
-    relations = pd.DataFrame(result["metrics"]["relations"])
-    title = f"What {model} answers rightly before any edit ({relations.n.sum():,} facts)"
-    yield "relations", data_plots.by_relation(relations, title)
-    title = f"What {model} says before any edit (first {asked} of each set)"
-    yield "sets", data_plots.by_set(pd.DataFrame(result["metrics"]["sets"]), title)
-
-
 def story_figures() -> Iterator[tuple[str, Figure]]:
     """README's figure, from the longest stream of ZsRE edits that has ended."""
     if (found := streams.longest("full")) is None:
@@ -135,23 +125,6 @@ def story_figures() -> Iterator[tuple[str, Figure]]:
     others = {"ft-l": tuned.sort_values("n_edits")} if len(tuned) else {}
     lost = streams.where_lost(tables["questions"], tables["edits"])
     yield "story", stream_plots.story(ours, paper_at_equal_load(), others, lost)
-
-
-def tophash_figures() -> Iterator[tuple[str, Figure]]:
-    """The figures of notebook 01_tophash, by name, from the result of its full run."""
-    result = runs.read_result("full", "tophash", "masks")
-    if result is None:
-        return
-    how, path = result["parameters"], runs.result_path("full", "tophash", "masks")
-    tables = {
-        name: pd.read_parquet(path.with_name(f"masks-{name}.parquet")) for name in ("feature", "overlaps", "masks")
-    }
-    yield "features", plots.kept_features(torch.tensor(tables["feature"].value), how["k"])
-    overlaps = tables["overlaps"]
-    shown = overlaps[overlaps.panel.str.startswith("magnitudes")]
-    yield "centering", plots.overlap_histograms(shown, how["k"] / how["D"])
-    masks = {name: torch.tensor(tables["masks"][name]) for name in tables["masks"]}
-    yield "masks", plots.mask_pictures(masks, masks["edited prompt"], width=48)
 
 
 def stream_figures() -> Iterator[tuple[str, Figure]]:
@@ -176,38 +149,35 @@ def stream_figures() -> Iterator[tuple[str, Figure]]:
         yield f"{name}_untouched", stream_plots.irrelevant_overlap(kept, law, how["threshold"])
 
 
-def overlap_figures() -> Iterator[tuple[str, Figure]]:
-    """The figures of notebook 02, by name, from the results of its full run; none where a result is not committed."""
-    results = {run: runs.read_result("full", "overlap", run) for run in ("simulation", "real_masks", "interference")}
-    if not all(results.values()):
+def kept_figures() -> Iterator[tuple[str, Figure]]:
+    """The figures of notebook 07, by name, from the streams that have ended."""
+    read = kept.readings("full")
+    shares = kept.shares(read)
+    if shares.empty:
         return
-    tables = {name: evidence.read("full", f"overlap/{name}.parquet") for name in OVERLAP_TABLES}
-    if any(table is None for table in tables.values()):
-        return
-    how, of = results["real_masks"]["parameters"], {run: result["metrics"] for run, result in results.items()}
-    size, tau = (how["stream"]["k"], how["real_D"]), how["stream"]["threshold"]
-    first = next(iter(how["n_stored"]))  # the data set that the figures show
+    yield "kept", kept_plots.kept(shares, kept.CLAIMED)
+    yield "scores", kept_plots.scores(kept.contrasts(read))
+    yield "ability", kept_plots.ability(kept.ability(read))
+    n = int(shares[shares.tau.notna()].n_edits.max())
+    routed = read[read.tau.notna() & (read.n_edits == n)]
+    marked = dict(zip(routed.label.str.removeprefix("MEMOIR, "), routed.tau, strict=True))
+    yield "traded", kept_plots.traded(kept.by_threshold("full", n, np.linspace(0, 1, 51)), marked)
 
-    claimed = tables["simulation-histogram"].pairs.to_numpy()
-    real = _of(tables["real_masks-histograms"], first)
-    here = real[(real.layer == how["layer"]) & real.centred]
-    yield "overlap_bound", overlap_plots.collisions(claimed, here, how["k"], how["D"], how["N"], how["tau"], size)
-    yield "simulation", overlap_plots.simulation(claimed, pd.DataFrame(of["simulation"]["runs"]))
-    pairs = _of(pd.DataFrame(of["real_masks"]["pairs"]), first)
-    yield "real_masks", overlap_plots.real_shares(real, pairs, how["layer"], *size, tau)
 
-    best = _of(tables["real_masks-best"], first)
-    yield "growth", overlap_plots.growth(best, *size, tau)
-    routing = _of(pd.DataFrame(of["real_masks"]["routing"]), first).set_index("threshold").tau.drop("none")
-    most = best.N.max()
-    yield "roc", overlap_plots.roc_curves(real_masks.routing_curves(best[best.N == most]), routing.to_dict())
-    yield "permutation", overlap_plots.geometry(pd.DataFrame(of["real_masks"]["geometry"]))
-
-    totals, edits = pd.DataFrame(of["interference"]["totals"]), tables["interference-edits"]
-    yield "interference", overlap_plots.disturbance(tables["interference-pairs"], totals)
-    kept = pd.DataFrame({"n_edits": [len(edits)], "mean": [(edits.end > 0).mean()]})
-    measured = {"the stream above, first token": kept} | dict(interference.committed_streams("full"))
-    yield "capacity", overlap_plots.capacities(tables["interference-capacity"], measured, 0.9)
+def ablation_figures() -> Iterator[tuple[str, Figure]]:
+    """The figures of notebook 08, by name, from the streams that have ended."""
+    rows, longer = ablation_rows.rows("full"), ablation_rows.rows("full", "ablations-1000")
+    if len(rows):
+        title = f"{rows.n_edits.max()} edits of ZsRE on SmolLM2-135M"
+        parts = ["answering", "columns", "centring", "feature"]
+        yield "routing", ablation_plots.rows(rows, parts, title)
+        yield "writing", ablation_plots.rows(rows, ["prefixes", "steps", "precision"], title)
+        yield "k", ablation_plots.by_k(rows, ablation_rows.paper_by_k())
+        tau = models.settings("smollm2-135m")["threshold"]
+        yield "threshold", ablation_plots.by_threshold(*ablation_rows.curves("full"), tau)
+    if len(longer):
+        title = f"{longer.n_edits.max():,} edits of ZsRE on SmolLM2-135M"
+        yield "longer", ablation_plots.rows(longer, ["columns", "k", "steps"], title)
 
 
 def paper_at_equal_load() -> pd.DataFrame:
@@ -235,17 +205,7 @@ def beyond_figures() -> Iterator[tuple[str, Figure]]:
         yield "frontier", beyond_plots.frontier(curves[curves.records == "test"], (0.1, 0.9))
 
 
-def _of(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    return table[table.dataset == dataset]
-
-
 def _saved(figure: Figure, name: str) -> list[Path]:
     paths = plots.save(figure, name)
     plt.close(figure)
     return paths
-
-
-def _markdown(table: pd.DataFrame, caption: str | None = None) -> str:
-    rows = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
-    lines = "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows)
-    return f"{caption}\n\n{lines}" if caption else lines

@@ -62,7 +62,8 @@ def _is_plain(name: str) -> bool:
 def shares(read: pd.DataFrame) -> pd.DataFrame:
     """Of the answers that the untouched model knew, the share that is still right, with Wilson's 95 % interval.
 
-    Columns dataset, label, tau, n_edits, set, known, kept, low, high, opened (share answered from memory).
+    Columns dataset, label, tau, n_edits, set, known, asked (before, of so many facts), kept, low, high, opened (share
+    answered from memory).
     """
     rows = []
     for one in read.itertuples():
@@ -71,7 +72,8 @@ def shares(read: pd.DataFrame) -> pd.DataFrame:
             if table is None or table.empty:
                 continue
             interval = binomtest(int(table.knows.sum()), len(table)).proportion_ci(method="wilson")
-            row = {"set": SETS[name], "known": len(table), "kept": table.knows.mean(), "opened": _mean(table.opened)}
+            row = {"set": SETS[name], "known": len(table), "asked": table.n_asked.iloc[0], "kept": table.knows.mean()}
+            row["opened"] = _mean(table.opened)
             rows.append(_about(one) | row | {"low": interval.low, "high": interval.high})
     return pd.DataFrame(rows)
 
@@ -130,7 +132,7 @@ def by_threshold(profile: str, n_edits: int, taus: np.ndarray, experiment: str =
         here = {key: table[table.n_edits == n_edits] for key, table in tables.items() if "n_edits" in table}
         for tau in taus:
             about = {"dataset": planned.stream.dataset, "tau": tau}
-            for name in SETS.keys() & here.keys():
+            for name in filter(here.__contains__, SETS):
                 table = thresholds.gated_probe(here[name], tau)
                 rows.append(about | {"what": SETS[name], "value": table.knows.mean()})
             won = thresholds.gated_probe(here["contrast"], tau).groupby("metric", sort=False).won.mean()

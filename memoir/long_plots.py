@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from memoir.plots import COLOURS, COLUMN, WIDE
+from memoir.plots import COLOURS, SMALL, WIDE
 
 KINDS = {  # questions that no edit is about, and their colours
     "irrelevant": COLOURS["irrelevant"], "another subject": COLOURS["theory"],
@@ -22,7 +22,7 @@ def routed(best: pd.DataFrame, thresholds: dict[str, float]) -> Figure:
     thresholds: marked, by the words beside them.
     """
     sizes = sorted(best.N.unique())
-    figure, panels = plt.subplots(1, len(sizes), figsize=(WIDE, 3.1), sharey=True, squeeze=False)
+    figure, panels = plt.subplots(1, len(sizes), figsize=(WIDE, 2.4), sharey=True, squeeze=False)
     for axes, n in zip(panels[0], sizes, strict=True):
         for kind, colour in KINDS.items():
             shares = np.sort(best.overlap[(best.N == n) & (best.kind == kind)])
@@ -32,12 +32,11 @@ def routed(best: pd.DataFrame, thresholds: dict[str, float]) -> Figure:
                 axes.step(steps, left, where="post", color=colour, label=kind)
         for place, (name, tau) in enumerate(thresholds.items()):
             axes.axvline(tau, color="black", lw=0.9, ls="-" if place == 0 else "--")
-            axes.text(tau, 1.02, name, rotation=35, fontsize=7.5, va="bottom")
-        axes.set(xlim=(0.25, 1.02), ylim=(0, 1.02), xlabel="τ")
-        axes.text(0.98, 0.95, f"{n} stored", ha="right", va="top", transform=axes.transAxes, fontsize=9)
+            axes.text(tau, 1.02, name, rotation=35, fontsize=SMALL, va="bottom")
+        axes.set(xlim=(0.25, 1.02), ylim=(0, 1.02), xlabel=f"τ, with {n} stored prompts")
     panels[0, 0].set_ylabel("share of the questions\nthat memory would answer")
     handles = dict(zip(*panels[0, -1].get_legend_handles_labels()[::-1], strict=True))
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize=8)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
     return figure
 
 
@@ -47,7 +46,7 @@ def perplexity_by_edits(ours: pd.DataFrame, paper: pd.DataFrame, before: Sequenc
     ours: `long_targets.perplexities` with a column setting, a colour each; paper: columns model, n_edits, value;
     before: mean and median of the untouched model.
     """
-    figure, axes = plt.subplots(figsize=(COLUMN + 1, 3.3))
+    figure, axes = plt.subplots(figsize=(WIDE, 2.4))
     palette = [COLOURS["same template"], COLOURS["irrelevant"], COLOURS["other"], COLOURS["rephrasing"]]
     for colour, (setting, rows) in zip(palette, ours.groupby("setting"), strict=False):
         rows = rows.sort_values("n_edits")
@@ -59,15 +58,18 @@ def perplexity_by_edits(ours: pd.DataFrame, paper: pd.DataFrame, before: Sequenc
         axes.plot(rows.n_edits, rows.value, color=COLOURS["paper"], ls=style, label=f"paper, {MODELS[model]}")
     for value, name in zip(before, ("mean", "median"), strict=False):
         axes.axhline(value, color="black", lw=0.8, ls="-" if name == "mean" else ":")
-        axes.text(1, value, f" {name} before any edit", va="bottom", fontsize=7.5)
+        axes.text(1, value, f" {name} before any edit", va="bottom", fontsize=SMALL)
     axes.set(xscale="log", yscale="log", xlabel="edits", ylabel="perplexity of the edited targets")
-    ticks = [t for t in (1, 1.1, 1.25, 1.5, 2, 3, 5, 10, 20, 50, 100) if axes.get_ylim()[0] <= t <= axes.get_ylim()[1]]
+    ticks = [t for t in (1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100) if axes.get_ylim()[0] <= t <= axes.get_ylim()[1]]
     axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
     axes.minorticks_off()
     axes.set_xticks(
         sorted({*ours.n_edits, *paper.n_edits}), [f"{n:,}" for n in sorted({*ours.n_edits, *paper.n_edits})]
     )
-    figure.legend(loc="outside right upper", fontsize=7.5)
+    figure.legend(loc="outside right upper")
+    end = ours[ours.n_edits == ours.n_edits.max()]
+    best = end.sort_values("median").iloc[0]
+    axes.set_title(f"After {best.n_edits:,} edits: median {best['median']:.2f}, mean {best['mean']:.2f}")
     return figure
 
 
@@ -76,7 +78,7 @@ def out_of_distribution(ours: pd.DataFrame, paper: pd.DataFrame) -> Figure:
 
     ours: columns measure, when, mean, low, high; paper: columns method, n_edits, value.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 3.0), sharey=True, width_ratios=[3, 2])
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 2.4), sharey=True, width_ratios=[3, 2])
     measures, whens = ["texts", "tokens", "arg-max"], list(ours.when.unique())
     shades = [COLOURS["theory"], COLOURS["rephrasing"], COLOURS["irrelevant"], COLOURS["other"]]
     for place, (when, colour) in enumerate(zip(whens, shades, strict=False)):
@@ -85,24 +87,23 @@ def out_of_distribution(ours: pd.DataFrame, paper: pd.DataFrame) -> Figure:
         error = [rows["mean"] - rows.low.clip(lower=0), rows.high.clip(upper=1) - rows["mean"]]
         left.bar(at, rows["mean"], width=0.75 / len(whens), yerr=error, capsize=2, color=colour, label=when)
         for x, value, high in zip(at, rows["mean"], rows.high.clip(upper=1), strict=True):
-            left.text(x, max(value, high) + 0.02, f"{value:.2f}", ha="center", fontsize=7.5)
+            left.text(x, max(value, high) + 0.02, f"{value:.2f}", ha="center", fontsize=SMALL)
     names = [
         "texts with mean\nloss < −log 0.8\n(WISE paper)",
         "tokens with\np > 0.8\n(WISE code)",
         "tokens that are\nthe arg-max\n",
     ]
-    left.set_xticks(range(len(measures)), names, fontsize=8)
-    left.set(ylim=(0, 1.03), ylabel="share, 95 % interval", title="here, SmolLM2-135M")
-    left.legend(fontsize=8, loc="upper left")
+    left.set_xticks(range(len(measures)), names, fontsize=SMALL)
+    left.set(ylim=(0, 1.03), ylabel="share, 95 % interval")
+    left.set_title("here, SmolLM2-135M", fontweight="normal")
+    left.legend(loc="upper left")
     table = paper.pivot_table(index="method", columns="n_edits", values="value", sort=False)
     for place, n in enumerate(table.columns):
         at = np.arange(len(table)) + 0.4 * (place - (len(table.columns) - 1) / 2)
         right.bar(at, table[n], width=0.36, color=shades[place], label=f"T = {n}")
         for x, value in zip(at, table[n], strict=True):
-            right.text(x, value + 0.02, f"{value:.2f}", ha="center", fontsize=6.5)
-    right.set_xticks(range(len(table)), table.index, rotation=30, fontsize=8)
-    right.set_title('the paper, GPT-J-6B, "OOD Gen."')
-    right.legend(fontsize=8)
-    for axes in (left, right):
-        axes.title.set_fontweight("normal")
+            right.text(x, value + 0.02, f"{value:.2f}", ha="center", fontsize=SMALL, rotation=90)
+    right.set_xticks(range(len(table)), table.index, rotation=30, fontsize=SMALL)
+    right.set_title('the paper, GPT-J-6B, "OOD Gen."', fontweight="normal")
+    right.legend()
     return figure

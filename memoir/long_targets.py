@@ -131,23 +131,22 @@ def padding_by_length(lengths: Sequence[int]) -> float:
 def overlaps(editor: Memoir, records: Sequence[EditRecord], sizes: Sequence[int]) -> pd.DataFrame:
     """The best overlap of questions that no edit is about with the first N stored prompts; nothing is edited.
 
-    Columns N, kind, edit, overlap; a row per question and N in `sizes`. Kinds: "irrelevant"; later records' prompts as
-    "same subject", where one of the N is about it, or "another subject"; "whole text": an edit's text on its subject as
-    if all of it were a prompt, with `own` where the best match is that edit.
+    Columns N, kind, edit, overlap; a row per question and N in `sizes`. Kinds: "irrelevant"; the prompts of the records
+    after sizes[-1] as "same subject", where one of the N is about it, or "another subject"; where there are no such
+    records, "whole text": an edit's text on its subject as if all of it were a prompt, `own` where it finds that edit.
     """
     stored, later = records[: sizes[-1]], records[sizes[-1] :]
-    asked = {
-        "irrelevant": [record.irrelevant for record in records if record.irrelevant],
-        "later": [record.prompt for record in later],
-        "whole text": [record.ood for record in stored if record.ood],
-    }
+    asked = {"irrelevant": [record.irrelevant for record in records if record.irrelevant]}
+    if later:
+        asked["later"] = [record.prompt for record in later]
+    else:
+        asked["whole text"] = [record.ood for record in stored]
     masks = editor.masks([record.prompt for record in stored]).cpu().numpy()
-    found = []
-    for kind, prompts in asked.items():
-        if prompts:
-            best = real_masks.best_matches(editor.masks(prompts).cpu().numpy(), masks, sizes)
-            found.append(best.assign(kind=kind))
-    table = pd.concat(found, ignore_index=True)
+    best = {
+        kind: real_masks.best_matches(editor.masks(prompts).cpu().numpy(), masks, sizes)
+        for kind, prompts in asked.items()
+    }
+    table = pd.concat([found.assign(kind=kind) for kind, found in best.items()], ignore_index=True)
     table["overlap"] = table.pop("count") / editor.settings.k
     text = table.kind == "whole text"
     table["own"] = text & (table.edit == table["query"])

@@ -11,14 +11,14 @@ from functools import cache
 import pandas as pd
 import yaml
 
-from memoir import ablation_rows, evidence, published, streams
+from memoir import ablation_rows, evidence, long_targets, published, streams
 from memoir.datasets_registry import DATA
 from memoir.metrics import TEACHER_FORCED
 
 ITEMS = DATA / "paper_items.yaml"
 SIZES = ("paper", "full")
 NOT_RUN, NO_CELL = "not run", "–"
-PARTS = ("reliability", "generalization", "locality")
+GENERALIZATIONS = ("generalization", "ood_generalization")
 REFERENCE = "llama-3-8b-instruct"  # whose loads the paper's numbers of edits are
 KEY = ["model", "method", "variant", "n_edits", "metric"]
 
@@ -48,9 +48,10 @@ class Item:
     item: str
     title: str
     notebook: str
-    command: str
+    command: str = ""
     ours: tuple[Row, ...] = ()
     figures: tuple[str, ...] = ()
+    why: str = "no run of it is planned"
 
     @property
     def table(self) -> str | None:
@@ -71,13 +72,14 @@ class State:
     models: tuple[str, ...]
     missing: tuple[str, ...]
     planned: int
+    why: str = ""
 
     def __str__(self) -> str:
         on = f" on {', '.join(self.models)}" if self.models else ""
         if self.size:
             return f"regenerated at {self.size}{on}"
         if not self.planned:
-            return "not run: no run of it is planned"
+            return f"not run: {self.why}"
         few = f"{', '.join(self.missing[:3])}{', …' if len(self.missing) > 3 else ''}"
         part = "" if len(self.missing) == self.planned else f" in full, but in part{on}"
         return f"not run{part}: {len(self.missing)} of {self.planned} results are missing ({few})"
@@ -110,7 +112,7 @@ def state(item: Item) -> State:
         missing = tuple(name for name in inputs if name not in there)
         if inputs and not missing:
             return State(size, tuple(models), (), len(inputs))
-    return State(None, tuple(models), missing, len(inputs))
+    return State(None, tuple(models), missing, len(inputs), item.why)
 
 
 def listing() -> str:
@@ -121,7 +123,7 @@ def listing() -> str:
         few = ", ".join(inputs[:4]) + (f" and {len(inputs) - 4} more" if len(inputs) > 4 else "")
         lines += [f"{item.item:10} {item.title}", f"{'':10} notebook: {item.notebook}", f"{'':10} inputs: {few or '-'}"]
         found = state(item)
-        lines.append(f"{'':10} {found}" + ("" if found.size else f"; {item.command}"))
+        lines.append(f"{'':10} {found}" + (f"; {item.command}" if found.missing else ""))
     return "\n".join(lines)
 
 
@@ -151,14 +153,11 @@ def _by_length(item: Item, row: Row) -> Iterator[dict]:
 
 def _by_age(item: Item, row: Row) -> Iterator[dict]:
     """Reliability after 1,000 edits by blocks of a hundred, named by the block's last edit."""
-    for name in row.inputs:
-        result, asked = evidence.read(row.size, name), evidence.read(row.size, f"{name}-questions.parquet")
-        if result is None or asked is None:
-            continue
+    for about, _, asked in _asked(row):
         found = streams.by_age(asked[asked.n_edits == 1000])
         for block in found[found.metric == "reliability"].itertuples(index=False):
-            yield {"model": evidence.model_of(result), "variant": f"block={block.edits_before + 100}", "n_edits": 1000,
-                   "metric": "reliability", "text": f"{block[-1]:.2f}"}  # fmt: skip
+            line = {"variant": f"block={block.edits_before + 100}", "n_edits": 1000, "metric": "reliability"}
+            yield about | line | {"text": f"{block[-1]:.2f}"}
 
 
 def _ablated(item: Item, row: Row) -> Iterator[dict]:
@@ -175,8 +174,38 @@ def _ablated(item: Item, row: Row) -> Iterator[dict]:
         yield from (about | {"n_edits": n} | line for line in _metrics(here))
 
 
+def _perplexity(item: Item, row: Row) -> Iterator[dict]:
+    """Mean perplexity of the edited targets with a bootstrap interval, and locality, by number of edits."""
+    for about, result, asked in _asked(row):
+        for found in long_targets.perplexities(asked).itertuples():
+            text = f"{found.mean:.2f} [{found.mean_low:.2f}, {found.mean_high:.2f}]"
+            yield about | {"n_edits": found.n_edits, "metric": "perplexity", "text": text}
+        for line in result["metrics"]:
+            if (line["metric"], line["protocol"]) == ("locality", TEACHER_FORCED):
+                text = _shown(line["mean"], line["low"], line["high"])
+                yield about | {"n_edits": line["n_edits"], "metric": "locality", "text": text}
+
+
+def _ood(item: Item, row: Row) -> Iterator[dict]:
+    """Reliability and locality, OOD generalization by one of its definitions, and the average of the three."""
+    for about, result, asked in _asked(row):
+        rows = pd.DataFrame(result["metrics"])
+        rows = rows[(rows.protocol == TEACHER_FORCED) & rows.metric.isin(["reliability", "locality"])]
+        texts = long_targets.ood(asked).query("measure == @row.standard").assign(metric="ood_generalization")
+        for n, here in pd.concat([rows, texts]).groupby("n_edits"):
+            yield from (about | {"n_edits": n} | line for line in _metrics(here))
+
+
+def _asked(row: Row) -> Iterator[tuple[dict, dict, pd.DataFrame]]:
+    """What each result that is there is about, its content and its table of questions."""
+    for name in row.inputs:
+        result, asked = evidence.read(row.size, name), evidence.read(row.size, f"{name}-questions.parquet")
+        if result is not None and asked is not None:
+            yield {"model": evidence.model_of(result)}, result, asked
+
+
 CELLS: dict[str, Callable[[Item, Row], Iterator[dict]]] = {
-    "metrics": _by_length, "ages": _by_age, "ablations": _ablated,
+    "metrics": _by_length, "ages": _by_age, "perplexity": _perplexity, "ood": _ood, "ablations": _ablated,
 }  # fmt: skip
 
 
@@ -185,8 +214,9 @@ def _metrics(rows: pd.DataFrame) -> Iterator[dict]:
     at = rows.set_index("metric")[["mean", "low", "high"]]
     for metric in at.index.intersection(published.everything().metric.unique()):
         yield {"metric": metric, "text": _shown(*at.loc[metric])}
-    if set(PARTS) <= set(at.index):
-        yield {"metric": "average", "text": _average(at.loc[list(PARTS)])}
+    parts = [metric for metric in ("reliability", *GENERALIZATIONS, "locality") if metric in at.index]
+    if len(parts) == 3:
+        yield {"metric": "average", "text": _average(at.loc[parts])}
 
 
 def _average(parts: pd.DataFrame) -> str:

@@ -12,8 +12,8 @@ from memoir import evidence, paper_items, published
 from memoir.paper_items import KEY, Item
 
 SHORT = {
-    "reliability": "Rel.", "generalization": "Gen.", "locality": "Loc.", "average": "Avg.", "perplexity": "Perpl.",
-    "ood_generalization": "OOD gen.", "logical_generalization": "Log. gen.", "specificity": "Spec.",
+    "perplexity": "Perpl.", "reliability": "Rel.", "generalization": "Gen.", "ood_generalization": "OOD gen.",
+    "logical_generalization": "Log. gen.", "specificity": "Spec.", "locality": "Loc.", "average": "Avg.",
 }  # fmt: skip
 OURS = "smollm2-135m"  # whose results those at the size full are
 
@@ -40,7 +40,8 @@ def layout(item: Item) -> pd.DataFrame:
     rows = ["source", "model", "method", "variant"] + ([] if by_length else ["edits"])
     found["edits"] = found.n_edits.map(lambda n: "" if pd.isna(n) else f"{n:,.0f}")
     found["cell"] = [_column(one, by_length) for one in found.itertuples()]
-    columns = list(dict.fromkeys(found.cell[found.source == "paper"]))
+    printed = found[found.source == "paper"].sort_values(["n_edits", "block", "metric"], key=_order, kind="stable")
+    columns = list(dict.fromkeys(printed.cell))
     cells = found.dropna(subset="cell").set_index([*rows, "cell"]).text.unstack()
     order = found.drop_duplicates(rows).set_index(rows).index
     wide = cells.reindex(order)[columns].reset_index()
@@ -82,6 +83,11 @@ def _printed(row: tuple) -> str:
     if row.metric == "perplexity":
         return f"{row.value:.2f}" if row.value < 1000 else f"{row.value:.2e}"
     return f"{row.value:.2f}" if row.how == "table" else f"{row.value:.3f}"
+
+
+def _order(values: pd.Series) -> pd.Series:
+    """Numbers of edits and blocks by size, metrics as the paper has them."""
+    return values.map(list(SHORT).index) if values.name == "metric" else values.astype(float)
 
 
 def _column(one: tuple, by_length: bool) -> str | None:

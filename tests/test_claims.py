@@ -3,15 +3,30 @@
 import json
 import re
 import shutil
+from unittest.mock import MagicMock
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from memoir import claims, claims_printed, claims_shown, evidence, figures, paper_items, plan, published, runs
+from memoir import (
+    claims,
+    claims_printed,
+    claims_shown,
+    evidence,
+    figures,
+    kept,
+    mask_figures,
+    paper_items,
+    plan,
+    published,
+    runs,
+)
 from memoir.baselines import METHODS
 from memoir.claims import CONTRADICTED, NOT_REPRODUCED, NOT_TESTED, ONE_READING, REPRODUCED
 
 ALL = claims.claims()
+PLANNED = {profile: plan.planned(profile) for profile in ("full", "paper")}
 LENGTHS = (10, 100, 107, 750, 1000, 1607, 7000, 11009)
 BORN = {"model": "smollm2-135m-abc", "device": "cpu", "commit": "abc", "ended": "2026-01-01", "edit_seconds": 10.0}
 
@@ -56,15 +71,16 @@ def test_every_claim_of_the_list_has_a_record_and_a_rule():
 
 
 def test_records_name_results_that_some_run_writes():
-    planned = plan.planned("full").keys() | {f"paper:{name}" for name in plan.planned("paper")}
+    planned = PLANNED["full"].keys() | {f"paper:{name}" for name in PLANNED["paper"]}
     for claim in ALL.values():
         for prefix, roles in (("", claim.results), ("paper:", claim.paper_size)):
             for name in roles.values():
-                experiment, _, run = name.removesuffix(".parquet").partition("/")
+                experiment, _, run = name.removesuffix("-questions.parquet").partition("/")
                 if experiment == "baselines":
-                    assert re.fullmatch(rf"(zsre|openfacts)-({'|'.join(METHODS)})(-singles|-long)?", run), name
-                elif experiment != "overlap":
-                    wanted = prefix + name.removesuffix("*")
+                    assert re.fullmatch(rf"zsre-(1|100|1000)-({'|'.join(METHODS)})", run), name
+                elif name not in ("overlap/simulation", "overlap/real_masks", "overlap/interference-capacity.parquet",
+                                  "beyond/routing"):  # fmt: skip
+                    wanted = prefix + name.removesuffix("*").removesuffix("-questions.parquet")
                     assert wanted in planned or (name[-1] == "*" and any(one.startswith(wanted) for one in planned)), (
                         name
                     )
@@ -99,10 +115,6 @@ MEASURED = [
     ("11", dict(stream=stream({"generalization": 0.8}), grace=stream({"generalization": 0.3})), ONE_READING),
     ("12", dict(stream=stream({"locality": 0.945})), REPRODUCED),
     ("12", dict(stream=stream({"locality": 0.93})), NOT_REPRODUCED),
-    ("17", {"ft": stream({"locality": 0.1}), "ft-l": stream({"locality": 0.405})}, REPRODUCED),
-    ("17", {"ft": stream({"locality": 0.5}), "ft-l": stream({"locality": 0.42})}, NOT_REPRODUCED),
-    ("17", {"ft": stream({"locality": 0.1}), "ft-l": stream({"locality": 0.9})}, ONE_READING),
-    ("17", {"ft": stream(failed={"n_edits": 3, "sentence": "nan"})}, REPRODUCED),
 ]
 
 
@@ -112,14 +124,13 @@ def test_measured_claims_turn_with_the_numbers(claim_id, results, expected):
 
 
 def test_collapse_is_half_of_what_it_was_or_a_failure():
-    low = dict.fromkeys(("reliability", "generalization", "locality"), 0.44)
-    high = dict.fromkeys(low, 0.46)
-    roles = {"grace": stream(), "grace-long": stream(low)}
-    assert verdict("4-collapse", **roles) == REPRODUCED
-    assert verdict("4-collapse", **roles | {"grace-long": stream(high)}) == NOT_REPRODUCED
-    assert verdict("4-collapse", **roles | {"ft-l": stream(), "ft-l-long": stream()}) == ONE_READING
-    failed = stream(lengths=(), failed={"n_edits": 12, "sentence": "nan"})
-    assert verdict("4-collapse", **{"grace": stream(), "grace-long": failed}) == REPRODUCED
+    def fallen(value):
+        return stream({(metric, 1000): value for metric in ("reliability", "generalization", "locality")})
+
+    assert verdict("4-collapse", GRACE=fallen(0.44)) == REPRODUCED
+    assert verdict("4-collapse", GRACE=fallen(0.46)) == NOT_REPRODUCED
+    assert verdict("4-collapse", GRACE=fallen(0.44), WISE=stream()) == ONE_READING
+    assert verdict("4-collapse", GRACE=stream(lengths=(), failed={"n_edits": 12, "sentence": "nan"})) == REPRODUCED
 
 
 def sweep(means):
@@ -132,6 +143,61 @@ def test_the_layer_claim_is_decided_by_the_sweep():
     assert verdict("10", layers=sweep(flat | {27: 0.9})) == REPRODUCED
     assert verdict("10", layers=sweep(flat | {10: 0.71})) == NOT_REPRODUCED
     assert verdict("10", layers=sweep(flat | {27: 0.71})) == ONE_READING
+
+
+def long_targets(nll, likely=0.0, n=75):
+    """A table of questions about five long targets, and about five texts on their subjects."""
+    rows = [dict(record=str(i), metric=metric, n_edits=n, nll=nll + i / 1e6, likely=likely, **{"teacher-forced": 0.9})
+            for metric in ("reliability", "ood generalization") for i in range(5)]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_perplexity_is_read_as_mean_and_as_median():
+    asked = long_targets(np.log(1.089), n=600)
+    roles = {"stream": stream(), "questions": asked}
+    assert verdict("2", **roles) == REPRODUCED
+    assert verdict("2", **roles | {"questions": asked.assign(nll=asked.nll + 0.1)}) == NOT_REPRODUCED
+    with pytest.raises(claims.Untested, match="not asked after 600 edits"):
+        verdict("2", **roles | {"questions": asked.assign(n_edits=10)})
+
+
+def test_ood_generalization_has_two_definitions_and_another_reading():
+    reliable = stream({"reliability": 1.0}, lengths=(75,), width=0.001)
+    assert verdict("3", stream=reliable, questions=long_targets(0.1, 1.0)) == REPRODUCED
+    assert verdict("3", stream=reliable, questions=long_targets(1.0, 0.4)) == ONE_READING
+    unreliable = stream({"reliability": 0.5}, lengths=(75,))
+    assert verdict("3", stream=unreliable, questions=long_targets(1.0, 0.4)) == NOT_REPRODUCED
+    assert verdict("3", stream=unreliable, questions=long_targets(1.0, 1.0)) == ONE_READING  # tokens, not texts
+
+
+def test_what_was_known_is_read_by_set_threshold_and_method(monkeypatch):
+    def shares(**of):
+        rows = [dict(dataset="counterfact", label=label, tau=0.5, n_edits=n, set="OpenFacts", known=50, kept=kept,
+                     low=kept, high=kept) for label, n, kept in of.values()]  # fmt: skip
+        monkeypatch.setattr(kept, "shares", lambda _: pd.DataFrame(rows))
+
+    monkeypatch.setattr(kept, "readings", lambda profile: {"full": None}[profile])
+    roles = {"stream": stream(stream={"profile": "full"})}
+    for ours, theirs, expected in (
+        (0.993, 0.4, (REPRODUCED, REPRODUCED)), (0.992, 0.41, (NOT_REPRODUCED, NOT_REPRODUCED))
+    ):  # fmt: skip
+        shares(a=("MEMOIR, registered τ", 1000, ours), b=("FT-L, lr 5e-4", 100, theirs), c=("FT-L, lr 5e-4", 10, 0.0))
+        assert (verdict("7", **roles), verdict("17", **roles)) == expected
+    shares(a=("MEMOIR, registered τ", 1000, 1.0), b=("MEMOIR, τ calibrated", 1000, 0.5))
+    assert verdict("7", **roles) == ONE_READING
+    with pytest.raises(claims.Untested, match="not asked after 100 edits of counterfact"):
+        verdict("17", **roles)
+
+
+def test_opposite_statements_are_counted_at_both_thresholds():
+    def routed(*shares):
+        ways = ("masks (the paper), registered τ", "masks (the paper)", "telling words")
+        rows = [dict(way=way, tau=0.5, negated=share) for way, share in zip(ways, shares, strict=True)]
+        return {"metrics": rows}
+
+    assert verdict("13", routing=routed(0.9, 0.5, 0.0)) == REPRODUCED
+    assert verdict("13", routing=routed(0.9, 0.4, 0.0)) == ONE_READING
+    assert verdict("13", routing=routed(0.3, 0.4, 1.0)) == NOT_REPRODUCED
 
 
 def test_a_formula_must_be_right_at_every_length():
@@ -241,12 +307,17 @@ def test_a_length_that_was_not_reached_is_not_a_verdict(tmp_path, monkeypatch):
 
 
 def write(profile, name, content):
-    path = runs.RESULTS / profile / name
+    """Plant a result, with the tables that a stream of the plan leaves, or a table."""
+    path = runs.RESULTS / profile / (name if name.endswith(".parquet") else f"{name}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     if name.endswith(".parquet"):
         content.to_parquet(path)
-    else:
-        path.with_suffix(".json").write_text(json.dumps(content))
+        return
+    path.write_text(json.dumps(content))
+    planned = PLANNED[profile].get(name)
+    for table in planned.tables.values() if planned else ():
+        if not table.exists():
+            long_targets(0.1, n=1000).to_parquet(table)
 
 
 def test_results_of_the_papers_size_come_first(tmp_path, monkeypatch):
@@ -261,15 +332,18 @@ def test_results_of_the_papers_size_come_first(tmp_path, monkeypatch):
 
 
 def state():
-    """What every claim and every item says now."""
-    found = {one.claim.id: (one.verdict, one.reason) for one in claims.judged()}
+    """What every claim that has results, and every item, says now."""
+    judged = [claims.judge(claim) for claim in ALL.values() if claim.results]
+    found = {one.claim.id: (one.verdict, one.reason) for one in judged}
     return found | {name: str(paper_items.state(item)) for name, item in paper_items.items().items()}
 
 
 def dependent(name):
-    """The claims and items that are made from a result or table, by their records."""
-    of_claims = {c.id for c in ALL.values() for p in c.results.values() if name in evidence.names("full", p)}
-    return of_claims | {item.item for item in paper_items.items().values() if name in item.inputs()}
+    """The claims and items that are made from a result, or from a stream that a table belongs to, by their records."""
+    path = runs.RESULTS / "full" / name
+    owner = {name} | {stream for stream, one in PLANNED["full"].items() if path in one.tables.values()}
+    of_claims = {c.id for c in ALL.values() for p in c.results.values() if owner & set(evidence.names("full", p))}
+    return of_claims | {item.item for item in paper_items.items().values() if owner & set(item.inputs())}
 
 
 def check_deletions(folder, names):
@@ -290,34 +364,70 @@ def check_deletions(folder, names):
 
 def test_deleting_a_planted_result_turns_exactly_what_depends_on_it(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    monkeypatch.setattr(kept, "readings", lambda profile: None)
+    rows = [dict(dataset="counterfact", label=label, tau=0.5, n_edits=n, set="OpenFacts", known=9, kept=1.0, low=1.0,
+                 high=1.0) for label, n in (("MEMOIR, τ", 1000), ("FT", 100))]  # fmt: skip
+    monkeypatch.setattr(kept, "shares", lambda _: pd.DataFrame(rows))
     names = {n for c in ALL.values() for p in c.results.values() for n in evidence.names("full", p)}
     names |= {name for item in paper_items.items().values() for name in item.inputs()}
-    for i, name in enumerate(sorted(names)):
-        if name.endswith("capacity.parquet"):
-            write("full", name, pd.DataFrame({"model": "m", "N": [1, 9999], "reliability": [1.0, 0.5]}))
-        elif name.endswith(".parquet"):
-            write("full", name, pd.DataFrame({"n_edits": [1000], "record": ["a"], "metric": ["reliability"],
-                                              "teacher-forced": [1.0]}))  # fmt: skip
-        elif not name.startswith("overlap/"):
-            write("full", name, stream(editor={"layer": i % 30}))
+    for n, name in ((600, "hallucination/all-600-stop-0.1"), (75, "temporal/stop-0.1")):
+        write("full", f"{name}-questions.parquet", long_targets(0.1, n=n))
+    law = pd.DataFrame({"model": "m", "N": [1, 9999], "reliability": [1.0, 0.5]})
+    write("full", "overlap/interference-capacity.parquet", law)
+    write("full", "overlap/real_masks-histograms.parquet", law)
+    write(
+        "full", "beyond/routing", {"metrics": [dict(way="masks (the paper)", tau=0.5, negated=1.0)], "provenance": BORN}
+    )
     for name in ("simulation", "real_masks"):
         shutil.copy(runs.ROOT / f"data/results/full/overlap/{name}.json", tmp_path / "full/overlap")
-    verdicts = {one.claim.id: one.verdict for one in claims.judged() if one.claim.results}
-    assert NOT_TESTED not in verdicts.values()
+    for i, name in enumerate(sorted(names)):
+        if not name.endswith(".parquet") and not (tmp_path / "full" / f"{name}.json").exists():
+            lengths = (75,) if name.startswith("temporal/") else LENGTHS
+            write(
+                "full", name, stream(lengths=lengths, editor={"layer": i % 30}, stream={"profile": "full", "at": [9]})
+            )
+    verdicts = {one.claim.id: (one.verdict, one.reason) for one in claims.judged() if one.claim.results}
+    assert not [about for about in verdicts.items() if about[1][0] == NOT_TESTED]
     assert all(s.size == "full" for s in map(paper_items.state, paper_items.items().values()) if s.planned)
-    layers = sorted(name for name in names if name.startswith("layers/"))
-    check_deletions(tmp_path, sorted(names - set(layers[2:])))  # one layer is like another
+    seen, some = set(), []  # one layer, or ablation, is like another
+    for name in sorted(names | {"lasting/zsre-edits.parquet", "lasting/zsre-untouched.parquet"}):
+        kind = re.sub(r"^(layers|ablations)/.*", r"\1", name)
+        some += [name] if kind not in seen else []
+        seen.add(kind)
+    check_deletions(tmp_path, some)
 
 
-def test_deleting_a_committed_result_breaks_nothing_else(tmp_path, monkeypatch):
+@pytest.fixture
+def names_of_figures(monkeypatch):
+    """The names of all figures that can be made, without drawing them."""
+    for where, modules in (
+        (mask_figures, ("data_plots", "overlap_plots")),
+        (figures, ("stream_plots", "beyond_plots")),
+    ):
+        for module in modules:
+            monkeypatch.setattr(where, module, MagicMock())
+    makers = (figures.data_figures, figures.overlap_figures, figures.stream_figures, figures.beyond_figures)
+    return lambda: {name for maker in makers for name, _ in maker()}
+
+
+def test_deleting_a_committed_result_breaks_nothing_else(tmp_path, monkeypatch, names_of_figures):
     folder = tmp_path / "results"
     shutil.copytree(runs.RESULTS, folder)
     monkeypatch.setattr(runs, "RESULTS", folder)
-    files = [path for path in sorted((folder / "full").rglob("*.*")) if path.suffix in (".json", ".parquet")]
-    kinds = {}  # a file of each kind: one layer's result is like another's
-    for path in files:
-        kinds.setdefault((path.parent.name, re.sub(r"\d+", "", path.name)), path)
-    names = [str(p.relative_to(folder / "full")).removesuffix(".json") for p in kinds.values()]
+    kinds = {}  # a file of each kind: one stream's result, or table of questions, is like another's
+    for path in sorted((folder / "full").rglob("*.json")):
+        planned = f"{path.parent.name}/{path.stem}" in PLANNED["full"]
+        kinds.setdefault((path.parent.name, "stream" if planned else path.stem), path)
+    for path in sorted((folder / "full").rglob("*.parquet")):
+        kinds.setdefault((path.parent.name, path.stem.rpartition("-")[2]), path)
+    before = names_of_figures()
+    for path in kinds.values():
+        content = path.read_bytes()
+        path.unlink()
+        assert names_of_figures() <= before, path.name
+        path.write_bytes(content)
+    assert names_of_figures() == before
+    names = [str(path.relative_to(folder / "full")).removesuffix(".json") for path in kinds.values()]
     check_deletions(folder, names)
 
 
@@ -341,4 +451,3 @@ def test_an_outdated_readme_is_mended_and_one_without_markers_refused(tmp_path):
 def test_a_page_names_numbers_and_their_origin():
     text = claims_shown.page(claims.judge(ALL["8"]))
     assert "10^-79" in text and "data/results/full/overlap/simulation.json" in text
-    assert figures.OVERLAP_TABLES
