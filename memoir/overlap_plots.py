@@ -191,7 +191,7 @@ def geometry(frame: pd.DataFrame) -> Figure:
         axes.bar_label(bars, fmt="%.0f" if column == "dims" else "%.2f", fontsize=SMALL, padding=2)
         axes.set(xlabel=label, xlim=(0, frame[column].max() * 1.25))
     panels[0].invert_yaxis()
-    title = "The permutation π shortens the input and parts the edits; few directions remain"
+    title = "The permutation shortens the input and parts edits; few directions remain"
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 

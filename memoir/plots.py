@@ -206,7 +206,7 @@ def mask_pictures(masks: dict[str, Tensor], reference: Tensor, width: int) -> Fi
     figure, panels = plt.subplots(1, len(masks), figsize=(WIDE, 1.35))
     palette = ListedColormap(["white", "#c0c0c0", COLOURS["irrelevant"]])
     for axes, (name, mask) in zip(panels, masks.items(), strict=True):
-        axes.imshow((mask.int() + (mask & reference).int()).reshape(-1, width), cmap=palette, vmin=0, vmax=2)
+        axes.imshow((mask.int() + (mask & reference).int()).reshape(-1, width).numpy(), cmap=palette, vmin=0, vmax=2)
         share = (mask & reference).sum().item() / reference.sum().item()
         axes.set_title(f"{name}\nshares {share:.0%}", fontsize=SMALL, fontweight="normal", loc="center")
         axes.set(xticks=[], yticks=[])

@@ -55,7 +55,7 @@ def story(ours: pd.DataFrame, paper: pd.DataFrame, others: dict[str, pd.DataFram
     right.set_xticklabels(["0", "25", "50", "75", "100"])
     n = lost.n_edits.max()
     right.set_title(f"Where it went, after {n:,} edits", fontweight="normal", fontsize=SMALL + 0.5)
-    right.legend(loc="upper center", bbox_to_anchor=(0.42, -0.28), ncols=3, columnspacing=1, handlelength=1)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=6, handlelength=1)
     kept = shown[shown.n_edits == n].set_index("metric")["mean"]
     figure.suptitle(
         f"After {n:,} edits {kept['reliability']:.0%} of what was written is still answered,\n"

@@ -62,6 +62,7 @@ def test_nothing_that_is_written_is_cut_off_or_too_small():
     """Every letter of every figure lies on its page, and is as large as a NeurIPS caption's at the least."""
 
     def wrong(figure) -> list[str]:
+        figure.draw_without_rendering()  # the layout is made when it is drawn
         box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
         off = min(box.x0, box.y0, width - box.x1, height - box.y1) < -0.02
         small = any(text.get_fontsize() < plots.SMALL for text in figure.findobj(plt.Text) if text.get_text().strip())
