@@ -31,13 +31,12 @@ def data_figures() -> Iterator[tuple[str, Figure]]:
 
 def tophash_figures() -> Iterator[tuple[str, Figure]]:
     """The figures of notebook 01_tophash, by name, from the result of its full run."""
+    names = ("feature", "overlaps", "masks")
+    tables = {name: evidence.read("full", f"tophash/masks-{name}.parquet") for name in names}
     result = runs.read_result("full", "tophash", "masks")
-    if result is None:
+    if result is None or any(table is None for table in tables.values()):
         return
-    how, path = result["parameters"], runs.result_path("full", "tophash", "masks")
-    tables = {
-        name: pd.read_parquet(path.with_name(f"masks-{name}.parquet")) for name in ("feature", "overlaps", "masks")
-    }
+    how = result["parameters"]
     yield "features", plots.kept_features(torch.tensor(tables["feature"].value), how["k"])
     overlaps = tables["overlaps"]
     shown = overlaps[overlaps.panel.str.startswith("magnitudes")]

@@ -50,9 +50,9 @@ def kept() -> str:
 
 
 def table_of_notebooks() -> str:
-    """The notebooks with their questions."""
+    """The notebooks with their titles, which are questions."""
     rows = [
         f"| [{one.path.stem}](notebooks/{one.path.name}) | {one.title.partition('· ')[2]} |\n"
         for one in notebooks.discover()
     ]
-    return "| notebook | question |\n|---|---|\n" + "".join(rows)
+    return "| notebook | |\n|---|---|\n" + "".join(rows)

@@ -66,10 +66,10 @@ def story(ours: pd.DataFrame, paper: pd.DataFrame, others: dict[str, pd.DataFram
 
 
 def _apart(counts: list[int]) -> set[int]:
-    """Those counts whose names do not touch on a logarithmic axis: from the last down, each at most 0.4 of it."""
+    """Those counts whose names do not touch on a logarithmic axis: from the last down, each a seventh or less."""
     found = [counts[-1]]
     for n in reversed(counts[:-1]):
-        if found[-1] / n >= 2.5:
+        if found[-1] / n >= 7:
             found.append(n)
     return set(found)
 
