@@ -49,7 +49,7 @@ list: setup      ## the notebooks, and the paper's items: notebook, inputs, whet
 data: setup      ## fetch and check the data sets; a table of what there is
 	@$(BIN)/python -m memoir data
 
-figures: setup   ## rebuild figures and tables from the committed results; needs no model
+figures: setup   ## rebuild figures, tables, report and the README's numbers from the committed results; needs no model
 	$(BIN)/python -m memoir figures
 
 bench: setup     ## speed as ratios, measured side by side in one process

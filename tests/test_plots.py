@@ -66,7 +66,7 @@ def test_nothing_that_is_written_is_cut_off_or_too_small():
         box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
         off = min(box.x0, box.y0, width - box.x1, height - box.y1) < -0.02
         small = any(text.get_fontsize() < plots.SMALL for text in figure.findobj(plt.Text) if text.get_text().strip())
-        return ["cut off"] * off + ["small"] * small
+        return ["cut off"] * int(off) + ["small"] * int(small)
 
     plots.use_style()
     found = {}
