@@ -121,6 +121,7 @@ def story_figures() -> Iterator[tuple[str, Figure]]:
         return
     ours, tables = found
     rows = compare.results("full", ("zsre",))
+    rows = rows[rows.dataset == "zsre"]
     tuned = rows[(rows.method == "ft-l") & (rows.metric == "reliability") & (rows.protocol == metrics.TEACHER_FORCED)]
     others = {"ft-l": tuned.sort_values("n_edits")} if len(tuned) else {}
     lost = streams.where_lost(tables["questions"], tables["edits"])
