@@ -43,13 +43,13 @@ test: setup      ## the whole gate: lint, tests, every notebook against its stor
 lab: setup       ## open JupyterLab on the quickstart
 	$(BIN)/jupyter lab notebooks/00_quickstart.ipynb
 
-list: setup      ## the notebooks and what each makes
+list: setup      ## the notebooks, and the paper's items: notebook, inputs, whether they are regenerated
 	@$(BIN)/python -m memoir list
 
 data: setup      ## fetch and check the data sets; a table of what there is
 	@$(BIN)/python -m memoir data
 
-figures: setup   ## rebuild figures and tables from the committed results; needs no model
+figures: setup   ## rebuild figures, tables, report and the README's numbers from the committed results; needs no model
 	$(BIN)/python -m memoir figures
 
 bench: setup     ## speed as ratios, measured side by side in one process

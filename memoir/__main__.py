@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from memoir import figures, gpu, hub, notebooks, plan, records
+from memoir import figures, gpu, hub, notebooks, paper_items, plan, records
 
 MISSING = """
 Missing: {names}.
@@ -15,7 +15,7 @@ need them are skipped; OpenFacts, which is committed, is enough for all the rest
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m memoir", description="Run the companion's notebooks.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="the notebooks and what each makes")
+    commands.add_parser("list", help="the notebooks, what each makes, and the state of each of the paper's items")
     commands.add_parser("figures", help="rebuild figures and tables from the committed results")
     commands.add_parser("data", help="fetch the data sets that are to be had, check them, and say what there is")
     sizes = commands.add_parser("preflight", help="memory and time that the paper's models take; needs no GPU")
@@ -39,6 +39,7 @@ def main() -> None:
     if arguments.command == "list":
         for notebook in notebooks.discover():
             print(f"{notebook.path.stem:22} {notebook.title}\n{'':22} {notebook.makes}")
+        print("\n" + paper_items.listing())
     elif arguments.command == "figures":
         for path in figures.rebuild():
             print(path.relative_to(notebooks.ROOT))

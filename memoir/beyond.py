@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from memoir import runs, second_look
+from memoir import evidence, runs, second_look
 from memoir.editor import Memoir
 from memoir.interference import rows_of_edit
 from memoir.metrics import TEACHER_FORCED
@@ -92,20 +92,20 @@ def run_routing(
 
 
 def streams(dataset: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """What the finished streams of the plan came to under both updates; None unless both are there.
+    """What the finished streams of the plan came to under both updates; None unless both are there, with their tables.
 
     The paper's update is the stream of notebook 04. The metrics at each length that both reached, by update;
     and teacher-forced reliability after the longest by position in the stream: columns update, position, value.
     """
-    names = {"sgd": ("lasting", dataset), "rls": ("beyond", f"rls-{dataset}")}
-    results = {update: runs.read_result("full", *name) for update, name in names.items()}
+    names = {"sgd": f"lasting/{dataset}", "rls": f"beyond/rls-{dataset}"}
+    results = {update: evidence.read("full", name) for update, name in names.items()}
     if not all(results.values()):
         return None
     found = {update: pd.DataFrame(result["metrics"]) for update, result in results.items()}
     both = set.intersection(*(set(rows.n_edits) for rows in found.values()))
     values = []
-    for update, (experiment, run) in names.items():
-        rows = pd.read_parquet(runs.result_path("full", experiment, f"{run}-questions").with_suffix(".parquet"))
+    for update, name in names.items():
+        rows = evidence.read("full", f"{name}-questions.parquet")
         own = rows[(rows.n_edits == max(both)) & (rows.metric == "reliability")]
         values.append(pd.DataFrame({"update": update, "position": range(len(own)), "value": own[TEACHER_FORCED]}))
     metrics = pd.concat([rows.assign(update=update) for update, rows in found.items()], ignore_index=True)

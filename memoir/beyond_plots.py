@@ -5,67 +5,70 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from memoir.plots import COLOURS, WIDE
+from memoir.plots import COLOURS, COLUMN, METHODS, SMALL, WIDE, curve
 
-UPDATES = {"sgd": ("the paper's update", COLOURS["theory"]), "rls": ("recursive least squares", COLOURS["reliability"])}
+UPDATES = {"sgd": ("the paper's update", METHODS["memoir"]), "rls": ("recursive least squares", METHODS["rls"])}
 
 
 def protection(table: pd.DataFrame, ridge: float) -> Figure:
     """What a write moves of earlier edits: against λ at full rank, and against the rank of P at λ = ridge."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 2.9), sharey=True)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 2.1), sharey=True)
     paper = table[~np.isfinite(table.ridge.astype(float))].moved.item()
     full = table["rank"].max()
     by_ridge = table[(table["rank"] == full) & np.isfinite(table.ridge.astype(float))].sort_values("ridge")
     by_rank = table[table.ridge == ridge].sort_values("rank")
-    left.plot(by_ridge.ridge, by_ridge.moved, "o-", color=COLOURS["reliability"])
-    right.plot(by_rank["rank"], by_rank.moved, "o-", color=COLOURS["reliability"])
+    left.plot(by_ridge.ridge, by_ridge.moved, "o-", color=METHODS["rls"])
+    right.plot(by_rank["rank"], by_rank.moved, "o-", color=METHODS["rls"])
     for axes in (left, right):
-        axes.axhline(paper, color=COLOURS["theory"], ls="--")
-    left.text(by_ridge.ridge.min(), paper, "the paper's update", color=COLOURS["theory"], fontsize=8, va="bottom")
+        axes.axhline(paper, color=METHODS["memoir"], ls="--")
+    left.text(by_ridge.ridge.min(), paper, "the paper's update", color=METHODS["memoir"], fontsize=SMALL, va="bottom")
     left.set(xscale="log", ylim=(0, 1.25 * paper), xlabel="λ", ylabel="moved, per unit of\nwhat the write itself gets")
     right.set(xscale="log", xlabel=f"directions that P remembers (λ = {ridge:g})")
     right.set_xticks(by_rank["rank"], [f"{r}" for r in by_rank["rank"]], minor=False)
     right.minorticks_off()
-    figure.suptitle("A projected write moves less of what earlier edits read", x=0.01, ha="left", fontweight="bold")
+    figure.suptitle("A projected write moves less of what earlier edits read", x=0.01, ha="left")
     return figure
 
 
 def streams(table: pd.DataFrame, protocol: str, paper: pd.DataFrame | None = None) -> Figure:
     """Metrics against the number of edits, a line per update. table: columns update, metric, protocol, mean, low, high.
 
-    paper: columns metric, n_edits (ours at the same load), value; drawn as crosses.
+    paper: columns metric, n_edits (ours at the same load), value; drawn as diamonds.
     """
     metrics = ["reliability", "generalization", "locality"]
-    figure, panels = plt.subplots(1, len(metrics), figsize=(WIDE, 2.8), sharey=True)
+    figure, panels = plt.subplots(1, len(metrics), figsize=(WIDE, 2.1), sharey=True)
     for axes, metric in zip(panels, metrics, strict=True):
         rows = table[(table.metric == metric) & (table.protocol == protocol)]
         for update, (label, colour) in UPDATES.items():
-            line = rows[rows["update"] == update].sort_values("n_edits")
-            error = [line["mean"] - line.low.clip(0), line.high.clip(upper=1) - line["mean"]]
-            axes.errorbar(line.n_edits, line["mean"], error, fmt="o-", color=colour, capsize=3, label=label)
+            curve(axes, rows[rows["update"] == update], "n_edits", colour, label=label)
         if paper is not None:
             own = paper[paper.metric == metric]
-            axes.plot(own.n_edits, own.value, "x", color="black", ms=7, label="the paper's 8B model, equal load")
-        axes.set(xscale="log", xlabel="edits", title=metric, ylim=(0, 1.05))
-        axes.set_xticks(sorted(rows.n_edits.unique()), [f"{n}" for n in sorted(rows.n_edits.unique())])
+            axes.plot(own.n_edits, own.value, "D", color=COLOURS["paper"], ms=4, label="paper's 8B model, equal load")
+        axes.set(xscale="log", xlabel="edits", ylim=(0, 1.05))
+        axes.set_title(metric, fontweight="normal")
+        axes.set_xticks(sorted(rows.n_edits.unique()), [f"{n:,}" for n in sorted(rows.n_edits.unique())])
         axes.minorticks_off()
-        axes.title.set_fontweight("normal")
     panels[0].set_ylabel(f"{protocol},\nmean, 95 % interval")
-    panels[0].legend(loc="lower left", fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    last = table[(table.metric == "reliability") & (table.protocol == protocol)].sort_values("n_edits")
+    kept = [f"{label} {rows['mean'].iloc[-1]:.2f}" for update, (label, _) in UPDATES.items()
+            if len(rows := last[last["update"] == update])]  # fmt: skip
+    figure.suptitle(f"Reliability after {last.n_edits.max():,} edits:\n{', '.join(kept)}", x=0.01, ha="left")
     return figure
 
 
 def forgetting(values: pd.DataFrame, blocks: int) -> Figure:
     """Reliability after the last edit, by the age of the edit. values: columns update, position, value."""
-    figure, axes = plt.subplots(figsize=(WIDE, 2.6))
+    figure, axes = plt.subplots(figsize=(COLUMN, 2.1))
     for update, (label, colour) in UPDATES.items():
         rows = values[values["update"] == update]
         found = rows.groupby(pd.cut(rows.position, blocks), observed=True).agg(
             at=("position", "mean"), mean=("value", "mean"), error=("value", "sem")
         )
-        axes.errorbar(found["at"], found["mean"], 1.96 * found.error, fmt="o-", color=colour, capsize=3, label=label)
-    axes.set(ylim=(0, 1.05), xlabel="place in the stream (left: written first)", ylabel="reliability at the end")
-    axes.legend(loc="lower right", fontsize=8)
+        axes.errorbar(found["at"], found["mean"], 1.96 * found.error, fmt="o-", color=colour, capsize=2, label=label)
+    axes.set(ylim=(0, 1.05), xlabel="place in the stream (left: written first)", ylabel="reliability at the end",
+             title="What is left of an edit, by its age")  # fmt: skip
+    axes.legend(loc="lower right", fontsize=SMALL)
     return figure
 
 
@@ -74,13 +77,14 @@ def frontier(curves: pd.DataFrame, aims: tuple[float, float]) -> Figure:
 
     curves: columns way, own, near neighbour, a row per limit. aims: (near neighbours at most, own edit at least).
     """
-    figure, axes = plt.subplots(figsize=(WIDE, 3.4))
+    figure, axes = plt.subplots(figsize=(WIDE, 2.5))
     for way, line in curves.groupby("way", sort=False):
         line = line.sort_values("near neighbour")
         axes.plot(line["near neighbour"], line.own, "o-", ms=4, label=way)
     axes.add_patch(plt.Rectangle((0, aims[1]), aims[0], 1 - aims[1], color=COLOURS["reliability"], alpha=0.15, lw=0))
-    axes.annotate("the aim", (aims[0], aims[1] + 0.04), (5, 0), textcoords="offset points", fontsize=8)
+    axes.annotate("the aim", (aims[0], aims[1] + 0.04), (5, 0), textcoords="offset points", fontsize=SMALL)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="near neighbours routed to an edit",
-             ylabel="rephrasings matched\nto their own edit")  # fmt: skip
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
+             ylabel="rephrasings matched\nto their own edit",
+             title="Rephrasings kept, for the near neighbours let in")  # fmt: skip
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=SMALL)
     return figure

@@ -4,10 +4,12 @@ To add a data set, write a function from a row to its records and an entry in `D
 Knows no file's contents; `records.py` fetches, checks, reads and validates.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
+
+from memoir import passages
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 
@@ -62,11 +64,13 @@ class DataFile:
 class DataSet:
     """Files, in the order of the stream, and the function that turns a row of each into records.
 
-    split, where set, keeps only the rows whose column `split` has that value."""
+    split, where set, keeps only the rows whose column `split` has that value. gather, where set, makes each record of
+    several: it gives pairs of the first one's position and the new record."""
 
     files: tuple[DataFile | Path, ...]
     read: Callable[[dict], Iterable[EditRecord]]
     split: str | None = None
+    gather: Callable[[Sequence[EditRecord]], Iterable[tuple[int, EditRecord]]] | None = None
 
 
 def _zsre(row: dict) -> Iterator[EditRecord]:
@@ -91,8 +95,8 @@ def _flat(row: dict) -> Iterator[EditRecord]:
         target=row["target_new"],
         truths=(row["ground_truth"],) if "ground_truth" in row else (),
         rephrasings=(row["rephrase_prompt"],) if "rephrase_prompt" in row else (),
-        irrelevant=row["locality_prompt"],
-        irrelevant_answer=row["locality_ground_truth"],
+        irrelevant=row["locality_prompt"] if row["locality_ground_truth"] else None,  # a short web text is all prompt
+        irrelevant_answer=row["locality_ground_truth"] or None,
         ood=row.get("ood_rephrase"),
     )
 
@@ -240,6 +244,7 @@ DATASETS = {
         _natural_question,
     ),
     "openfacts": DataSet(_OPENFACTS, _openfacts, split="edit"),
+    "openfacts-passages": DataSet(_OPENFACTS, _openfacts, split="edit", gather=passages.of_subjects),
     "openfacts-background": DataSet(_OPENFACTS, _openfacts, split="background"),
     "openfacts-calibration": DataSet(_OPENFACTS, _openfacts, split="calibration"),
     "openfacts-locality": DataSet(_OPENFACTS, _openfacts, split="locality"),

@@ -4,24 +4,32 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from memoir import (
+    ablation_plots,
+    ablation_rows,
     beyond,
     beyond_plots,
-    data_plots,
-    interference,
+    claims_shown,
+    evidence,
+    kept,
+    kept_plots,
     metrics,
-    overlap_plots,
+    models,
+    paper_tables,
     plots,
     published,
-    real_masks,
+    readme,
+    report,
     runs,
     stream_plots,
     streams,
 )
-from memoir.baselines import shown
+from memoir.baselines import compare, shown
+from memoir.mask_figures import data_figures, overlap_figures, tophash_figures
 
 
 def beside_the_paper(experiment: str, run: str, n_edits: int) -> pd.DataFrame | None:
@@ -39,55 +47,85 @@ def beside_the_paper(experiment: str, run: str, n_edits: int) -> pd.DataFrame | 
     return ours.merge(paper, how="left").round(3)
 
 
-def save_table(table: pd.DataFrame, name: str) -> list[Path]:
-    """Write a table as csv, md and tex into figures/."""
+def save_table(table: pd.DataFrame, name: str, caption: str | None = None) -> list[Path]:
+    """Write a table as csv, md and tex into figures/; the last two with the caption, where there is one."""
     plots.FIGURES.mkdir(exist_ok=True)
     paths = [plots.FIGURES / f"{name}.{kind}" for kind in ("csv", "md", "tex")]
     table = table.astype(object).where(table.notna(), "")
-    for path, text in zip(
-        paths,
-        (table.to_csv(index=False), _markdown(table), table.to_latex(index=False)),
-        strict=True,
-    ):
+    lines = (f"{caption}\n\n" if caption else "") + claims_shown.markdown(table)
+    texts = (table.to_csv(index=False), lines, table.to_latex(index=False, caption=caption))
+    for path, text in zip(paths, texts, strict=True):
         path.write_text(text)
     return paths
 
 
 def rebuild() -> list[Path]:
-    """Make every figure and table whose result is committed; returns the files written."""
+    """Make every figure and table whose result is committed, the report, and what the README says of results.
+
+    Returns the files written. What else is in figures/, which no result makes any more, is taken away.
+    """
     plots.use_style()
-    written = []
+    written = [path for name, figure in made() for path in _saved(figure, name)]
+    written += [path for name, table in tables() for path in save_table(table, name)]
+    written += shown.rebuild() + paper_tables.rebuild()
+    for path in set(plots.FIGURES.glob("*.*")) - set(written):
+        path.unlink()  # its result is no longer there
+    return [*written, report.write(), claims_shown.write_readme(readme.README), readme.write()]
+
+
+def made() -> Iterator[tuple[str, Figure]]:
+    """Every figure whose result is committed, by name; but for the comparison's, which `baselines.shown` makes."""
+    sources = {
+        "": story_figures, "00_": first_figures, "01_data_": data_figures,
+        "01_tophash_": tophash_figures, "02_": overlap_figures, "07_": kept_figures,
+        "08_": ablation_figures, "13_": beyond_figures,
+    }  # fmt: skip
+    for prefix, figures in sources.items():
+        for name, figure in figures():
+            yield f"{prefix}{name}", figure
+    yield from stream_figures()
+
+
+def tables() -> Iterator[tuple[str, pd.DataFrame]]:
+    """The notebooks' tables whose results are committed, by name."""
+    yield from ((f"00_{dataset}_100", table) for dataset, table in first_tables())
+    if len(search := streams.search("full")):
+        yield "04_search", search.round(3)
+    rows = ablation_rows.rows("full")
+    for item in ("Table 5", "Table 11", "Table 12", "Figure 6") if len(rows) else ():
+        yield f"08_{item.lower().replace(' ', '_')}", ablation_rows.beside_the_paper(rows, item).round(3)
+
+
+def first_tables() -> Iterator[tuple[str, pd.DataFrame]]:
+    """The first 100 edits of each set, beside the paper's where it has the set."""
     for dataset in ("zsre", "openfacts"):
         table = beside_the_paper("first-100", dataset, 100)
         if table is not None:
-            if dataset != "zsre":
-                table = table.drop(columns="paper")
-            written += save_table(table, f"00_{dataset}_100")
-            title = f"100 edits of {dataset} in a row on SmolLM2-135M"
-            written += _saved(plots.metric_bars(table, title), f"00_{dataset}_100")
-    if len(search := streams.search("full")):
-        written += save_table(search.round(3), "04_search")
-    made = [*((f"01_data_{name}", figure) for name, figure in data_figures())]
-    made += [(f"02_{name}", figure) for name, figure in overlap_figures()]
-    made += [*stream_figures()]
-    made += [(f"13_{name}", figure) for name, figure in beyond_figures()]
-    written += [path for name, figure in made for path in _saved(figure, name)]
-    return written + shown.rebuild()
+            yield dataset, table if dataset == "zsre" else table.drop(columns="paper")
 
 
-def data_figures() -> Iterator[tuple[str, Figure]]:
-    """The figures of notebook 01_data, by name, from the result of its full run."""
-    result = runs.read_result("full", "data", "known")
-    if result is None:
+def first_figures() -> Iterator[tuple[str, Figure]]:
+    """The figures of notebook 00, by name: the first 100 edits of each set."""
+    for dataset, table in first_tables():
+        kept = table[table.protocol == metrics.GENERATED].set_index("metric")["mean"]
+        title = (
+            f"100 edits of {dataset} in a row on SmolLM2-135M: it generates {kept['reliability']:.0%} of them\n"
+            f"as they were written, {kept['generalization']:.0%} when asked in other words"
+        )
+        yield f"{dataset}_100", plots.metric_bars(table, title)
+
+
+def story_figures() -> Iterator[tuple[str, Figure]]:
+    """README's figure, from the longest stream of ZsRE edits that has ended."""
+    if (found := streams.longest("full")) is None:
         return
-    model, asked = result["parameters"]["model"], result["parameters"]["n_asked"]
-    lengths = pd.read_parquet(runs.result_path("full", "data", "known").with_name("known-lengths.parquet"))
-    yield "lengths", data_plots.lengths(lengths, f"Length of prompts and targets in tokens of {model}")
-    relations = pd.DataFrame(result["metrics"]["relations"])
-    title = f"What {model} answers rightly before any edit ({relations.n.sum():,} facts)"
-    yield "relations", data_plots.by_relation(relations, title)
-    title = f"What {model} says before any edit (first {asked} of each set)"
-    yield "sets", data_plots.by_set(pd.DataFrame(result["metrics"]["sets"]), title)
+    ours, tables = found
+    rows = compare.results("full", ("zsre",))
+    rows = rows[rows.dataset == "zsre"]
+    tuned = rows[(rows.method == "ft-l") & (rows.metric == "reliability") & (rows.protocol == metrics.TEACHER_FORCED)]
+    others = {"ft-l": tuned.sort_values("n_edits")} if len(tuned) else {}
+    lost = streams.where_lost(tables["questions"], tables["edits"])
+    yield "story", stream_plots.story(ours, paper_at_equal_load(), others, lost)
 
 
 def stream_figures() -> Iterator[tuple[str, Figure]]:
@@ -112,37 +150,35 @@ def stream_figures() -> Iterator[tuple[str, Figure]]:
         yield f"{name}_untouched", stream_plots.irrelevant_overlap(kept, law, how["threshold"])
 
 
-def overlap_figures() -> Iterator[tuple[str, Figure]]:
-    """The figures of notebook 02, by name, from the results of its full run; none where a result is not committed."""
-    results = {run: runs.read_result("full", "overlap", run) for run in ("simulation", "real_masks", "interference")}
-    if not all(results.values()):
+def kept_figures() -> Iterator[tuple[str, Figure]]:
+    """The figures of notebook 07, by name, from the streams that have ended."""
+    read = kept.readings("full")
+    shares = kept.shares(read)
+    if shares.empty:
         return
-    folder = runs.result_path("full", "overlap", "_").parent
-    tables = {path.stem: pd.read_parquet(path) for path in folder.glob("*.parquet")}
-    how, of = results["real_masks"]["parameters"], {run: result["metrics"] for run, result in results.items()}
-    size, tau = (how["stream"]["k"], how["real_D"]), how["stream"]["threshold"]
-    first = next(iter(how["n_stored"]))  # the data set that the figures show
+    yield "kept", kept_plots.kept(shares, kept.CLAIMED)
+    yield "scores", kept_plots.scores(kept.contrasts(read))
+    yield "ability", kept_plots.ability(kept.ability(read))
+    n = int(shares[shares.tau.notna()].n_edits.max())
+    routed = read[read.tau.notna() & (read.n_edits == n)]
+    marked = dict(zip(routed.label.str.removeprefix("MEMOIR, "), routed.tau, strict=True))
+    yield "traded", kept_plots.traded(kept.by_threshold("full", n, np.linspace(0, 1, 51)), marked)
 
-    claimed = tables["simulation-histogram"].pairs.to_numpy()
-    real = _of(tables["real_masks-histograms"], first)
-    here = real[(real.layer == how["layer"]) & real.centred]
-    yield "overlap_bound", overlap_plots.collisions(claimed, here, how["k"], how["D"], how["N"], how["tau"], size)
-    yield "simulation", overlap_plots.simulation(claimed, pd.DataFrame(of["simulation"]["runs"]))
-    pairs = _of(pd.DataFrame(of["real_masks"]["pairs"]), first)
-    yield "real_masks", overlap_plots.real_shares(real, pairs, how["layer"], *size, tau)
 
-    best = _of(tables["real_masks-best"], first)
-    yield "growth", overlap_plots.growth(best, *size, tau)
-    routing = _of(pd.DataFrame(of["real_masks"]["routing"]), first).set_index("threshold").tau.drop("none")
-    most = best.N.max()
-    yield "roc", overlap_plots.roc_curves(real_masks.routing_curves(best[best.N == most]), routing.to_dict())
-    yield "permutation", overlap_plots.geometry(pd.DataFrame(of["real_masks"]["geometry"]))
-
-    totals, edits = pd.DataFrame(of["interference"]["totals"]), tables["interference-edits"]
-    yield "interference", overlap_plots.disturbance(tables["interference-pairs"], totals)
-    kept = pd.DataFrame({"n_edits": [len(edits)], "mean": [(edits.end > 0).mean()]})
-    measured = {"the stream above, first token": kept} | dict(interference.committed_streams("full"))
-    yield "capacity", overlap_plots.capacities(tables["interference-capacity"], measured, 0.9)
+def ablation_figures() -> Iterator[tuple[str, Figure]]:
+    """The figures of notebook 08, by name, from the streams that have ended."""
+    rows, longer = ablation_rows.rows("full"), ablation_rows.rows("full", "ablations-1000")
+    if len(rows):
+        title = f"{rows.n_edits.max()} edits of ZsRE on SmolLM2-135M"
+        parts = ["answering", "columns", "centring", "feature"]
+        yield "routing", ablation_plots.rows(rows, parts, title)
+        yield "writing", ablation_plots.rows(rows, ["prefixes", "steps", "precision"], title)
+        yield "k", ablation_plots.by_k(rows, ablation_rows.paper_by_k())
+        tau = models.settings("smollm2-135m")["threshold"]
+        yield "threshold", ablation_plots.by_threshold(*ablation_rows.curves("full"), tau)
+    if len(longer):
+        title = f"{longer.n_edits.max():,} edits of ZsRE on SmolLM2-135M"
+        yield "longer", ablation_plots.rows(longer, ["columns", "k", "steps"], title)
 
 
 def paper_at_equal_load() -> pd.DataFrame:
@@ -165,22 +201,12 @@ def beyond_figures() -> Iterator[tuple[str, Figure]]:
         paper = paper[paper.n_edits <= found[0].n_edits.max()]
         yield "streams", beyond_plots.streams(found[0], metrics.TEACHER_FORCED, paper)
         yield "forgetting", beyond_plots.forgetting(found[1], 8)
-    if runs.read_result("full", "beyond", "routing"):
-        path = runs.result_path("full", "beyond", "routing-frontier").with_suffix(".parquet")
-        curves = pd.read_parquet(path)
+    curves = evidence.read("full", "beyond/routing-frontier.parquet")
+    if curves is not None and runs.read_result("full", "beyond", "routing"):
         yield "frontier", beyond_plots.frontier(curves[curves.records == "test"], (0.1, 0.9))
-
-
-def _of(table: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    return table[table.dataset == dataset]
 
 
 def _saved(figure: Figure, name: str) -> list[Path]:
     paths = plots.save(figure, name)
     plt.close(figure)
     return paths
-
-
-def _markdown(table: pd.DataFrame) -> str:
-    rows = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
-    return "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows)

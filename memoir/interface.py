@@ -26,7 +26,8 @@ from memoir.prefix import head_logits, on
 from memoir.progress import progress
 from memoir.records import EditRecord
 
-BATCH = 32
+BATCH = 32  # rows of a batch at most
+POSITIONS = 2048  # of a batch, padding included: the logits of long targets at once would not fit
 
 
 class Edit(NamedTuple):
@@ -265,7 +266,12 @@ class EditedModel(ABC):
 
 
 def by_length(rows: Sequence[Sequence[int]], size: int = BATCH) -> Iterator[list[int]]:
-    """Indices of the rows in batches of similar length, so that little padding is computed."""
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
+    """Indices of the rows in batches of similar length, so that little padding is computed; fewer of long rows."""
+    batch: list[int] = []
+    for i in sorted(range(len(rows)), key=lambda i: len(rows[i])):
+        if batch and (len(batch) == size or (len(batch) + 1) * len(rows[i]) > POSITIONS):
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch

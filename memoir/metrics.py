@@ -3,6 +3,8 @@
 Protocols, always named: "teacher-forced" (the literature's; milder) and "generated" (greedy, from the prompt alone).
 A teacher-forced value is token accuracy: the share of the n target tokens y_t with argmax p(· | prompt, y_<t) = y_t.
 A generated value is exact match: 1 if the first n greedy tokens read as the target after `normalised`, else 0.
+Long targets are judged by their perplexity, exp of the mean of -log p(y_t | prompt, y_<t), and texts on an edited
+subject by how much of them is likely.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import string
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import pandas as pd
 from scipy.stats import t as student_t
 
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from memoir.interface import EditedModel, Score
 
 TEACHER_FORCED, GENERATED = "teacher-forced", "generated"
+OOD = "ood generalization"
+LIKELY = 0.8  # WISE, appendix A.1: a text counts as expected from this probability on
+CLIP = 100.0  # of a perplexity, in the WISE authors' code, where it is switched off
 
 
 def token_accuracy(score: Score) -> float:
@@ -32,6 +38,27 @@ def token_accuracy(score: Score) -> float:
 def token_agreement(before: Score, after: Score) -> float:
     """Share of answer positions at which two models have the same arg-max token (locality of WISE and MEMOIR)."""
     return float((before.argmax == after.argmax).float().mean())
+
+
+def nll(score: Score) -> float:
+    """Mean over the target's tokens of -log p, in nats."""
+    return -float(score.log_probs.mean())
+
+
+def perplexity(nll: pd.Series, clip: float | None = None) -> pd.Series:
+    """exp of each target's mean nll (nats), at least 1; at most `clip`, where one is given."""
+    found = np.exp(nll)
+    return found if clip is None else found.clip(upper=clip)
+
+
+def likely_texts(nll: pd.Series) -> pd.Series:
+    """OOD generalization as the WISE paper defines it (equation 10): 1 where a text's mean nll is below -log 0.8."""
+    return (nll < -np.log(LIKELY)).astype(float)
+
+
+def likely_tokens(score: Score) -> float:
+    """OOD generalization as the WISE authors' code computes it: the share of a text's tokens with p above 0.8."""
+    return float((score.log_probs > np.log(LIKELY)).float().mean())
 
 
 def normalised(text: str) -> str:
@@ -51,7 +78,10 @@ LOCALITIES = ("locality", "neighbour locality")
 
 
 def questions(record: EditRecord) -> Iterator[tuple[str, str, str]]:
-    """(metric, prompt, answer) for everything a record asks. A part that the record does not have asks nothing."""
+    """(metric, prompt, answer) for everything a record asks. A part that the record does not have asks nothing.
+
+    A text on the edited subject is what follows its prompt; where it begins otherwise, the whole of it does.
+    """
     yield "reliability", record.prompt, record.target
     for rephrasing in record.rephrasings:
         yield "generalization", rephrasing, record.target
@@ -59,6 +89,8 @@ def questions(record: EditRecord) -> Iterator[tuple[str, str, str]]:
         yield "locality", record.irrelevant, record.irrelevant_answer
     if record.neighbour:
         yield "neighbour locality", record.neighbour, record.neighbour_answer
+    if record.ood:
+        yield OOD, record.prompt, record.ood.removeprefix(record.prompt)
 
 
 def evaluate(editor: EditedModel, records: Iterable[EditRecord], *, generated: bool = True) -> pd.DataFrame:
@@ -81,8 +113,9 @@ def ask(editor: EditedModel, records: Iterable[EditRecord], *, generated: bool =
     """One row per question: its values, and how it was answered.
 
     Columns: record, metric, teacher-forced and (where asked) generated in [0, 1], nll: the mean over answer tokens of
-    -log p in nats, overlap: R in [0, 1], route: "own edit" (the one of its record), "other edit" or "base model".
-    Overlap and route are missing for methods that do not route.
+    -log p in nats, likely: the share of answer tokens with p above 0.8, tokens: how many there are, overlap: R in
+    [0, 1], route: "own edit" (the one of its record), "other edit" or "base model". Overlap and route are missing for
+    methods that do not route.
     """
     records = list(records)
     remember_base(editor, records, generated=generated)
@@ -100,14 +133,11 @@ def ask(editor: EditedModel, records: Iterable[EditRecord], *, generated: bool =
         texts = said(editor, frame.prompt, frame.answer)
         frame[GENERATED] = [float(normalised(t) == normalised(e)) for t, e in zip(texts, expected, strict=True)]
     frame["nll"] = [nll(score) for score in scores]
+    frame["likely"] = [likely_tokens(score) for score in scores]
+    frame["tokens"] = [len(score.target) for score in scores]
     frame["overlap"] = [score.route.overlap if score.route else None for score in scores]
     frame["route"] = [_way(score, own) for score, own in zip(scores, frame.own, strict=True)]
     return frame.drop(columns=["own", "prompt", "answer"])
-
-
-def nll(score: Score) -> float:
-    """Mean over the target's tokens of -log p, in nats; exp of it is the target's perplexity."""
-    return -float(score.log_probs.mean())
 
 
 def retention(editor: EditedModel, records: Iterable[EditRecord]) -> pd.DataFrame:
@@ -118,7 +148,7 @@ def retention(editor: EditedModel, records: Iterable[EditRecord]) -> pd.DataFram
     """
     records = list(records)
     pairs = [(record.prompt, record.truths[0]) for record in records]
-    _remember(editor, pairs, generated=False)
+    remember(editor, pairs, generated=False)
     rows = []
     for record, pair, now in zip(records, pairs, editor.score(*zip(*pairs, strict=True)), strict=True):
         before = editor.base_answers[pair].score
@@ -132,10 +162,11 @@ def retention(editor: EditedModel, records: Iterable[EditRecord]) -> pd.DataFram
 def remember_base(editor: EditedModel, records: Iterable[EditRecord], *, generated: bool = True) -> None:
     """Ask the base model what locality will be compared with, once for each question, and keep it with the editor."""
     asked = (question for record in records for question in questions(record))
-    _remember(editor, [(prompt, answer) for metric, prompt, answer in asked if metric in LOCALITIES], generated)
+    remember(editor, [(prompt, answer) for metric, prompt, answer in asked if metric in LOCALITIES], generated)
 
 
-def _remember(editor: EditedModel, pairs: Iterable[tuple[str, str]], generated: bool) -> None:
+def remember(editor: EditedModel, pairs: Iterable[tuple[str, str]], generated: bool) -> None:
+    """Ask the base model these (prompt, answer) pairs, once each, and keep what it says in `editor.base_answers`."""
     missing = {pair for pair in pairs if _lacks(editor.base_answers.get(pair), generated)}
     if not missing:
         return

@@ -13,11 +13,14 @@ from pathlib import Path
 import yaml
 
 from memoir import models, runs
+from memoir.ablations import Ablated, Unedited
 from memoir.editor import Memoir
 from memoir.interface import EditedModel
+from memoir.probes import PROBES
 from memoir.records import load_records
 
 PARAMS = Path(__file__).resolve().parents[1] / "notebooks" / "params"
+MAKERS = {maker.method: maker for maker in (Memoir, Ablated, Unedited)}  # of the baselines, `baselines.METHODS` knows
 CALIBRATION = "openfacts-calibration"
 STORED = 100  # its first prompts stand for stored edits when τ is calibrated, the others' irrelevant questions ask
 
@@ -25,7 +28,8 @@ STORED = 100  # its first prompts stand for stored edits when τ is calibrated, 
 @dataclass(frozen=True)
 class Planned:
     """One stream of the plan. editor: what differs from the model's registered settings; false_positives: calibrate τ
-    to this rate on calibration records beforehand (None: the registered τ); singles: see `runs.run_singles`."""
+    to this rate on calibration records beforehand (None: the registered τ); singles: see `runs.run_singles`; probes:
+    what else is asked, by name (`probes.py`), and how many questions."""
 
     stream: runs.Stream
     model: str = "smollm2-135m"
@@ -34,6 +38,7 @@ class Planned:
     editor: dict = field(default_factory=dict)
     false_positives: float | None = None
     singles: bool = False
+    probes: dict = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -43,6 +48,17 @@ class Planned:
     def result(self) -> Path:
         """The file that the finished stream leaves."""
         return runs.result_path(self.stream.profile, self.stream.experiment, self.stream.run)
+
+    @property
+    def tables(self) -> dict[str, Path]:
+        """The tables that it leaves beside the result, by name."""
+        names = ["questions", "edits", *self.probes, *(["untouched"] if self.stream.untouched else [])]
+        return {name: self.result.with_name(f"{self.result.stem}-{name}.parquet") for name in names}
+
+    @property
+    def ended(self) -> bool:
+        """Whether its result is there, and every table of it."""
+        return self.result.exists() and all(path.exists() for path in self.tables.values())
 
 
 def planned(profile: str, experiment: str = "") -> dict[str, Planned]:
@@ -74,7 +90,7 @@ def run(plan: Planned) -> Path:
         return plan.result
     editor = make(plan)
     try:
-        return (runs.run_singles if plan.singles else runs.run_stream)(stream, editor)
+        return runs.run_singles(stream, editor) if plan.singles else runs.run_stream(stream, editor, plan.probes)
     finally:
         editor.detach()
 
@@ -84,20 +100,29 @@ def _is_done(plan: Planned) -> bool:
 
     What is calibrated or made from the settings (τ, prefixes) follows from them. False where only `make` can tell.
     """
-    if plan.method != Memoir.method or not plan.result.exists():
+    if plan.method not in MAKERS or not plan.result.exists():
         return False
     found = json.loads(plan.result.read_text())["parameters"]
-    wanted = models.settings(plan.model) | plan.editor
+    wanted = settings(plan)
     if plan.false_positives is not None:
         del wanted["threshold"]
     asked = found.get("singles" if plan.singles else "stream")
-    return asked == json.loads(json.dumps(asdict(plan.stream))) and wanted.items() <= found["editor"].items()
+    as_planned = asked == json.loads(json.dumps(asdict(plan.stream))) and found.get("probes", {}) == plan.probes
+    return as_planned and found["method"] == plan.method and wanted.items() <= found["editor"].items()
+
+
+def settings(plan: Planned) -> dict:
+    """What the plan's editor is made with: for MEMOIR and its ablations on top of the registered settings."""
+    registered = models.settings(plan.model) if plan.method in (Memoir.method, Ablated.method) else {}
+    return registered | plan.editor
 
 
 def has_data(plan: Planned) -> bool:
-    """Whether the records that the stream edits are to be had here."""
+    """Whether the records that the stream edits, and those that its probes ask, are to be had here."""
     try:
-        load_records(plan.stream.dataset, 1)
+        for dataset in (plan.stream.dataset, *(PROBES[name][0] for name in plan.probes)):
+            if dataset:
+                load_records(dataset, 1)
     except FileNotFoundError:
         return False
     return True
@@ -106,11 +131,11 @@ def has_data(plan: Planned) -> bool:
 def make(plan: Planned) -> EditedModel:
     """A fresh editor as the plan wants it, on its own copy of the model."""
     model, tokenizer = models.load_model(plan.model, device=plan.device)
-    if plan.method != Memoir.method:
+    if plan.method not in MAKERS:
         from memoir import baselines  # only where something is compared
 
-        return baselines.METHODS[plan.method](model, tokenizer, **plan.editor)
-    editor = Memoir(model, tokenizer, **models.settings(plan.model) | plan.editor)
+        return baselines.METHODS[plan.method](model, tokenizer, **settings(plan))
+    editor = MAKERS[plan.method](model, tokenizer, **settings(plan))
     if plan.false_positives is not None:
         facts = load_records(CALIBRATION)
         stored, asked = facts[:STORED], facts[STORED:]
@@ -125,6 +150,8 @@ def _one(profile: str, name: str, entry: dict, chosen: dict) -> Planned:
     of_plan = {f.name for f in fields(Planned)} - {"stream"}
     if unknown := entry.keys() - of_stream - of_plan:
         raise ValueError(f"{profile}.yaml: the stream {name} has {sorted(unknown)}, which no stream has.")
+    if unknown := entry.get("probes", {}).keys() - PROBES.keys():
+        raise ValueError(f"{profile}.yaml: the stream {name} asks for {sorted(unknown)}; probes are {sorted(PROBES)}.")
     about = {key: value for key, value in entry.items() if key in of_stream}
     stream = runs.Stream(profile, experiment, run_name, **about | {"at": tuple(entry["at"])})
     options = {key: value for key, value in entry.items() if key in of_plan}

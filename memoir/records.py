@@ -80,6 +80,9 @@ def read_records(
                 found = list(dataset.read(content))
                 records += found
                 places += [(path.name, row)] * len(found)
+    if dataset.gather:
+        firsts, records = map(list, zip(*dataset.gather(records), strict=True))
+        places = [places[first] for first in firsts]
     rejected = dict(validate(records, tokenizer=tokenizer, limit=limit))
     kept = [record for i, record in enumerate(records) if i not in rejected]
     return kept, [Reject(*places[i], reason) for i, reason in rejected.items()]

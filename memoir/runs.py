@@ -13,7 +13,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -25,13 +25,14 @@ import torch
 
 from memoir import metrics, records
 from memoir.interface import EditedModel
+from memoir.probes import PROBES
 from memoir.progress import progress
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "data" / "results"
 WORK = ROOT / "runs"
 # what runs write themselves does not make the code that they ran dirty
-OUTPUTS = (":!figures", ":!data/results")
+OUTPUTS = (":!figures", ":!data/results", ":!README.md")
 PACKAGES = ("torch", "transformers", "numpy", "scipy", "pandas", "tokenizers", "safetensors")
 
 
@@ -62,14 +63,16 @@ class Stream:
             raise ValueError(f"at = {self.at} must be growing numbers of edits and every = {self.every} at least 1.")
 
 
-def run_stream(stream: Stream, editor: EditedModel) -> Path:
+def run_stream(stream: Stream, editor: EditedModel, probes: Mapping[str, int] | None = None) -> Path:
     """Run a stream with a fresh editor, or go on with it; returns the path of its result file, at once when it is done.
 
+    probes: what else is asked after each of `at` edits, see `probes.py`; each gives a table of its name.
     Also a stream that was made longer since, by more numbers in `at`, goes on from where it ended.
     ValueError when a result or a checkpoint of this name was made with other settings; MemoryError when it cannot fit.
     """
     result = result_path(stream.profile, stream.experiment, stream.run)
-    settings = parameters(stream, editor)
+    probes = dict(probes or {})
+    settings = parameters(stream, editor) | ({"probes": probes} if probes else {})
     if _done(result, settings):
         return result
     work = WORK / stream.profile / stream.experiment / stream.run
@@ -80,7 +83,7 @@ def run_stream(stream: Stream, editor: EditedModel) -> Path:
         expected = estimate(stream, editor, facts)
         if stream.profile != "smoke":
             print(expected, file=sys.stderr, flush=True)
-    found = [_evaluated_at(n, facts, stream, editor, work) for n in stream.at]
+    found = [_evaluated_at(n, facts, stream, editor, work, probes) for n in stream.at]
     tables = {name: pd.concat([tables[name] for tables in found], ignore_index=True) for name in found[0]}
     born = provenance(starts[0]["time"], editor=editor, dataset=stream.dataset) | {"starts": starts}
     born["edit_seconds"] = round(sum(edit["seconds"] for edit in editor.log), 1)
@@ -99,11 +102,12 @@ def run_singles(stream: Stream, editor: EditedModel) -> Path:
         return result
     began, facts = now(), _facts(stream, editor)
     empty = {name: tensor.clone() for name, tensor in editor._tensors().items()}
-    metrics.remember_base(editor, facts)
+    generated = stream.generated != 0
+    metrics.remember_base(editor, facts, generated=generated)
     found = []
     for fact in progress(facts, "single edits"):
         editor.edit(fact.prompt, fact.target)
-        found.append(metrics.ask(editor, [fact]))
+        found.append(metrics.ask(editor, [fact], generated=generated))
         editor._restore({name: tensor.clone() for name, tensor in empty.items()})
         editor.edits.clear()
     table = pd.concat(found, ignore_index=True).assign(n_edits=1)
@@ -224,14 +228,18 @@ def data_hash(dataset: str) -> str:
 
 
 def _evaluated_at(
-    n: int, facts: Sequence[records.EditRecord], stream: Stream, editor: EditedModel, work: Path
+    n: int,
+    facts: Sequence[records.EditRecord],
+    stream: Stream,
+    editor: EditedModel,
+    work: Path,
+    probes: Mapping[str, int],
 ) -> dict[str, pd.DataFrame]:
     """Edit up to n and ask about all n, or read what an earlier start of this run found there; tables by name."""
     chosen = _spread(facts[:n], stream.generated)
     parts = {f"questions-{start}": facts[start : min(start + PART, n)] for start in range(0, n, PART)}
-    paths = {
-        name: work / f"at-{n}-{name}.parquet" for name in [*parts, "untouched"][: len(parts) + bool(stream.untouched)]
-    }
+    tables = [*parts, *(["untouched"] if stream.untouched else []), *probes]
+    paths = {name: work / f"at-{n}-{name}.parquet" for name in tables}
     if n == stream.at[-1] or not all(path.exists() for path in paths.values()):
         metrics.remember_base(editor, chosen)
         editor.edit_all(
@@ -242,6 +250,8 @@ def _evaluated_at(
             continue
         if name == "untouched":
             found = metrics.retention(editor, records.load_records("openfacts-locality", stream.untouched))
+        elif name in probes:
+            found = PROBES[name][1](editor, facts[:n], probes[name])
         else:
             asked = [[fact for fact in parts[name] if (fact in chosen) == wanted] for wanted in (True, False)]
             found = [metrics.ask(editor, some, generated=i == 0) for i, some in enumerate(asked) if some]
@@ -249,8 +259,8 @@ def _evaluated_at(
         found.assign(n_edits=n).to_parquet(path.with_suffix(".draft"), index=False)
         os.replace(path.with_suffix(".draft"), path)
     read = {name: pd.read_parquet(path) for name, path in paths.items()}
-    untouched = {"untouched": read.pop("untouched")} if stream.untouched else {}
-    return {"questions": pd.concat(read.values(), ignore_index=True)} | untouched
+    others = {name: read.pop(name) for name in list(read) if name not in parts}
+    return {"questions": pd.concat(read.values(), ignore_index=True)} | others
 
 
 def _spread(facts: Sequence[records.EditRecord], most: int | None) -> Sequence[records.EditRecord]:

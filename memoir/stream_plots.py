@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from memoir.metrics import GENERATED, TEACHER_FORCED
-from memoir.plots import COLOURS, COLUMN, WIDE
+from memoir.plots import COLOURS, COLUMN, METHODS, SMALL, WIDE, contrast, curve, end_labels
 
 METRICS = ("reliability", "generalization", "locality", "neighbour locality")
 WAYS = {  # where accuracy went, from best to worst
@@ -15,21 +15,80 @@ WAYS = {  # where accuracy went, from best to worst
 }  # fmt: skip
 
 
+def story(ours: pd.DataFrame, paper: pd.DataFrame, others: dict[str, pd.DataFrame], lost: pd.DataFrame) -> Figure:
+    """README's figure: what is kept as edits pile up, and where the rest went after the last of them.
+
+    ours: `streams.by_edits` of one stream; paper: columns metric, n_edits (ours at the same load), value; others: by
+    method (a key of `METHODS`) columns n_edits and mean, its reliability; lost: `streams.where_lost` of the stream.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 2.5), width_ratios=(1, 1.15))
+    shown = ours[ours.protocol == TEACHER_FORCED]
+    left.set_ylim(0, 1.05)
+    ends = []
+    for metric in METRICS[:3]:
+        rows = shown[shown.metric == metric].sort_values("n_edits")
+        curve(left, rows, "n_edits", COLOURS[metric])
+        ends.append((rows["mean"].iloc[-1], metric, COLOURS[metric]))
+        points = paper[(paper.metric == metric) & (paper.n_edits <= 1.2 * rows.n_edits.max())]
+        left.plot(points.n_edits, points.value, "D", mfc="none", color=COLOURS[metric], ms=4.5)
+    for name, rows in others.items():
+        left.plot(rows.n_edits, rows["mean"], "--", color=METHODS[name])
+        ends.append((rows["mean"].iloc[-1], f"{name.upper()}: reliability", METHODS[name]))
+    end_labels(left, ends, gap=0.1)
+    counts = sorted(shown.n_edits.unique())
+    left.set(xscale="log", xlabel="edits, one after the other", ylabel="token accuracy,\nteacher-forced")
+    left.set_title("What is kept (◇ paper, LLaMA-3-8B, equal load)", fontweight="normal", fontsize=SMALL + 0.5)
+    left.set_xticks(counts, [f"{n:,}" if n in _apart(counts) else "" for n in counts])
+    left.minorticks_off()
+
+    last = lost[lost.n_edits == lost.n_edits.max()].set_index("metric").loc[["generalization", "reliability"]]
+    start = np.zeros(len(last))
+    for way, colour in WAYS.items():
+        if way in last:
+            right.barh(["rephrasings", "edited\nprompts"], last[way], left=start, color=colour, height=0.55, label=way)
+            for place, share in enumerate(last[way]):
+                if share >= 0.06:
+                    right.text(start[place] + share / 2, place, f"{100 * share:.0f}", ha="center", va="center",
+                               fontsize=SMALL, color="white" if contrast(colour) > 3 else "black")  # fmt: skip
+            start = start + last[way].to_numpy()
+    right.set(xlim=(0, 1), xlabel="share of the accuracy, %", xticks=[0, 0.25, 0.5, 0.75, 1])
+    right.set_xticklabels(["0", "25", "50", "75", "100"])
+    n = lost.n_edits.max()
+    right.set_title(f"Where it went, after {n:,} edits", fontweight="normal", fontsize=SMALL + 0.5)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=6, handlelength=1)
+    kept = shown[shown.n_edits == n].set_index("metric")["mean"]
+    figure.suptitle(
+        f"After {n:,} edits {kept['reliability']:.0%} of what was written is still answered,\n"
+        f"and {kept['locality']:.0%} of the answers to unrelated questions are as before",
+        x=0.01, ha="left",
+    )  # fmt: skip
+    return figure
+
+
+def _apart(counts: list[int]) -> set[int]:
+    """Those counts whose names do not touch on a logarithmic axis: from the last down, each a seventh or less."""
+    found = [counts[-1]]
+    for n in reversed(counts[:-1]):
+        if found[-1] / n >= 7:
+            found.append(n)
+    return set(found)
+
+
 def layer_curves(sweep: pd.DataFrame, picked: int, published: int | None = None) -> Figure:
-    """Metrics by layer, one thin line a seed with its interval, teacher-forced beside generated; the pick marked.
+    """Metrics by layer: means over seeds, a band for each seed; teacher-forced beside generated; the pick marked.
 
     published: the layer at the relative depth of the paper's choice.
     """
-    figure, panels = plt.subplots(1, 2, figsize=(WIDE, 3.2), sharey=True)
+    figure, panels = plt.subplots(1, 2, figsize=(WIDE, 2.4), sharey=True)
     for axes, protocol in zip(panels, (TEACHER_FORCED, GENERATED), strict=True):
         for metric in METRICS:
             rows = sweep[(sweep.metric == metric) & (sweep.protocol == protocol)].sort_values("layer")
             for _, seed in rows.groupby("seed"):
                 axes.fill_between(
-                    seed.layer, seed.low, seed.high.clip(upper=1), color=COLOURS[metric], alpha=0.12, lw=0
+                    seed.layer, seed.low.clip(0), seed.high.clip(upper=1), color=COLOURS[metric], alpha=0.12, lw=0
                 )
             mean = rows.groupby("layer")["mean"].mean()
-            axes.plot(mean.index, mean, color=COLOURS[metric], marker="o", ms=3, label=metric)
+            axes.plot(mean.index, mean, color=COLOURS[metric], marker="o", ms=2.5, label=metric)
         axes.axvline(picked, color="black", lw=1)
         axes.set(xlabel="edited layer", ylim=(0, 1.03))
         axes.set_title(protocol, fontweight="normal")
@@ -37,9 +96,9 @@ def layer_curves(sweep: pd.DataFrame, picked: int, published: int | None = None)
             axes.axvline(published, color=COLOURS["paper"], lw=1, ls="--")
     panels[0].set_ylabel("mean, 95 % interval")
     note = "" if published is None else f"; dashed: {published}, the paper's relative depth"
-    panels[0].text(picked, 0.02, f"{picked} ", ha="right", fontsize=8)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
-    figure.suptitle(f"Which layer? The rule picks {picked}{note}", x=0.01, ha="left", fontweight="bold", fontsize=10)
+    panels[0].text(picked, 0.02, f"{picked} ", ha="right", fontsize=SMALL)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=SMALL)
+    figure.suptitle(f"Which layer? The rule picks {picked}{note}", x=0.01, ha="left")
     return figure
 
 
@@ -47,13 +106,16 @@ def layer_k_map(table: pd.DataFrame, metric: str) -> Figure:
     """Mean of a metric (teacher-forced) for each layer and k, in colour and in number."""
     rows = table[(table.metric == metric) & (table.protocol == TEACHER_FORCED)]
     grid = rows.pivot_table(index="layer", columns="k", values="mean").sort_index(ascending=False)
-    figure, axes = plt.subplots(figsize=(COLUMN, 0.34 * len(grid) + 1.3))
+    figure, axes = plt.subplots(figsize=(COLUMN, 0.24 * len(grid) + 1.0))
     axes.imshow(grid, vmin=0, vmax=1, cmap="cividis", aspect="auto")
     for (row, column), value in np.ndenumerate(grid.to_numpy()):
-        axes.text(column, row, f"{value:.2f}", ha="center", va="center", color="white" if value < 0.6 else "black")
+        axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=SMALL,
+                  color="white" if value < 0.6 else "black")  # fmt: skip
     axes.set_xticks(range(grid.shape[1]), grid.columns)
     axes.set_yticks(range(grid.shape[0]), grid.index)
-    axes.set(xlabel="k, ones in a mask", ylabel="layer", title=f"{metric} by layer and k")
+    best = np.unravel_index(np.nanargmax(grid), grid.shape)
+    title = f"{metric}: best at layer {grid.index[best[0]]} with k = {grid.columns[best[1]]}"
+    axes.set(xlabel="k, ones in a mask", ylabel="decoder layer (0 = first)", title=title)
     return figure
 
 
@@ -62,42 +124,51 @@ def by_load(ours: pd.DataFrame, paper: pd.DataFrame) -> Figure:
 
     ours: `streams.by_edits`; paper: columns metric, load, value.
     """
-    figure, panels = plt.subplots(1, 3, figsize=(WIDE, 3.0), sharey=True, sharex=True)
+    figure, panels = plt.subplots(1, 3, figsize=(WIDE, 2.3), sharey=True, sharex=True)
     shown = ours[ours.protocol == TEACHER_FORCED]
     for axes, metric in zip(panels, METRICS, strict=False):
-        for (_, rows), style in zip(shown[shown.metric == metric].groupby("stream"), ("-", "--", ":"), strict=False):
-            rows = rows.sort_values("load")
-            axes.plot(
-                rows.load, rows["mean"], style, color=COLOURS[metric], marker="o", ms=3, label=rows.stream.iloc[0]
-            )
-            axes.fill_between(rows.load, rows.low, rows.high.clip(upper=1), color=COLOURS[metric], alpha=0.15, lw=0)
+        for (name, rows), style in zip(shown[shown.metric == metric].groupby("stream"), ("-", "--", ":"), strict=False):
+            curve(axes, rows, "load", COLOURS[metric], f"o{style}", ms=3, label=name)
         points = paper[paper.metric == metric]
-        axes.plot(points.load, points.value, "D", color=COLOURS["paper"], ms=5, label="paper, LLaMA-3-8B")
+        axes.plot(points.load, points.value, "D", color=COLOURS["paper"], ms=4, label="paper, LLaMA-3-8B")
         axes.set(xscale="log", xlabel="load N / D", ylim=(0, 1.03))
         axes.set_title(metric, fontweight="normal")
-    panels[0].set_ylabel("token accuracy, 95 % interval")
-    panels[0].legend(fontsize=7.5, loc="lower left")
+    panels[0].set_ylabel("token accuracy,\n95 % interval")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    figure.suptitle(_kept(shown), x=0.01, ha="left")
     return figure
+
+
+def _kept(shown: pd.DataFrame) -> str:
+    """The finding: what of reliability is left at the end of the longest stream."""
+    last = shown[shown.metric == "reliability"].sort_values("n_edits").iloc[-1]
+    return f"After {last.n_edits:,} edits ({last.stream}) {last['mean']:.0%} of an edit's tokens are still answered"
 
 
 def by_age(ours: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     """What is left of edits after the last one, by when they were made; paper: columns share of the stream, value."""
-    figure, axes = plt.subplots(figsize=(COLUMN, 2.8))
+    figure, axes = plt.subplots(figsize=(COLUMN, 2.2))
+    axes.set_ylim(0, 1.03)
+    ends = []
     for metric, rows in ours.groupby("metric"):
         share = rows.edits_before / (rows.edits_before.max() or 1)
-        axes.plot(share, rows[TEACHER_FORCED], color=COLOURS[metric], marker="o", ms=3, label=metric)
+        axes.plot(share, rows[TEACHER_FORCED], "o-", color=COLOURS[metric], ms=3)
+        ends.append((rows[TEACHER_FORCED].iloc[-1], metric, COLOURS[metric]))
     if len(paper):
         share = (paper.block - paper.block.min()) / (paper.block.max() - paper.block.min())
-        axes.plot(share, paper.value, "D", color=COLOURS["paper"], ms=4, label="paper, reliability, 1,000 edits")
-    axes.set(xlabel="edits, from the first (0) to the last (1)", ylabel="token accuracy at the end", ylim=(0, 1.03))
-    axes.legend(fontsize=8)
+        axes.plot(share, paper.value, "D", color=COLOURS["paper"], ms=3.5)
+        ends.append((paper.value.iloc[-1], "paper, reliability,\n1,000 edits", COLOURS["paper"]))
+    end_labels(axes, ends, gap=0.13)
+    kept = ours[ours.metric == "reliability"].sort_values("edits_before")[TEACHER_FORCED]
+    axes.set(xlabel="edits, from the first (0) to the last (1)", ylabel="token accuracy at the end",
+             title=f"Oldest tenth {kept.iloc[0]:.2f}, newest {kept.iloc[-1]:.2f}")  # fmt: skip
     return figure
 
 
 def where_lost(table: pd.DataFrame) -> Figure:
     """Stacked shares that add up to 1 by number of edits: answered, and where the rest went."""
     metrics = [metric for metric in METRICS if metric in set(table.metric)]
-    figure, panels = plt.subplots(1, len(metrics), figsize=(WIDE, 2.9), sharey=True, squeeze=False)
+    figure, panels = plt.subplots(1, len(metrics), figsize=(WIDE, 2.2), sharey=True, squeeze=False)
     for axes, metric in zip(panels[0], metrics, strict=True):
         rows = table[table.metric == metric].sort_values("n_edits")
         bottom = np.zeros(len(rows))
@@ -105,23 +176,33 @@ def where_lost(table: pd.DataFrame) -> Figure:
             if way in rows:
                 axes.bar(range(len(rows)), rows[way], bottom=bottom, color=colour, width=0.8, label=way)
                 bottom += rows[way].to_numpy()
-        axes.set_xticks(range(len(rows)), rows.n_edits)
+        axes.set_xticks(range(len(rows)), [f"{n:,}" for n in rows.n_edits], rotation=45 if len(rows) > 5 else 0)
         axes.set(xlabel="edits", ylim=(0, 1))
         axes.set_title(metric, fontweight="normal")
     panels[0, 0].set_ylabel("share of the accuracy")
-    figure.legend(*panels[0, -1].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8)
+    found = [axes.get_legend_handles_labels() for axes in panels[0]]
+    seen = {label: handle for handles, labels in found for handle, label in zip(handles, labels, strict=True)}
+    figure.legend(seen.values(), seen.keys(), loc="outside lower center", ncols=6, columnspacing=1, handlelength=1.2)
+    most = table[table.n_edits == table.n_edits.max()].reindex(columns=list(WAYS)[1:]).mean().idxmax()
+    figure.suptitle(f"Of what is lost after {table.n_edits.max():,} edits, most: {most}", x=0.01, ha="left")
     return figure
 
 
 def irrelevant_overlap(table: pd.DataFrame, law: pd.DataFrame, threshold: float) -> Figure:
     """Best overlap of facts never edited as edits pile up, beside the law (n_edits, label, share)."""
-    figure, axes = plt.subplots(figsize=(COLUMN, 2.8))
-    axes.plot(table.n_edits, table.overlap, color=COLOURS["irrelevant"], marker="o", ms=3, label="mean")
-    axes.plot(table.n_edits, table.overlap_99, color=COLOURS["irrelevant"], ls="--", label="99 % of them are below")
+    figure, axes = plt.subplots(figsize=(COLUMN, 2.2))
+    axes.set_ylim(0, 1.03)
+    blue = COLOURS["irrelevant"]
+    axes.plot(table.n_edits, table.overlap, "o-", color=blue, ms=3)
+    axes.plot(table.n_edits, table.overlap_99, "--", color=blue)
+    ends = [(table.overlap.iloc[-1], "mean", blue), (table.overlap_99.iloc[-1], "99 % are below", blue)]
     for (label, rows), style in zip(law.groupby("label"), (":", "-."), strict=False):
-        axes.plot(rows.n_edits, rows.share, color=COLOURS["theory"], ls=style, label=label)
+        axes.plot(rows.n_edits, rows.share, color=COLOURS["theory"], ls=style)
+        ends.append((rows.share.iloc[-1], label, COLOURS["theory"]))
+    end_labels(axes, ends)
     axes.axhline(threshold, color="black", lw=1)
-    axes.text(table.n_edits.min(), threshold, f" τ = {threshold:.2f}", va="bottom", fontsize=8)
-    axes.set(xscale="log", xlabel="stored edits", ylabel="best overlap share", ylim=(0, 1.03))
-    axes.legend(fontsize=8, loc="lower right")
+    axes.text(table.n_edits.min(), threshold, f" τ = {threshold:.2f}", va="bottom", fontsize=SMALL)
+    stay = table.overlap_99.max() < threshold
+    title = "99 % of unrelated prompts stay below τ" if stay else "Unrelated prompts come to reach τ"
+    axes.set(xscale="log", xlabel="stored edits", ylabel="share with the best stored mask", title=title)
     return figure

@@ -21,14 +21,14 @@ LEARNT = 0.5  # nats: an edit whose last loss is above this was not learnt in th
 
 
 def finished(profile: str, experiment: str) -> Iterator[tuple[plan.Planned, dict, dict[str, pd.DataFrame]]]:
-    """Each stream of an experiment that has ended: its plan, its result file, its tables by name."""
+    """Each stream of an experiment that has ended: its plan, its result file, its tables by name.
+
+    One of whose tables is not there any more counts as not run.
+    """
     for planned in plan.planned(profile, f"{experiment}/").values():
-        result = runs.read_result(profile, experiment, planned.stream.run)
-        if result is not None:
-            stem = f"{planned.result.stem}-"
-            paths = planned.result.parent.glob(f"{stem}*.parquet")
-            tables = {path.stem.removeprefix(stem): pd.read_parquet(path) for path in paths}
-            yield planned, result, tables
+        if planned.ended:
+            tables = {name: pd.read_parquet(path) for name, path in planned.tables.items()}
+            yield planned, runs.read_result(profile, experiment, planned.stream.run), tables
 
 
 def by_edits(profile: str, experiment: str) -> pd.DataFrame:
@@ -38,6 +38,16 @@ def by_edits(profile: str, experiment: str) -> pd.DataFrame:
         rows = pd.DataFrame(result["metrics"]).assign(stream=planned.stream.run, dataset=planned.stream.dataset)
         found.append(rows.assign(load=rows.n_edits / WIDTH[planned.model]))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+
+def longest(profile: str) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]] | None:
+    """The longest stream of ZsRE that has ended: its rows of `by_edits`, its tables by name. None before any has."""
+    for experiment in ("lasting", "first-100"):
+        tables = {planned.stream.run: tables for planned, _, tables in finished(profile, experiment)}
+        if "zsre" in tables:
+            ours = by_edits(profile, experiment)
+            return ours[ours.stream == "zsre"], tables["zsre"]
+    return None
 
 
 def paper_by_load() -> pd.DataFrame:
@@ -200,24 +210,3 @@ def pick(sweep: pd.DataFrame) -> int:
     found = averages(sweep)
     best = found.loc[found.average.idxmax()]
     return int(found[found.average >= best.average - best.error].layer.max())
-
-
-def claim_10(sweep: pd.DataFrame) -> tuple[str, dict[str, str]]:
-    """The verdict on "layer 27 of 32 is the best, the others are 15-30 % worse", and the numbers that it rests on.
-
-    Two readings: the layer at the paper's relative depth is within one standard error of the best; and the median of
-    all other layers lies 15 to 30 % below the best, relatively.
-    """
-    found = averages(sweep).set_index("layer")
-    best = found.average.idxmax()
-    counterpart = min(found.index, key=lambda layer: abs(layer - 27 / 32 * len(found)))
-    fall = 1 - found.average.drop(best) / found.average[best]
-    is_best = found.average[counterpart] >= found.average[best] - found.error[best]
-    in_range = 0.15 <= fall.median() <= 0.30
-    numbers = {
-        "best layer": f"{best} of {len(found)}, average {found.average[best]:.3f} ± {found.error[best]:.3f}",
-        f"layer {counterpart}, at the paper's depth": f"{found.average[counterpart]:.3f}",
-        "fall of the other layers": f"{fall.min():.1%} to {fall.max():.1%}, median {fall.median():.1%}",
-        "layers within 5 % of the best": f"{int((fall < 0.05).sum()) + 1}",
-    }
-    return overlap.verdict([is_best, in_range]), numbers

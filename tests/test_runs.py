@@ -104,14 +104,22 @@ def test_streams_are_checked_before_anything_runs(toy_editor):
 
 
 def test_figures_are_made_from_result_files_alone(tmp_path, monkeypatch):
-    """From a copy of the results, without a model: the same bytes twice; a deleted result takes its own away."""
-    committed = runs.ROOT / "data" / "results"
-    shutil.copytree(committed, tmp_path / "results", dirs_exist_ok=True)
-    made = {}
-    for name in ("one", "two", "less"):
-        monkeypatch.setattr(figures.plots, "FIGURES", tmp_path / name)
-        if name == "less":
-            (tmp_path / "results" / "full" / "overlap" / "interference.json").unlink()
-        made[name] = {path.name: path.read_bytes() for path in figures.rebuild()}
-    assert made["one"] == made["two"] and "02_overlap_bound.svg" in made["one"]
-    assert made["less"] == {name: data for name, data in made["one"].items() if not name.startswith("02_")}
+    """From a copy of the results, without a model: the committed bytes; a deleted result takes its own away."""
+    committed = {path.name: path.read_bytes() for path in (*figures.plots.FIGURES.iterdir(), figures.readme.README)}
+    shutil.copytree(runs.ROOT / "data" / "results", tmp_path / "results", dirs_exist_ok=True)
+    monkeypatch.setattr(figures.plots, "FIGURES", tmp_path / "figures")
+    monkeypatch.setattr(figures.readme, "README", shutil.copy(figures.readme.README, tmp_path / "README.md"))
+
+    def rebuilt() -> dict[str, bytes]:
+        written = figures.rebuild()
+        assert {path.name for path in figures.plots.FIGURES.iterdir()} <= {path.name for path in written}
+        return {path.name: path.read_bytes() for path in written}
+
+    made = rebuilt()
+    differ = sorted(name for name in made.keys() | committed.keys() if made.get(name) != committed.get(name))
+    assert not differ, "make figures, and commit what it changes"
+    (tmp_path / "results" / "full" / "overlap" / "interference.json").unlink()
+    less, whole = rebuilt(), {"report.html", "README.md"}
+    assert less.keys() == {name for name in made if not name.startswith("02_")}
+    assert all(less[name] == made[name] for name in less.keys() - whole)
+    assert b"02_interference" in made["report.html"] and b"02_interference" not in less["report.html"]

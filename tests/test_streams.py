@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from memoir import overlap, streams
+from memoir import streams
 
 
 def questions(rows):
@@ -79,14 +79,6 @@ def test_the_rule_takes_the_highest_layer_within_one_standard_error():
     # three values of standard error 0.01 each: their mean has 0.01 / √3 = 0.0058
     assert streams.pick(sweep({20: 0.9, 25: 0.895, 28: 0.89})) == 25
     assert streams.pick(sweep({20: 0.9, 28: 0.5})) == 20
-
-
-def test_claim_10_is_decided_by_the_numbers():
-    layers = {layer: 0.7 for layer in range(32)}
-    verdict, numbers = streams.claim_10(sweep(layers | {27: 0.9}))
-    assert verdict == overlap.verdict([True, True]) and numbers["best layer"].startswith("27 of 32")
-    verdict, _ = streams.claim_10(sweep(layers | {10: 0.71}))
-    assert verdict == overlap.verdict([False, False])
 
 
 def test_the_papers_points_are_those_it_prints():

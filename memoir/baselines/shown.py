@@ -4,7 +4,6 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from memoir import plots, published, runs
@@ -19,11 +18,11 @@ MARKERS = "osD^vP"
 
 def styles() -> dict[str, dict]:
     """Colour, line and marker of each method, the same in every figure; MEMOIR in black."""
-    palette, found = sns.color_palette("colorblind"), {}
+    found = {}
     for i, (name, method) in enumerate(METHODS.items()):
-        found[name] = dict(color=palette[i % 10], linestyle=KINDS[kind_of(name)], marker=MARKERS[i % 6], linewidth=1.5)
-        found[name]["label"] = method.title
-    return found | {"memoir": found["memoir"] | dict(color="black", linewidth=2.5)}
+        found[name] = dict(color=plots.METHODS[name], linestyle=KINDS[kind_of(name)], marker=MARKERS[i % 6])
+        found[name] |= dict(linewidth=1.3, label=method.title)
+    return found | {"memoir": found["memoir"] | dict(linewidth=2.2)}
 
 
 def kind_of(name: str) -> str:
@@ -65,20 +64,20 @@ def paper_table(model: str) -> pd.DataFrame:
 
 def average_figure(panels: dict[str, pd.DataFrame]) -> Figure:
     """Average against the number of edits, a panel per title. Each table: columns method, n_edits, average."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(plots.WIDE, 3.6), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(panels), figsize=(plots.WIDE, 2.8), sharey=True, squeeze=False)
     how, seen = styles(), {}
     for ax, (title, table) in zip(axes[0], panels.items(), strict=True):
         for name in [name for name in METHODS if name in set(table.method)]:
             line = table[table.method == name]
-            (seen[name],) = ax.plot(line.n_edits, line.average, markersize=5, clip_on=False, **how[name])
+            (seen[name],) = ax.plot(line.n_edits, line.average, markersize=4, clip_on=False, **how[name])
         lengths = sorted(set(table.n_edits))
         ax.set(xscale="log", xlabel="edits in a row", ylim=(0, 1.02))
         ax.set_xticks(lengths, [f"{n:,}" for n in lengths])
         ax.minorticks_off()
-        ax.set_title(title, fontweight="normal", fontsize=9)
+        ax.set_title(title, fontweight="normal")
     axes[0, 0].set_ylabel("mean of reliability,\ngeneralization and locality")
     handles = [seen[name] for name in METHODS if name in seen]
-    figure.legend(handles=handles, loc="outside right upper", fontsize=8, handlelength=3.2)
+    figure.legend(handles=handles, loc="outside right upper", handlelength=3.2)
     return figure
 
 

@@ -1,0 +1,105 @@
+"""The style keeps its promises: a NeurIPS paper's width, letters that can be read, colours that can be told apart."""
+
+import itertools
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.colors import to_rgb
+
+from memoir import figures, plots
+from memoir.baselines import METHODS
+
+# how red-green blind eyes see linear RGB: Machado, Oliveira and Fernandes 2009, severity 1
+SIGHT = {
+    "normal": np.eye(3),
+    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+}
+SVGS = sorted(plots.FIGURES.glob("*.svg"))
+
+
+def lab(colour: str, sight: str) -> np.ndarray:
+    """CIE Lab (D65) of a colour as it is seen."""
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(np.array(SIGHT[sight]) @ linear, 0, 1)
+    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ seen
+    f = np.cbrt(np.maximum(xyz / [0.9505, 1, 1.089], 0.008856))
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+def nearest(colours: dict[str, str], sight: str) -> float:
+    seen = [lab(colour, sight) for colour in colours.values()]
+    return min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2))
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_any_two_methods_can_be_told_apart(sight):
+    assert nearest(plots.METHODS, sight) >= 15
+    assert nearest({"red": "#d62728", "green": "#2ca02c"}, "normal") > 100
+    assert nearest({"purple": "#a9479f", "blue": "#0166a3"}, "protan") < 15  # what the check is there to find
+
+
+def test_every_method_of_the_comparison_has_a_colour_that_is_seen_on_white():
+    assert set(METHODS) <= plots.METHODS.keys()
+    assert all(plots.contrast(colour) > 2.7 for colour in plots.METHODS.values())
+    for colour in (*plots.METHODS.values(), *plots.COLOURS.values()):
+        assert plots.contrast(plots.ink(colour)) >= 4.5  # letters need more
+    assert plots.contrast("white") == pytest.approx(1) and plots.contrast("black") == pytest.approx(21)
+
+
+@pytest.mark.parametrize("path", SVGS, ids=lambda path: path.stem)
+def test_figures_are_as_wide_as_a_paper_lets_them_be_and_say_what_they_show(path):
+    head = path.read_text()[:4000]
+    assert float(re.search(r'width="([\d.]+)pt"', head)[1]) <= 72 * 5.5
+    assert re.search(r"<dc:title>.{8,}</dc:title>", head) and re.search(r"<dc:description>.{8,}</dc:description>", head)
+
+
+def test_nothing_that_is_written_is_cut_off_or_too_small():
+    """Every letter of every figure lies on its page, and is as large as a NeurIPS caption's at the least."""
+
+    def wrong(figure) -> list[str]:
+        figure.draw_without_rendering()  # the layout is made when it is drawn
+        box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+        off = min(box.x0, box.y0, width - box.x1, height - box.y1) < -0.02
+        small = any(text.get_fontsize() < plots.SMALL for text in figure.findobj(plt.Text) if text.get_text().strip())
+        return ["cut off"] * int(off) + ["small"] * int(small)
+
+    plots.use_style()
+    found = {}
+    for name, figure in figures.made():
+        found[name] = wrong(figure)
+        plt.close(figure)
+    assert {name: why for name, why in found.items() if why} == {}
+    figure, axes = plt.subplots(figsize=(1, 1))
+    axes.set_title("a title that is far too long for its figure")
+    axes.text(0, 0, "tiny", fontsize=4)
+    assert wrong(figure) == ["cut off", "small"]
+    plt.close(figure)
+
+
+def test_names_at_lines_do_not_touch():
+    figure, axes = plt.subplots()
+    axes.set_ylim(0, 1)
+    plots.end_labels(axes, [(0.99, "a", "red"), (0.98, "b", "red"), (0.97, "c", "red"), (0.1, "d", "red")], gap=0.1)
+    places = {text.get_text(): text.get_position()[1] for text in axes.texts}
+    assert list(places) == ["d", "c", "b", "a"] and places["d"] == pytest.approx(0.1)
+    gaps = np.diff(list(places.values()))
+    assert (gaps >= 0.1 - 1e-9).all() and max(places.values()) <= 1
+    plt.close(figure)
+
+
+def test_bands_stay_within_shares_and_words_follow_the_figure():
+    figure, axes = plt.subplots()
+    rows = pd.DataFrame({"n": [10, 1], "mean": [0.99, 1.0], "low": [0.9, 1.0], "high": [1.08, 1.0]})
+    plots.curve(axes, rows, "n", "black", label="MEMOIR")
+    axes.set(xlabel="edits $N$", ylabel="kept", title="All is kept")
+    axes.legend()
+    assert axes.collections[0].get_paths()[0].vertices[:, 1].max() <= 1
+    assert list(axes.lines[0].get_xdata()) == [1, 10]
+    title, words = plots.described(figure)
+    assert title == "All is kept" and words == "All is kept; across: edits N; up: kept; named in it: MEMOIR"
+    plt.close(figure)
