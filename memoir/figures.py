@@ -12,7 +12,10 @@ from memoir import (
     beyond_plots,
     data_plots,
     interference,
+    long_plots,
+    long_targets,
     metrics,
+    models,
     overlap_plots,
     plots,
     published,
@@ -68,8 +71,10 @@ def rebuild() -> list[Path]:
     made = [*((f"01_data_{name}", figure) for name, figure in data_figures())]
     made += [(f"02_{name}", figure) for name, figure in overlap_figures()]
     made += [*stream_figures()]
+    made += [*long_target_figures()]
     made += [(f"13_{name}", figure) for name, figure in beyond_figures()]
     written += [path for name, figure in made for path in _saved(figure, name)]
+    written += [path for name, table in long_target_tables() for path in save_table(table, name)]
     return written + shown.rebuild()
 
 
@@ -108,6 +113,35 @@ def stream_figures() -> Iterator[tuple[str, Figure]]:
         kept = streams.untouched(tables["untouched"])
         law = streams.overlap_law_at(kept, how["k"], streams.WIDTH[planned.model])
         yield f"{name}_untouched", stream_plots.irrelevant_overlap(kept, law, how["threshold"])
+
+
+def long_target_figures() -> Iterator[tuple[str, Figure]]:
+    """The figures of notebooks 05 and 06, by name; each needs its own result and is left out without it."""
+    ours = long_targets.perplexity_curves("full")
+    before = long_targets.read_untouched("full", "hallucination", "selfcheckgpt")
+    if len(ours):
+        paper = pd.concat([published.table(item, metric="perplexity") for item in published.HALLUCINATION])
+        start = long_targets.perplexities(before["questions"]).iloc[0][["mean", "median"]] if before else ()
+        yield "05_perplexity", long_plots.perplexity_by_edits(ours, paper[paper.method == "memoir"], start)
+    tau = models.settings("smollm2-135m")["threshold"]
+    marks = {f"registered, {tau}": tau, "README, 0.9": long_targets.README_THRESHOLD}
+    if before:
+        yield "05_overlaps", long_plots.routed(before["overlaps"], marks)
+    if found := long_targets.read_untouched("full", "temporal", "temporal"):
+        yield "06_overlaps", long_plots.routed(found["overlaps"], dict([*marks.items()][:1]))
+    texts = long_targets.ood_before_and_after("full")
+    if len(texts):
+        yield "06_ood", long_plots.out_of_distribution(texts, published.table("Table 3", metric="ood_generalization"))
+
+
+def long_target_tables() -> Iterator[tuple[str, pd.DataFrame]]:
+    """The tables of notebooks 05 and 06, by name, from the streams that have ended."""
+    ours = long_targets.by_stream("full", "hallucination", long_targets.perplexities)
+    if len(ours):
+        yield "05_perplexity", ours.drop(columns=["dataset", "model"]).round(3)
+    texts = long_targets.ood_before_and_after("full")
+    if len(texts):
+        yield "06_ood", texts[["when", "measure", "mean", "low", "high", "n"]].round(3)
 
 
 def overlap_figures() -> Iterator[tuple[str, Figure]]:

@@ -22,7 +22,9 @@ def routed(best: pd.DataFrame, thresholds: dict[str, float]) -> Figure:
     thresholds: marked, by the words beside them.
     """
     sizes = sorted(best.N.unique())
-    figure, panels = plt.subplots(1, len(sizes), figsize=(WIDE, 3.1), sharey=True, squeeze=False)
+    figure, panels = plt.subplots(
+        1, len(sizes), figsize=(WIDE if len(sizes) > 1 else COLUMN, 3.1), sharey=True, squeeze=False
+    )
     for axes, n in zip(panels[0], sizes, strict=True):
         for kind, colour in KINDS.items():
             shares = np.sort(best.overlap[(best.N == n) & (best.kind == kind)])
@@ -60,7 +62,7 @@ def perplexity_by_edits(ours: pd.DataFrame, paper: pd.DataFrame, before: Sequenc
         axes.axhline(value, color="black", lw=0.8, ls="-" if name == "mean" else ":")
         axes.text(1, value, f" {name} before any edit", va="bottom", fontsize=7.5)
     axes.set(xscale="log", yscale="log", xlabel="edits", ylabel="perplexity of the edited targets")
-    ticks = [t for t in (1, 1.1, 1.25, 1.5, 2, 3, 5, 10, 20, 50, 100) if axes.get_ylim()[0] <= t <= axes.get_ylim()[1]]
+    ticks = [t for t in (1, 1.5, 2, 3, 5, 10, 20, 50, 100) if axes.get_ylim()[0] <= t <= axes.get_ylim()[1]]
     axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
     axes.minorticks_off()
     axes.set_xticks(
@@ -75,7 +77,7 @@ def out_of_distribution(ours: pd.DataFrame, paper: pd.DataFrame) -> Figure:
 
     ours: columns measure, when, mean, low, high; paper: columns method, n_edits, value.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 3.0), sharey=True, width_ratios=[3, 2])
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 3.0), sharey=True, width_ratios=[4, 5])
     measures, whens = ["texts", "tokens", "arg-max"], list(ours.when.unique())
     shades = [COLOURS["theory"], COLOURS["rephrasing"], COLOURS["irrelevant"], COLOURS["other"]]
     for place, (when, colour) in enumerate(zip(whens, shades, strict=False)):
@@ -98,7 +100,7 @@ def out_of_distribution(ours: pd.DataFrame, paper: pd.DataFrame) -> Figure:
         at = np.arange(len(table)) + 0.4 * (place - (len(table.columns) - 1) / 2)
         right.bar(at, table[n], width=0.36, color=shades[place], label=f"T = {n}")
         for x, value in zip(at, table[n], strict=True):
-            right.text(x, value + 0.02, f"{value:.2f}", ha="center", fontsize=6.5)
+            right.text(x, value + 0.02, f"{value:.2f}", ha="center", fontsize=7, rotation=90)
     right.set_xticks(range(len(table)), table.index, rotation=30, fontsize=8)
     right.set_title('the paper, GPT-J-6B, "OOD Gen."')
     right.legend(fontsize=8)
