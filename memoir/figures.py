@@ -136,12 +136,22 @@ def long_target_figures() -> Iterator[tuple[str, Figure]]:
 
 def long_target_tables() -> Iterator[tuple[str, pd.DataFrame]]:
     """The tables of notebooks 05 and 06, by name, from the streams that have ended."""
-    ours = long_targets.by_stream("full", "hallucination", long_targets.perplexities)
+    ours = long_targets.perplexity_curves("full")
     if len(ours):
-        yield "05_perplexity", ours.drop(columns=["dataset", "model"]).round(3)
+        yield "05_perplexity", _beside_perplexities(ours)
     texts = long_targets.ood_before_and_after("full")
     if len(texts):
         yield "06_ood", texts[["when", "measure", "mean", "low", "high", "n"]].round(3)
+
+
+def _beside_perplexities(ours: pd.DataFrame) -> pd.DataFrame:
+    """A row per setting and number of edits that the paper prints, with its values; "not run" where ours is missing."""
+    paper = pd.concat([published.table(item, metric="perplexity", method="memoir") for item in published.HALLUCINATION])
+    paper = paper.pivot(index="n_edits", columns="model", values="value").add_prefix("paper, ").reset_index()
+    rows = pd.MultiIndex.from_product([ours.setting.unique(), paper.n_edits], names=["setting", "n_edits"])
+    columns = ["n", "mean", "mean_low", "mean_high", "median", "clipped", "over_100", "accuracy"]
+    found = ours.set_index(["setting", "n_edits"]).reindex(rows)[columns].round(3).reset_index()
+    return found.assign(n=[f"{n:.0f}" if n > 0 else "not run" for n in found.n]).merge(paper)
 
 
 def overlap_figures() -> Iterator[tuple[str, Figure]]:

@@ -91,7 +91,7 @@ def locality(questions: pd.DataFrame, thresholds: Sequence[float]) -> pd.DataFra
             row = metrics.summary(value).iloc[0]
             about = {"n_edits": n_edits, "τ": threshold, "locality": row["mean"], "low": row.low}
             rows.append(about | {"high": row.high, "routed": (part.route != "base model").mean(), "n": row.n})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).sort_values(["n_edits", "τ"], ignore_index=True)
 
 
 def by_stream(profile: str, experiment: str, of: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:

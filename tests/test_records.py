@@ -96,6 +96,8 @@ def test_a_web_text_without_an_answer_asks_nothing(name):
     kept = load_records(name)
     assert sum(record.irrelevant is None for record in kept) == UNANSWERED[name]
     assert all(record.irrelevant is None or record.irrelevant_answer.strip() for record in kept)
+    if name == "temporal":
+        assert sum(record.ood.startswith(record.prompt) for record in kept) == 44
 
 
 def test_passages_tell_one_half_of_a_subject_and_edit_the_other():
