@@ -17,6 +17,8 @@ from memoir import (
     evidence,
     kept,
     kept_plots,
+    long_plots,
+    long_targets,
     metrics,
     models,
     paper_tables,
@@ -84,6 +86,7 @@ def made() -> Iterator[tuple[str, Figure]]:
         for name, figure in figures():
             yield f"{prefix}{name}", figure
     yield from stream_figures()
+    yield from long_target_figures()
 
 
 def tables() -> Iterator[tuple[str, pd.DataFrame]]:
@@ -91,6 +94,7 @@ def tables() -> Iterator[tuple[str, pd.DataFrame]]:
     yield from ((f"00_{dataset}_100", table) for dataset, table in first_tables())
     if len(search := streams.search("full")):
         yield "04_search", search.round(3)
+    yield from long_target_tables()
     rows = ablation_rows.rows("full")
     for item in ("Table 5", "Table 11", "Table 12", "Figure 6") if len(rows) else ():
         yield f"08_{item.lower().replace(' ', '_')}", ablation_rows.beside_the_paper(rows, item).round(3)
@@ -148,6 +152,45 @@ def stream_figures() -> Iterator[tuple[str, Figure]]:
         kept = streams.untouched(tables["untouched"])
         law = streams.overlap_law_at(kept, how["k"], streams.WIDTH[planned.model])
         yield f"{name}_untouched", stream_plots.irrelevant_overlap(kept, law, how["threshold"])
+
+
+def long_target_figures() -> Iterator[tuple[str, Figure]]:
+    """The figures of notebooks 05 and 06, by name; each needs its own result and is left out without it."""
+    ours = long_targets.perplexity_curves("full")
+    before = long_targets.read_untouched("full", "hallucination", "selfcheckgpt")
+    if len(ours):
+        paper = pd.concat([published.table(item, metric="perplexity") for item in published.HALLUCINATION])
+        start = long_targets.perplexities(before["questions"]).iloc[0][["mean", "median"]] if before else ()
+        yield "05_perplexity", long_plots.perplexity_by_edits(ours, paper[paper.method == "memoir"], start)
+    tau = models.settings("smollm2-135m")["threshold"]
+    marks = {f"registered, {tau}": tau, "README, 0.9": long_targets.README_THRESHOLD}
+    if before:
+        yield "05_overlaps", long_plots.routed(before["overlaps"], marks)
+    if found := long_targets.read_untouched("full", "temporal", "temporal"):
+        yield "06_overlaps", long_plots.routed(found["overlaps"], dict([*marks.items()][:1]))
+    texts = long_targets.ood_before_and_after("full")
+    if len(texts):
+        yield "06_ood", long_plots.out_of_distribution(texts, published.table("Table 3", metric="ood_generalization"))
+
+
+def long_target_tables() -> Iterator[tuple[str, pd.DataFrame]]:
+    """The tables of notebooks 05 and 06, by name, from the streams that have ended."""
+    ours = long_targets.perplexity_curves("full")
+    if len(ours):
+        yield "05_perplexity", _beside_perplexities(ours)
+    texts = long_targets.ood_before_and_after("full")
+    if len(texts):
+        yield "06_ood", texts[["when", "measure", "mean", "low", "high", "n"]].round(3)
+
+
+def _beside_perplexities(ours: pd.DataFrame) -> pd.DataFrame:
+    """A row per setting and number of edits that the paper prints, with its values; "not run" where ours is missing."""
+    paper = pd.concat([published.table(item, metric="perplexity", method="memoir") for item in published.HALLUCINATION])
+    paper = paper.pivot(index="n_edits", columns="model", values="value").add_prefix("paper, ").reset_index()
+    rows = pd.MultiIndex.from_product([ours.setting.unique(), paper.n_edits], names=["setting", "n_edits"])
+    columns = ["n", "mean", "mean_low", "mean_high", "median", "clipped", "over_100", "accuracy"]
+    found = ours.set_index(["setting", "n_edits"]).reindex(rows)[columns].round(3).reset_index()
+    return found.assign(n=[f"{n:.0f}" if n > 0 else "not run" for n in found.n]).merge(paper)
 
 
 def kept_figures() -> Iterator[tuple[str, Figure]]:

@@ -60,7 +60,7 @@ def perplexity_by_edits(ours: pd.DataFrame, paper: pd.DataFrame, before: Sequenc
         axes.axhline(value, color="black", lw=0.8, ls="-" if name == "mean" else ":")
         axes.text(1, value, f" {name} before any edit", va="bottom", fontsize=SMALL)
     axes.set(xscale="log", yscale="log", xlabel="edits", ylabel="perplexity of the edited targets")
-    ticks = [t for t in (1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100) if axes.get_ylim()[0] <= t <= axes.get_ylim()[1]]
+    ticks = [t for t in (1, 1.5, 2, 3, 5, 10, 20, 50, 100) if axes.get_ylim()[0] <= t <= axes.get_ylim()[1]]
     axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
     axes.minorticks_off()
     axes.set_xticks(
@@ -78,7 +78,7 @@ def out_of_distribution(ours: pd.DataFrame, paper: pd.DataFrame) -> Figure:
 
     ours: columns measure, when, mean, low, high; paper: columns method, n_edits, value.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 2.4), sharey=True, width_ratios=[3, 2])
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 2.4), sharey=True, width_ratios=[4, 5])
     measures, whens = ["texts", "tokens", "arg-max"], list(ours.when.unique())
     shades = [COLOURS["theory"], COLOURS["rephrasing"], COLOURS["irrelevant"], COLOURS["other"]]
     for place, (when, colour) in enumerate(zip(whens, shades, strict=False)):

@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from memoir import metrics, overlap, plan, published, real_masks, runs, streams
+from memoir import metrics, plan, real_masks, runs, streams
 from memoir.editor import Memoir
 from memoir.interface import by_length
 from memoir.metrics import TEACHER_FORCED
 from memoir.records import EditRecord, load_records
 
-HALLUCINATION, TEMPORAL = ("Table 2", "Table 10"), ("Table 3",)  # the paper's items
 README_THRESHOLD = 0.9  # for hallucination, in the README of the authors' repository; the paper names 0.4
 
 
@@ -90,9 +89,9 @@ def locality(questions: pd.DataFrame, thresholds: Sequence[float]) -> pd.DataFra
         for n_edits, part in found[found.metric == "locality"].groupby("n_edits"):
             value = part[["record", "metric"]].assign(protocol=TEACHER_FORCED, value=part[TEACHER_FORCED])
             row = metrics.summary(value).iloc[0]
-            about = {"n_edits": n_edits, "threshold": threshold, "locality": row["mean"], "low": row.low}
+            about = {"n_edits": n_edits, "τ": threshold, "locality": row["mean"], "low": row.low}
             rows.append(about | {"high": row.high, "routed": (part.route != "base model").mean(), "n": row.n})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).sort_values(["n_edits", "τ"], ignore_index=True)
 
 
 def by_stream(profile: str, experiment: str, of: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
@@ -198,42 +197,20 @@ def routed(best: pd.DataFrame, thresholds: Sequence[float]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def traced(values: Sequence[float], items: Sequence[str], metric: str) -> pd.DataFrame:
-    """Where the article's values are printed: a row per place, or the nearest place of that metric where there is none.
-
-    Columns value, item, model, method, n_edits, metric, printed.
-    """
-    found = []
-    for value in values:
-        rows = published.printed(value, *items)
-        if rows.empty:
-            rows = pd.concat([published.table(item, metric=metric) for item in items])
-            rows = rows.iloc[(rows.value - value).abs().argsort(kind="stable").iloc[:1]]
-        found.append(rows.rename(columns={"value": "printed"}).assign(value=value))
-    return pd.concat(found)[["value", "printed", "item", "model", "method", "n_edits", "metric"]]
+def perplexity_curves(profile: str) -> pd.DataFrame:
+    """`perplexities` of SelfCheckGPT's streams by setting (where an edit ends) and n_edits."""
+    found = by_stream(profile, "hallucination", perplexities)
+    if found.empty:
+        return found
+    found = found[found.dataset == "selfcheckgpt"].assign(setting="stop " + found.stop_loss.astype(str))
+    return found.sort_values(["setting", "n_edits", "n"]).drop_duplicates(["setting", "n_edits"], keep="last")
 
 
-def claim(
-    values: tuple[float, float], items: Sequence[str], metric: str, lowest: bool, other: str
-) -> tuple[str, dict[str, bool]]:
-    """The verdict on "`metric` is values[0], against values[1] of the next best", and the readings it rests on.
-
-    other: a metric that the values might be of instead. lowest: whether less is better.
-    """
-    rows = pd.concat([published.table(item) for item in items])
-    at = rows[rows.metric == metric]
-    ours, rest = at[at.method == "memoir"], at[~at.method.isin(["memoir", "none"])]
-    beside = published.beside_best(at, lowest)
-    better = beside.memoir < beside["its value"] if lowest else beside.memoir > beside["its value"]
-    best = beside["its value"][beside.memoir == values[0]]
-    readings = {
-        f"{values[0]} is printed as MEMOIR's {metric}": values[0] in set(ours.value),
-        f"{values[1]} is printed as another method's {metric}": values[1] in set(rest.value),
-        f"{values[1]} is the best other {metric} beside a {values[0]} of MEMOIR": bool((best == values[1]).any()),
-        f"MEMOIR has the best {metric} in every cell": bool(better.all()),
-    }
-    if other != metric:
-        named = rows[rows.metric == other]
-        both = values[0] in set(named.value[named.method == "memoir"]) and values[1] in set(named.value)
-        readings[f"both are printed as {other}"] = both
-    return overlap.verdict(readings.values()), readings
+def ood_before_and_after(profile: str) -> pd.DataFrame:
+    """`ood` of Temporal's texts, with a column when: before any edit, after each number of edits. Empty if not run."""
+    before, after = read_untouched(profile, "temporal", "temporal"), by_stream(profile, "temporal", ood)
+    if after.empty or not before:
+        return pd.DataFrame()
+    after = after[after.dataset == "temporal"]
+    start = ood(before["questions"]).assign(when="before any edit")
+    return pd.concat([start, after.assign(when="after " + after.n_edits.astype(str) + " edits")], ignore_index=True)

@@ -34,6 +34,28 @@ def test_normalisation_is_squads(text, expected):
     assert metrics.normalised(text) == expected
 
 
+def test_perplexity_by_hand():
+    # every token of the first target has p = 1/2; the second's have 1/4 and 1/16, whose geometric mean is 1/8
+    first = Score(torch.tensor([1, 2]), torch.tensor([1, 2]), torch.tensor([0.5, 0.5]).log())
+    second = Score(torch.tensor([1, 2]), torch.tensor([1, 2]), torch.tensor([0.25, 0.0625]).log())
+    nll = pd.Series([metrics.nll(first), metrics.nll(second), math.log(1000)])
+    assert metrics.perplexity(nll).tolist() == pytest.approx([2, 8, 1000])
+    assert metrics.perplexity(nll, metrics.CLIP).tolist() == pytest.approx([2, 8, 100])
+
+
+def test_both_definitions_of_ood_generalization_by_hand():
+    def text(*probabilities):
+        tokens = torch.arange(len(probabilities))
+        return Score(tokens, tokens, torch.tensor(probabilities).log())
+
+    # the bound is -ln 0.8 = 0.2231: (3 · 0.1054 + 1.2040) / 4 = 0.3800 and (2 · 0.1625 + 2 · 0.2357) / 4 = 0.1991
+    surprised, even = text(0.9, 0.9, 0.3, 0.9), text(0.85, 0.85, 0.79, 0.79)
+    nll = pd.Series([metrics.nll(surprised), metrics.nll(even)])
+    assert nll.tolist() == pytest.approx([0.3800, 0.1991], abs=1e-4)
+    assert metrics.likely_texts(nll).tolist() == [0, 1]
+    assert [metrics.likely_tokens(surprised), metrics.likely_tokens(even)] == [0.75, 0.5]
+
+
 def test_summary_is_students_interval():
     table = pd.DataFrame({"record": list("abcd"), "metric": "m", "protocol": "p", "value": [0.0, 1.0, 1.0, 1.0]})
     (row,) = summary(table).to_dict("records")
@@ -54,6 +76,13 @@ RECORD = EditRecord(
     neighbour="What is the capital of Italy?",
     neighbour_answer="Rome",
 )
+
+
+def test_a_text_on_the_subject_follows_its_prompt():
+    texts = ["What is the capital of France? It is Lyon.", "France is governed from Lyon."]
+    records = [EditRecord(id=t, subject="France", prompt=RECORD.prompt, target="Lyon", ood=t) for t in texts]
+    asked = [question for record in records for question in metrics.questions(record) if question[0] == metrics.OOD]
+    assert asked == [(metrics.OOD, RECORD.prompt, " It is Lyon."), (metrics.OOD, RECORD.prompt, texts[1])]
 
 
 def test_evaluate_gives_a_row_per_record_metric_and_protocol(toy_editor):

@@ -83,8 +83,39 @@ PUBLISHED = {
 SHIPPED = {"openfacts": 11_973, "openfacts-background": 100, "openfacts-calibration": 874, "openfacts-locality": 2_484}
 
 
+UNANSWERED = {"selfcheckgpt": 7, "selfcheckgpt-train": 5, "temporal": 0, "temporal-train": 1}  # web texts without
+
+
 def test_every_set_has_its_counts_here():
-    assert set(records.DATASETS) == {*PUBLISHED, *SHIPPED}
+    assert set(records.DATASETS) == {*PUBLISHED, *SHIPPED, "openfacts-passages"}
+
+
+@needs_literature
+@pytest.mark.parametrize("name", UNANSWERED)
+def test_a_web_text_without_an_answer_asks_nothing(name):
+    kept = load_records(name)
+    assert sum(record.irrelevant is None for record in kept) == UNANSWERED[name]
+    assert all(record.irrelevant is None or record.irrelevant_answer.strip() for record in kept)
+    if name == "temporal":
+        assert sum(record.ood.startswith(record.prompt) for record in kept) == 44
+
+
+def test_passages_tell_one_half_of_a_subject_and_edit_the_other():
+    facts = load_records("openfacts")
+    of = {}
+    for fact in facts:
+        of.setdefault(fact.subject, []).append(fact)
+    kept, rejected = records.read_records("openfacts-passages")
+    assert len(kept) == len({record.id for record in kept}) == 249 and rejected == []
+    for record in kept:
+        about = of[record.subject]
+        told = [fact for fact in about if f"{fact.prompt} {fact.truths[0]}." in record.prompt]
+        edited = [fact for fact in about if f"{fact.prompt} {fact.target}." in record.target]
+        assert len(told) >= 2 and len(edited) >= 2 and not set(told) & set(edited)
+        anew = record.ood.removeprefix(record.prompt)
+        assert anew != record.ood and all(f" {fact.target}." in anew for fact in edited)
+        assert not any(f"{fact.prompt} {fact.target}." in anew for fact in edited), "in other words"
+        assert record.irrelevant and record.subject not in record.irrelevant
 
 
 @needs_literature
