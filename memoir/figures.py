@@ -202,10 +202,12 @@ def kept_figures() -> Iterator[tuple[str, Figure]]:
     yield "kept", kept_plots.kept(shares, kept.CLAIMED)
     yield "scores", kept_plots.scores(kept.contrasts(read))
     yield "ability", kept_plots.ability(kept.ability(read))
-    n = int(shares[shares.tau.notna()].n_edits.max())
-    routed = read[read.tau.notna() & (read.n_edits == n)]
-    marked = dict(zip(routed.label.str.removeprefix("MEMOIR, "), routed.tau, strict=True))
-    yield "traded", kept_plots.traded(kept.by_threshold("full", n, np.linspace(0, 1, 51)), marked)
+    routed = read[read.tau.notna()]
+    if len(routed):
+        last = routed[routed.n_edits == routed.n_edits.max()]
+        traded = kept.by_threshold("full", last.n_edits.max(), np.linspace(0, 1, 51))
+        marked = dict(zip(last.label.str.removeprefix("MEMOIR, "), last.tau, strict=True))
+        yield "traded", kept_plots.traded(traded, marked)
 
 
 def ablation_figures() -> Iterator[tuple[str, Figure]]:
@@ -217,8 +219,10 @@ def ablation_figures() -> Iterator[tuple[str, Figure]]:
         yield "routing", ablation_plots.rows(rows, parts, title)
         yield "writing", ablation_plots.rows(rows, ["prefixes", "steps", "precision"], title)
         yield "k", ablation_plots.by_k(rows, ablation_rows.paper_by_k())
+    curves = ablation_rows.curves("full")
+    if len(curves[0]):
         tau = models.settings("smollm2-135m")["threshold"]
-        yield "threshold", ablation_plots.by_threshold(*ablation_rows.curves("full"), tau)
+        yield "threshold", ablation_plots.by_threshold(*curves, tau)
     if len(longer):
         title = f"{longer.n_edits.max():,} edits of ZsRE on SmolLM2-135M"
         yield "longer", ablation_plots.rows(longer, ["columns", "k", "steps"], title)

@@ -13,6 +13,7 @@ from memoir.ablations import Unedited
 from memoir.editor import Memoir
 
 CLAIMED, FALL, AFTER = 0.993, 0.60, 100  # claim 7's share kept; claim 17's fall, and after how many edits
+NOT_TESTED = "not tested here"
 TITLES = {  # the streams' names in figures, without their data set
     "memoir": "MEMOIR", "ft-l": "FT-L, lr 5e-4", "ft-1e-5": "FT, lr 1e-5", "ft-5e-4": "FT, lr 5e-4",
     "none": "no editing",
@@ -150,7 +151,7 @@ def claim_7(kept: pd.DataFrame, n_edits: int) -> tuple[str, dict[str, str]]:
         f"{row.set}, {row.label.removeprefix('MEMOIR, ')} {row.tau:.2f}": f"{_share(row)} of {row.known} known"
         for row in rows.itertuples()
     }
-    return overlap.verdict(rows.kept >= CLAIMED), numbers
+    return overlap.verdict(rows.kept >= CLAIMED) if len(rows) else NOT_TESTED, numbers
 
 
 def claim_17(kept: pd.DataFrame) -> tuple[str, dict[str, str]]:
@@ -160,7 +161,7 @@ def claim_17(kept: pd.DataFrame) -> tuple[str, dict[str, str]]:
     """
     rows = kept[kept.label.str.startswith("FT") & (kept.n_edits == AFTER)]
     numbers = {f"{row.set}, {row.label}": f"{_share(row)} of {row.known} known" for row in rows.itertuples()}
-    return overlap.verdict(rows.kept <= 1 - FALL), numbers
+    return overlap.verdict(rows.kept <= 1 - FALL) if len(rows) else NOT_TESTED, numbers
 
 
 def _share(row: tuple) -> str:

@@ -6,8 +6,10 @@ the Snakefile run the same streams through `run`: whoever comes second finds the
 
 import itertools
 import json
+import os
 import shutil
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -119,10 +121,14 @@ def settings(plan: Planned) -> dict:
 
 def has_data(plan: Planned) -> bool:
     """Whether the records that the stream edits, and those that its probes ask, are to be had here."""
+    datasets = (plan.stream.dataset, *(PROBES[name][0] for name in plan.probes))
+    return all(_is_here(dataset, os.environ.get("MEMOIR_DATA")) for dataset in datasets if dataset)
+
+
+@cache
+def _is_here(dataset: str, _folder: str | None) -> bool:
     try:
-        for dataset in (plan.stream.dataset, *(PROBES[name][0] for name in plan.probes)):
-            if dataset:
-                load_records(dataset, 1)
+        load_records(dataset, 1)
     except FileNotFoundError:
         return False
     return True

@@ -29,9 +29,10 @@ def known(editor: EditedModel, facts: Sequence[EditRecord], n: int, *, pairs: Ca
     Facts that the stream edits are left out. Columns prompt, n_asked (of so many), knows (still right), agreement in
     [0, 1], nll_before and nll in nats, overlap, opened (answered from memory; missing for methods that do not route).
     """
-    edited = {fact.prompt for fact in facts}
-    asked = [pair for pair in dict.fromkeys(pairs()) if pair[0] not in edited][:n]
-    right = _known_before(editor, asked)
+    edited, asked = {fact.prompt for fact in facts}, list(dict.fromkeys(pairs()))[:n]
+    # found among all, so that the answers kept in the cache serve every length of a stream
+    right = [pair for pair in _known_before(editor, asked) if pair[0] not in edited]
+    asked = [pair for pair in asked if pair[0] not in edited]
     metrics.remember(editor, right, generated=False)
     rows = []
     for pair, now in zip(right, _scores(editor, right), strict=True):
