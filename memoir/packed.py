@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-
-ROWS = 4  # rows are filled up to a multiple: oneDNN compiles and keeps a kernel (0.6 MB) for every number of rows it sees
+# rows are filled up to a multiple: oneDNN compiles and keeps a kernel, 0.6 MB, for every number of rows it sees
+ROWS = 4
 
 
 class _Product(torch.autograd.Function):
