@@ -166,7 +166,7 @@ def test_rome_maps_the_key_to_the_value_by_a_change_of_rank_one_and_least_norm()
     weight, key, value = (torch.randn(*size, generator=rng, dtype=torch.float64) for size in ((7, 12), (12,), (7,)))
     other = torch.randn(40, 12, generator=rng, dtype=torch.float64)
     moment = other.T @ other / 40
-    change = rank_one(weight, key, value, moment)
+    change = rank_one(weight, key, value, keys.factored(moment, "C"))
     torch.testing.assert_close((weight + change) @ key, value)
     assert torch.linalg.matrix_rank(change) == 1
     spread = lambda delta: torch.trace(delta @ moment @ delta.T)  # noqa: E731  ||Δ K||² / n: what is preserved
@@ -198,10 +198,11 @@ def test_memit_solves_its_least_squares_problem_as_a_dense_solver_does():
     weight = 3.0
     stacked = np.vstack([K.T, np.sqrt(weight / old) * K0.T])
     dense = np.linalg.lstsq(stacked, np.vstack([R.T, np.zeros((old, d))]), rcond=None)[0].T
-    found = least_squares(*(torch.from_numpy(x) for x in (K, R, weight * K0 @ K0.T / old)))
+    factor = keys.factored(torch.from_numpy(weight * K0 @ K0.T / old), "C0")
+    found = least_squares(torch.from_numpy(K), torch.from_numpy(R), factor)
     np.testing.assert_allclose(found.numpy(), dense, atol=1e-10)
     with pytest.raises(FloatingPointError, match="singular"):
-        least_squares(torch.zeros(4, 1), torch.ones(2, 1), torch.zeros(4, 4))
+        keys.factored(torch.zeros(4, 4), "C0")
 
 
 def test_alphaedit_is_null_on_preserved_keys_and_still_writes():
@@ -209,12 +210,12 @@ def test_alphaedit_is_null_on_preserved_keys_and_still_writes():
     preserved = torch.randn(20, 12, generator=rng, dtype=torch.float64) @ torch.randn(12, 20, generator=rng).double()
     P = null_projection(preserved.T @ preserved / 20, 1e-6)
     K, R, earlier = (torch.randn(*s, generator=rng, dtype=torch.float64) for s in ((20, 3), (6, 3), (20, 2)))
-    change = projected_least_squares(K, R, P, torch.zeros(20, 20), ridge=1e-9)
+    change = projected_least_squares(P @ K, R, torch.zeros(20, 0), ridge=1e-9)
     assert (change @ preserved.T).abs().max() < 1e-12 * change.norm() * preserved.norm()
     direct = R @ K.T @ P @ torch.linalg.inv((earlier @ earlier.T + K @ K.T) @ P + 0.1 * torch.eye(20))  # equation 14
-    torch.testing.assert_close(projected_least_squares(K, R, P, earlier @ earlier.T, ridge=0.1), direct)
+    torch.testing.assert_close(projected_least_squares(P @ K, R, P @ earlier, ridge=0.1), direct)
     torch.testing.assert_close(change @ K, R, atol=1e-5, rtol=1e-5)  # 3 keys fit into 8 free directions
-    spared = projected_least_squares(K, R, P, 1e9 * earlier @ earlier.T, ridge=1e-3)
+    spared = projected_least_squares(P @ K, R, 1e4 * P @ earlier, ridge=1e-3)
     assert (spared @ earlier).abs().max() < 1e-3 * (change @ earlier).abs().max()  # earlier edits are kept too
     with pytest.raises(FloatingPointError, match="nothing can be written"):
         null_projection(torch.eye(4), 0.5)
