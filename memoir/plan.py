@@ -7,12 +7,14 @@ the Snakefile run the same streams through `run`: whoever comes second finds the
 import itertools
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+import pandas as pd
 import yaml
 
-from memoir import models, runs
+from memoir import metrics, models, runs
 from memoir.editor import Memoir
 from memoir.interface import EditedModel
 from memoir.records import load_records
@@ -24,14 +26,19 @@ STORED = 100  # its first prompts stand for stored edits when τ is calibrated, 
 
 @dataclass(frozen=True)
 class Planned:
-    """One stream of the plan. editor: what differs from the model's registered settings; false_positives: calibrate τ
-    to this rate on calibration records beforehand (None: the registered τ); singles: see `runs.run_singles`."""
+    """One stream of the plan.
+
+    method: of `memoir.baselines.METHODS`. editor: what differs from its registered settings; searched: an experiment
+    among whose streams of this method the best one's settings come first. false_positives: calibrate τ to this rate on
+    calibration records beforehand (None: the registered τ); singles: see `runs.run_singles`.
+    """
 
     stream: runs.Stream
     model: str = "smollm2-135m"
     device: str = "cpu"
     method: str = "memoir"
     editor: dict = field(default_factory=dict)
+    searched: str | None = None
     false_positives: float | None = None
     singles: bool = False
 
@@ -45,11 +52,26 @@ class Planned:
         return runs.result_path(self.stream.profile, self.stream.experiment, self.stream.run)
 
 
+    @property
+    def candidates(self) -> list["Planned"]:
+        """The streams that the settings are searched among; none when they are not searched."""
+        if self.searched is None:
+            return []
+        found = planned(self.stream.profile, f"{self.searched}/").values()
+        return [one for one in found if one.method == self.method]
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can run here: its records are to be had, and what it is searched among has ended."""
+        return has_data(self) and all(one.result.exists() for one in self.candidates)
+
+
 def planned(profile: str, experiment: str = "") -> dict[str, Planned]:
     """The streams of a profile by name, in the order of the plan; of one experiment only, where it is given.
 
     An entry whose key has {fields} stands for one stream for each combination of the values under `each`, which are
-    put into its name and into the editor's settings. ValueError for an entry that names something unknown.
+    put into its name and into the editor's settings (`method` into the stream's). With `tries`, a list of settings, it
+    stands for one stream for each of them, whose number is {n}. ValueError for an entry that names something unknown.
     """
     values = yaml.safe_load((PARAMS / f"{profile}.yaml").read_text()) or {}
     found = {}
@@ -57,10 +79,12 @@ def planned(profile: str, experiment: str = "") -> dict[str, Planned]:
         if not key.startswith(experiment):
             continue
         each = entry.get("each", {})
-        for combination in itertools.product(*each.values()):
-            chosen = dict(zip(each, combination, strict=True))
-            one = _one(profile, key.format(**chosen), {k: v for k, v in entry.items() if k != "each"}, chosen)
-            found[one.name] = one
+        about = {name: value for name, value in entry.items() if name not in ("each", "tries")}
+        for n, tried in enumerate(entry.get("tries", [{}])):
+            for combination in itertools.product(*each.values()):
+                chosen = dict(zip(each, combination, strict=True))
+                one = _one(profile, key.format(n=n, **chosen), about, tried | chosen)
+                found[one.name] = one
     return found
 
 
@@ -72,11 +96,34 @@ def run(plan: Planned) -> Path:
         shutil.rmtree(runs.WORK / "smoke" / stream.experiment / stream.run, ignore_errors=True)
     if _is_done(plan):
         return plan.result
-    editor = make(plan)
+    editor = None
     try:
+        editor = make(plan)
         return (runs.run_singles if plan.singles else runs.run_stream)(stream, editor)
+    except FloatingPointError as error:
+        return _failed(plan, editor, str(error))
     finally:
-        editor.detach()
+        if editor is not None:
+            editor.detach()
+
+
+def _failed(plan: Planned, editor: EditedModel | None, sentence: str) -> Path:
+    """A numerical failure is a result too: the lengths that were reached, and why no further.
+
+    editor: None when the method could not even be set up.
+    """
+    stream, kind = plan.stream, "singles" if plan.singles else "stream"
+    work = runs.WORK / stream.profile / stream.experiment / stream.run
+    tables = [pd.read_parquet(path) for n in stream.at for path in sorted(work.glob(f"at-{n}-questions-*.parquet"))]
+    found = {"questions": pd.concat(tables, ignore_index=True)} if tables else {}
+    rows = runs.summary_at(found["questions"]) if tables else []
+    how = {kind: asdict(stream), "method": plan.method, "editor": settings(plan)}
+    how = runs.parameters(stream, editor, kind) if editor else json.loads(json.dumps(how))
+    how["failed"] = {"n_edits": len(editor.edits) if editor else 0, "sentence": sentence}
+    found |= {"edits": editor.edits_table()} if editor and editor.log else {}
+    born = runs.provenance(runs.now(), editor=editor, dataset=stream.dataset)
+    runs.write_result(plan.result, rows, how, born, found)
+    return plan.result
 
 
 def _is_done(plan: Planned) -> bool:
@@ -84,14 +131,50 @@ def _is_done(plan: Planned) -> bool:
 
     What is calibrated or made from the settings (τ, prefixes) follows from them. False where only `make` can tell.
     """
-    if plan.method != Memoir.method or not plan.result.exists():
+    if not plan.result.exists():
         return False
     found = json.loads(plan.result.read_text())["parameters"]
-    wanted = models.settings(plan.model) | plan.editor
+    wanted = json.loads(json.dumps(settings(plan)))
     if plan.false_positives is not None:
         del wanted["threshold"]
     asked = found.get("singles" if plan.singles else "stream")
     return asked == json.loads(json.dumps(asdict(plan.stream))) and wanted.items() <= found["editor"].items()
+
+
+def settings(plan: Planned) -> dict:
+    """What the editor is made with: the registered settings, above them what was searched, above those the plan's.
+
+    FileNotFoundError while a stream that the settings are searched among has not ended.
+    """
+    registered = models.settings(plan.model)
+    if plan.method != Memoir.method:
+        from memoir import baselines  # only where something is compared
+
+        registered = baselines.METHODS[plan.method].settings
+    return registered | best(plan.candidates) | plan.editor
+
+
+def best(candidates: Sequence[Planned]) -> dict:
+    """The settings of the candidate with the highest average at its last length; of equal ones those tried first.
+
+    The average is the paper's, of reliability, generalization and locality, teacher-forced; a failure has 0.
+    """
+    if missing := [one.name for one in candidates if not one.result.exists()]:
+        raise FileNotFoundError(
+            f"The search is not done: {', '.join(missing)}. Run: python -m memoir stream --profile "
+            f"{candidates[0].stream.profile} {candidates[0].stream.experiment}"
+        )
+    return max(candidates, key=lambda one: average(json.loads(one.result.read_text()))).editor if candidates else {}
+
+
+def average(result: dict) -> float:
+    """Mean of reliability, generalization and locality, teacher-forced, at a result's last length; 0 for a failure."""
+    if "failed" in result["parameters"]:
+        return 0.0
+    last = max(row["n_edits"] for row in result["metrics"])
+    found = {row["metric"]: row["mean"] for row in result["metrics"]
+             if row["protocol"] == metrics.TEACHER_FORCED and row["n_edits"] == last}  # fmt: skip
+    return sum(found[metric] for metric in ("reliability", "generalization", "locality")) / 3
 
 
 def has_data(plan: Planned) -> bool:
@@ -109,8 +192,8 @@ def make(plan: Planned) -> EditedModel:
     if plan.method != Memoir.method:
         from memoir import baselines  # only where something is compared
 
-        return baselines.METHODS[plan.method](model, tokenizer, **plan.editor)
-    editor = Memoir(model, tokenizer, **models.settings(plan.model) | plan.editor)
+        return baselines.METHODS[plan.method].maker(model, tokenizer, **settings(plan))
+    editor = Memoir(model, tokenizer, **settings(plan))
     if plan.false_positives is not None:
         facts = load_records(CALIBRATION)
         stored, asked = facts[:STORED], facts[STORED:]
@@ -125,6 +208,8 @@ def _one(profile: str, name: str, entry: dict, chosen: dict) -> Planned:
     of_plan = {f.name for f in fields(Planned)} - {"stream"}
     if unknown := entry.keys() - of_stream - of_plan:
         raise ValueError(f"{profile}.yaml: the stream {name} has {sorted(unknown)}, which no stream has.")
+    entry = entry | {key: value for key, value in chosen.items() if key in of_plan}
+    chosen = {key: value for key, value in chosen.items() if key not in of_plan}
     about = {key: value for key, value in entry.items() if key in of_stream}
     stream = runs.Stream(profile, experiment, run_name, **about | {"at": tuple(entry["at"])})
     options = {key: value for key, value in entry.items() if key in of_plan}

@@ -1,8 +1,8 @@
 """GRACE: a codebook of keys with deferral radii (Hartvigsen et al., 2023, arXiv 2211.11031).
 
 The deferral mechanism: h^l = v_i* if d(h^(l-1), k_i*) <= ε_i*, else f^l(h^(l-1)), with i* = argmin_i d(h^(l-1), k_i).
-Here f^l is the edited map, h^(l-1) its input at the prompt's last token, d Euclidean, and "replace last": the value stands in
-for the map's output at that token alone, as MEMOIR's authors ran it.
+Here f^l is the edited map, h^(l-1) its input at the prompt's last token, d Euclidean, and "replace last": the value
+stands in for the map's output at that token alone, as MEMOIR's authors ran it.
 """
 
 import torch

@@ -27,8 +27,8 @@ from memoir.records import load_records
 
 
 class SubjectEditor(WeightEditor):
-    """A method that writes at the subject's last token; an edit whose subject it was not told (`know`) is written at the
-    prompt's last token."""
+    """A method that writes at the subject's last token; an edit of whose subject it was not told (`know`) is written at
+    the prompt's last token."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, written: Sequence[int], **settings):
         family, how = family_of(model), dict(settings)

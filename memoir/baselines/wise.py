@@ -1,12 +1,13 @@
 """WISE: a side memory for edits, entered when its activation stands out (Wang et al., 2024, arXiv 2405.14768).
 
-Side memory: W_v' = W_v + Δ, a copy of the edited map that alone is trained (section 2.3.1). Routing: with
-Δ_act(x) = ||A(x) (W_v' - W_v)||_2 (equation 3), here its mean over the prompt's tokens, an input goes to the side memory
-when Δ_act(x) > ε, the least seen on an edit (equation 6). Training: -log p(target) + L_a with the margin loss
-L_a = max(0, Δ_act(x_i) - α) + max(0, β - Δ_act(x_e)) + max(0, γ - (Δ_act(x_e) - Δ_act(x_i))) (equation 5) on the edit x_e
-and an irrelevant prompt x_i. Knowledge sharding (section 2.3.2): each shard of edits moves only a random share ρ of the
-entries (equation 7); `n_shards` full shards are merged with TIES (equation 8), or kept side by side and the one with the
-largest Δ_act answers (retrieve).
+Side memory (section 2.3.1): W_v' = W_v + Δ, a copy of the edited map that alone is trained. Routing: with
+Δ_act(x) = ||A(x) (W_v' - W_v)||_2 (equation 3), here its mean over the prompt's tokens, an input goes to the side
+memory when Δ_act(x) > ε, the least seen on an edit (equation 6). Training: -log p(target) + L_a, the margin loss
+(equation 5) on the edit x_e and an irrelevant prompt x_i,
+L_a = max(0, Δ_act(x_i) - α) + max(0, β - Δ_act(x_e)) + max(0, γ - (Δ_act(x_e) - Δ_act(x_i))).
+Knowledge sharding (section 2.3.2): each shard of edits moves only a random share ρ of the entries (equation 7);
+`n_shards` full shards are merged with TIES (equation 8), or kept side by side and the one with the largest Δ_act
+answers (retrieve).
 """
 
 from collections.abc import Sequence
