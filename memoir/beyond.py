@@ -94,20 +94,22 @@ def run_routing(
 def streams(dataset: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     """What the finished streams of the plan came to under both updates; None unless both are there.
 
-    The metrics at each length, with a column update; and teacher-forced reliability at the end by position in the
-    stream: columns update, position, value.
+    The paper's update is the stream of notebook 04. The metrics at each length that both reached, by update;
+    and teacher-forced reliability after the longest by position in the stream: columns update, position, value.
     """
-    found, values = [], []
-    for update in ("sgd", "rls"):
-        result = runs.read_result("full", "beyond", f"{update}-{dataset}")
-        if result is None:
-            return None
-        found.append(pd.DataFrame(result["metrics"]).assign(update=update))
-        path = runs.result_path("full", "beyond", f"{update}-{dataset}-questions").with_suffix(".parquet")
-        rows = pd.read_parquet(path)
-        own = rows[(rows.n_edits == rows.n_edits.max()) & (rows.metric == "reliability")]
+    names = {"sgd": ("lasting", dataset), "rls": ("beyond", f"rls-{dataset}")}
+    results = {update: runs.read_result("full", *name) for update, name in names.items()}
+    if not all(results.values()):
+        return None
+    found = {update: pd.DataFrame(result["metrics"]) for update, result in results.items()}
+    both = set.intersection(*(set(rows.n_edits) for rows in found.values()))
+    values = []
+    for update, (experiment, run) in names.items():
+        rows = pd.read_parquet(runs.result_path("full", experiment, f"{run}-questions").with_suffix(".parquet"))
+        own = rows[(rows.n_edits == max(both)) & (rows.metric == "reliability")]
         values.append(pd.DataFrame({"update": update, "position": range(len(own)), "value": own[TEACHER_FORCED]}))
-    return pd.concat(found, ignore_index=True), pd.concat(values, ignore_index=True)
+    metrics = pd.concat([rows.assign(update=update) for update, rows in found.items()], ignore_index=True)
+    return metrics[metrics.n_edits.isin(both)], pd.concat(values, ignore_index=True)
 
 
 def _wide(own: Tensor, mask: Tensor) -> Tensor:

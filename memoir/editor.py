@@ -20,7 +20,8 @@ from memoir.attach import Attachment
 from memoir.interface import EditedModel, by_length
 from memoir.memory import ResidualMemory, Route
 from memoir.models import Family, Settings, family_of
-from memoir.prefix import Prefix, on, run_prefix, run_tail
+from memoir.packed import pack
+from memoir.prefix import Prefix, on, replaced, run_prefix, run_tail
 from memoir.records import background_prompts
 from memoir.rls import Write, projector
 
@@ -84,6 +85,7 @@ class Memoir(EditedModel):
         self.memory = ResidualMemory(linear.in_features, linear.out_features, k, threshold, permutation, device)
         super().__init__(model, tokenizer)
         self._hooks = Attachment(model, linear, self.memory)
+        self._tail = pack([*layers[layer + 1 :], model.get_output_embeddings()])
         try:
             self.memory.mu.copy_(self.features(self.background).mean(dim=0))
             if prefixes is None:
@@ -157,7 +159,8 @@ class Memoir(EditedModel):
         losses: list[float] = []
         for steps in range(self.settings.n_iter):
             delta = masked @ weight.T
-            logits = run_tail(self.model, self.family, self.settings.layer, prefix, delta, row, column - 1)
+            with replaced(self._tail):
+                logits = run_tail(self.model, self.family, self.settings.layer, prefix, delta, row, column - 1)
             # all rows have the same target: the mean over all tokens is the mean over rows of each row's mean
             loss = cross_entropy(logits.float(), target.to(logits.device))
             losses.append(loss.item())

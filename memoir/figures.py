@@ -65,6 +65,8 @@ def rebuild() -> list[Path]:
             written += save_table(table, f"00_{dataset}_100")
             title = f"100 edits of {dataset} in a row on SmolLM2-135M"
             written += _saved(plots.metric_bars(table, title), f"00_{dataset}_100")
+    if len(search := streams.search("full")):
+        written += save_table(search.round(3), "04_search")
     made = [*((f"01_data_{name}", figure) for name, figure in data_figures())]
     made += [(f"02_{name}", figure) for name, figure in overlap_figures()]
     made += [*stream_figures()]

@@ -5,7 +5,7 @@ computed once. Each optimisation step then runs the decoder layers above, and th
 The losses are those of the full forward pass; `tests/test_prefix.py` holds it to that.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -107,7 +107,7 @@ def _only_at(mlp: nn.Module, positions: tuple[Tensor, Tensor]) -> Iterator[None]
         return torch.zeros_like(hidden).index_put(here, compute(hidden[here]))
 
     compute = mlp.forward
-    with _replaced([mlp], narrow):
+    with replaced({mlp: narrow}):
         yield
 
 
@@ -120,21 +120,20 @@ def _skipped(layers: nn.ModuleList, seen: dict) -> Iterator[list[dict]]:
         calls.append(kwargs)
         return seen["output"]
 
-    with _replaced(layers, record):
+    with replaced(dict.fromkeys(layers, record)):
         yield calls
 
 
 @contextmanager
-def _replaced(modules: Iterable[nn.Module], forward: Callable) -> Iterator[None]:
-    """Let each module run `forward` in place of its own."""
-    modules = list(modules)
-    originals = [vars(module).get("forward") for module in modules]  # accelerate sets one on the instance
-    for module in modules:
+def replaced(forwards: dict[nn.Module, Callable]) -> Iterator[None]:
+    """Let each module run another `forward` in place of its own."""
+    originals = {module: vars(module).get("forward") for module in forwards}  # accelerate sets one on the instance
+    for module, forward in forwards.items():
         module.forward = forward
     try:
         yield
     finally:
-        for module, original in zip(modules, originals, strict=True):
+        for module, original in originals.items():
             del module.forward
             if original is not None:
                 module.forward = original

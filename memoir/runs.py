@@ -65,6 +65,7 @@ class Stream:
 def run_stream(stream: Stream, editor: EditedModel) -> Path:
     """Run a stream with a fresh editor, or go on with it; returns the path of its result file, at once when it is done.
 
+    Also a stream that was made longer since, by more numbers in `at`, goes on from where it ended.
     ValueError when a result or a checkpoint of this name was made with other settings; MemoryError when it cannot fit.
     """
     result = result_path(stream.profile, stream.experiment, stream.run)
@@ -73,7 +74,7 @@ def run_stream(stream: Stream, editor: EditedModel) -> Path:
         return result
     work = WORK / stream.profile / stream.experiment / stream.run
     work.mkdir(parents=True, exist_ok=True)
-    began = _began(work, settings)
+    starts = _starts(work, settings)
     facts = _facts(stream, editor)
     if not (work / "checkpoint").exists():
         expected = estimate(stream, editor, facts)
@@ -81,7 +82,7 @@ def run_stream(stream: Stream, editor: EditedModel) -> Path:
             print(expected, file=sys.stderr, flush=True)
     found = [_evaluated_at(n, facts, stream, editor, work) for n in stream.at]
     tables = {name: pd.concat([tables[name] for tables in found], ignore_index=True) for name in found[0]}
-    born = provenance(began, editor=editor, dataset=stream.dataset)
+    born = provenance(starts[0]["time"], editor=editor, dataset=stream.dataset) | {"starts": starts}
     born["edit_seconds"] = round(sum(edit["seconds"] for edit in editor.log), 1)
     write_result(result, summary_at(tables["questions"]), settings, born, tables | {"edits": editor.edits_table()})
     return result
@@ -187,7 +188,7 @@ def provenance(began: str, *, editor: EditedModel | None = None, dataset: str | 
     """
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *OUTPUTS)
     born = {
-        "commit": _git("rev-parse", "HEAD") or os.environ.get("MEMOIR_COMMIT") or None,  # an image knows its own
+        "commit": _commit(),
         "dirty": None if changed is None else bool(changed),
         "versions": {name: version(name) for name in PACKAGES},
         "python": platform.python_version(),
@@ -270,22 +271,40 @@ def _done(result: Path, settings: dict) -> bool:
     """Whether this run has ended already; ValueError when its file was made with other settings."""
     if not result.exists():
         return False
-    if json.loads(result.read_text())["parameters"] != settings:
-        raise ValueError(f"{result} was made with other settings. Give this run another name, or delete the file.")
-    return True
+    found = json.loads(result.read_text())["parameters"]
+    if found == settings or _lengthened(found, settings):
+        return found == settings
+    raise ValueError(f"{result} was made with other settings. Give this run another name, or delete the file.")
 
 
-def _began(work: Path, settings: dict) -> str:
-    """When this run was first started, as noted in its folder; ValueError when that was with other settings."""
-    note = work / "began.json"
-    if not note.exists():
-        note.write_text(json.dumps({"began": now(), "settings": settings}))
-    noted = json.loads(note.read_text())
-    if noted["settings"] != settings:
+def _starts(work: Path, settings: dict) -> list[dict]:
+    """Note one more start of this run in its folder; returns the time and the commit of each.
+
+    ValueError when it was begun with other settings.
+    """
+    path = work / "began.json"
+    note = json.loads(path.read_text()) if path.exists() else {"starts": []}
+    if note["starts"] and note["settings"] != settings and not _lengthened(note["settings"], settings):
         raise ValueError(
             f"{work} holds a run that was begun with other settings. Name this run otherwise, or delete it."
         )
-    return noted["began"]
+    note = {"starts": [*note["starts"], {"time": now(), "commit": _commit()}], "settings": settings}
+    path.with_suffix(".draft").write_text(json.dumps(note))
+    os.replace(path.with_suffix(".draft"), path)
+    return note["starts"]
+
+
+def _lengthened(earlier: dict, settings: dict) -> bool:
+    """Whether these settings are the earlier ones but for more edits: `at` has grown at its end."""
+    if "stream" not in earlier or "stream" not in settings:
+        return False
+    at = earlier["stream"]["at"]
+    begun = settings["stream"]["at"][: len(at)] == at
+    return begun and settings | {"stream": settings["stream"] | {"at": at}} == earlier
+
+
+def _commit() -> str | None:
+    return _git("rev-parse", "HEAD") or os.environ.get("MEMOIR_COMMIT") or None  # an image knows its own
 
 
 def _git(*arguments: str) -> str | None:

@@ -163,6 +163,23 @@ def layers(profile: str, experiment: str = "layers") -> pd.DataFrame:
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
+def search(profile: str) -> pd.DataFrame:
+    """The search for settings: what was changed from the registered ones, what it cost and what it came to.
+
+    Columns changed, steps (mean over edits), and of each metric (teacher-forced) its mean and, as ±, half
+    its 95 % interval.
+    """
+    rows = []
+    for planned, result, tables in finished(profile, "search"):
+        changed = ", ".join(f"{name} = {value}" for name, value in planned.editor.items()) or "nothing: as registered"
+        row = {"changed": changed, "steps": tables["edits"].steps.mean()}
+        for found in result["metrics"]:
+            if found["protocol"] == TEACHER_FORCED:
+                row |= {found["metric"]: found["mean"], f"± {found['metric']}": found["high"] - found["mean"]}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def averages(sweep: pd.DataFrame) -> pd.DataFrame:
     """The paper's average, of reliability, generalization and locality (teacher-forced), of each layer.
 

@@ -61,6 +61,18 @@ def test_a_finished_run_is_not_done_again_and_other_settings_are_refused(toy_edi
     assert path.read_bytes() == before
 
 
+def test_a_stream_that_was_made_longer_goes_on_from_where_it_ended(toy_editor):
+    whole = json.loads(runs.run_stream(stream(run="whole"), toy_editor()).read_text())
+    runs.run_stream(stream(at=(1, 3)), toy_editor())
+    longer = toy_editor()
+    grown = json.loads(runs.run_stream(stream(), longer).read_text())
+    assert grown["metrics"] == whole["metrics"] and grown["parameters"]["stream"]["at"] == [1, 3, 5]
+    assert len(grown["provenance"]["starts"]) == 2 and len(longer.edits) == 5
+    for other in (stream(at=(1, 3)), stream(at=(1, 4, 5)), stream(at=(1, 3, 5, 6), every=3)):
+        with pytest.raises(ValueError, match="other settings"):
+            runs.run_stream(other, toy_editor())
+
+
 def test_an_interrupted_run_goes_on_and_ends_the_same(toy_editor, monkeypatch, tmp_path):
     whole = runs.run_stream(stream(run="whole"), toy_editor())
 

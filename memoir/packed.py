@@ -1,0 +1,43 @@
+"""Frozen linear maps on the CPU, packed once for few rows. Knows Linear maps only.
+
+An edit's steps multiply a handful of token rows by the same frozen weights again and again, forth and back. Packed in
+the order that oneDNN reads, such a product takes about half the time of the plain one, and for two or three rows
+against the vocabulary a fifth (`make bench`). The sums run in another order, so results differ in their last digit.
+"""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+
+class _Product(torch.autograd.Function):
+    """x W^T + b and its gradient g W with respect to x, both by packed weights. W and b have none: they are frozen."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, forth: Tensor, back: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.back = back
+        return torch.ops.mkldnn._linear_pointwise(x, forth, bias, "none", [], None)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        return torch.ops.mkldnn._linear_pointwise(gradient, ctx.back, None, "none", [], None), None, None, None
+
+
+def pack(modules: Iterable[nn.Module]) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
+    """For each Linear map within `modules`, a function with the same values and the gradient of its input alone.
+
+    Packed are float32 weights on the CPU (twice: forth and back); maps of another kind, dtype or device are left out.
+    The weights must not change afterwards.
+    """
+    if not torch.backends.mkldnn.is_available():
+        return {}
+    maps = {inner for module in modules for inner in module.modules() if type(inner) is nn.Linear}
+    return {m: _packed(m) for m in maps if m.weight.device.type == "cpu" and m.weight.dtype == torch.float32}
+
+
+def _packed(linear: nn.Linear) -> Callable[[Tensor], Tensor]:
+    weight = linear.weight.detach()
+    forth, back = (torch.ops.mkldnn._reorder_linear_weight(w.contiguous(), None) for w in (weight, weight.T))
+    bias = None if linear.bias is None else linear.bias.detach()
+    return lambda x: _Product.apply(x, forth, back, bias)
