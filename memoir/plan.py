@@ -51,7 +51,6 @@ class Planned:
         """The file that the finished stream leaves."""
         return runs.result_path(self.stream.profile, self.stream.experiment, self.stream.run)
 
-
     @property
     def candidates(self) -> list["Planned"]:
         """The streams that the settings are searched among; none when they are not searched."""
@@ -59,11 +58,6 @@ class Planned:
             return []
         found = planned(self.stream.profile, f"{self.searched}/").values()
         return [one for one in found if one.method == self.method]
-
-    @property
-    def ready(self) -> bool:
-        """Whether it can run here: its records are to be had, and what it is searched among has ended."""
-        return has_data(self) and all(one.result.exists() for one in self.candidates)
 
 
 def planned(profile: str, experiment: str = "") -> dict[str, Planned]:
@@ -178,9 +172,10 @@ def average(result: dict) -> float:
 
 
 def has_data(plan: Planned) -> bool:
-    """Whether the records that the stream edits are to be had here."""
+    """Whether the records that the stream edits, and those it is searched on, are to be had here."""
     try:
-        load_records(plan.stream.dataset, 1)
+        for one in (plan, *plan.candidates):
+            load_records(one.stream.dataset, 1)
     except FileNotFoundError:
         return False
     return True

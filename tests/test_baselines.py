@@ -1,12 +1,15 @@
 """The systems MEMOIR is compared with: each does what defines it, and all keep the interface's promises."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
-from conftest import BACKGROUND, PREFIXES, toy_model
+from conftest import BACKGROUND, PREFIXES, TOY_CONFIGS, toy_model
 
 import memoir
-from memoir.baselines import GRIDS, METHODS, keys
+from memoir import plan
+from memoir.baselines import METHODS, keys
 from memoir.baselines.memit import least_squares, null_projection, projected_least_squares
 from memoir.baselines.rome import rank_one
 from memoir.baselines.wise import activation, ties
@@ -159,6 +162,27 @@ def test_lora_merges_back_to_the_same_logits(make, tokenizer):
         assert all(module.merged for module in editor.adapters.values())
         torch.testing.assert_close(logits_of(editor.model, tokenizer), apart, atol=1e-3, rtol=1e-4)
     assert torch.equal(logits_of(editor.model, tokenizer), apart) and not torch.equal(apart, base)
+
+
+@pytest.mark.parametrize("kind", sorted(TOY_CONFIGS))
+def test_what_stands_before_a_column_need_not_be_run_again(tokenizer, kind):
+    model = toy_model(kind)
+    editor = METHODS["rome"](model, tokenizer, **TOY["rome"])
+    editor.know([SimpleNamespace(prompt=PROMPT, subject="France")])
+    rows, places = editor._subject_rows(PROMPT, TARGET)
+    row, column = rows.target.nonzero(as_tuple=True)
+    start = min(places)
+    assert start > 3
+    whole, part = editor._frozen(1, rows), editor._frozen(1, rows, start)
+    delta = torch.randn(whole.mapped.shape, generator=torch.Generator().manual_seed(0))
+    delta[:, :start] = 0
+    for _ in range(2):  # nothing that a pass leaves behind changes the next
+        expected = editor._tail_logits(1, whole, delta, row, column - 1)
+        found = editor._tail_logits(1, part, delta[:, start:], row, column - 1 - start)
+        torch.testing.assert_close(found, expected, atol=2e-4, rtol=1e-4)
+    delta[:, start - 1] = 3  # a column that was left out does matter
+    assert not torch.allclose(editor._tail_logits(1, whole, delta, row, column - 1), expected, atol=1e-2)
+    editor.detach()
 
 
 def test_rome_maps_the_key_to_the_value_by_a_change_of_rank_one_and_least_norm():
@@ -325,6 +349,10 @@ def test_the_registry_says_what_a_method_is(name):
     method = METHODS[name]
     known = {key for maker in method.maker.__mro__ for key in getattr(maker.__init__, "__kwdefaults__", None) or {}}
     assert method.title and set(method.settings) <= known | {"layer", "layers", "k", "threshold"}
-    assert len(GRIDS.get(name, ())) == (0 if name == "memoir" else 5)  # the same budget for each
-    for tried in GRIDS.get(name, ()):
-        assert set(tried) <= known | {"layer", "layers"} and tried != method.settings
+    search = [one for one in plan.planned("full", "baselines-search/").values() if one.method == name]
+    tried = [one.editor for one in search]
+    assert len(tried) == (0 if name == "memoir" else 6)  # the same budget for each
+    assert len({one.stream.at for one in search}) <= 1 and tried[:1] in ([], [{}])
+    for change in tried[1:]:
+        assert set(change) <= known | {"layer", "layers"} and tried.count(change) == 1
+        assert method.settings | change != method.settings

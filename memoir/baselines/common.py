@@ -16,7 +16,8 @@ from memoir import texts
 from memoir.editor import GRADIENT_NORM
 from memoir.interface import EditedModel
 from memoir.models import family_of
-from memoir.prefix import Prefix, run_prefix, run_tail
+from memoir.packed import pack
+from memoir.prefix import Prefix, replaced, run_prefix, run_tail
 
 STOP_LOSS = 0.01  # nats: an edit is learnt when its loss is at most this, unless a setting says otherwise
 
@@ -39,6 +40,7 @@ class Baseline(EditedModel):
             asked = {name: settings[name] for name in ("lr", "n_iter", "stop_loss") if name in settings}
             raise ValueError(f"{asked}: lr must be > 0, n_iter at least 1 and stop_loss not negative.")
         super().__init__(model, tokenizer)
+        self._packed: dict[int, dict] = {}  # by layer: the frozen maps above it (`packed.py`)
 
     def extra_bytes(self) -> int:
         """Memory that answering needs beside the base model, in bytes."""
@@ -86,8 +88,16 @@ class Baseline(EditedModel):
     def _tail_loss(self, layer: int, prefix: Prefix, rows: texts.Rows, delta: Tensor, start: int = 0) -> Tensor:
         """Mean cross-entropy of the rows' targets when delta (B, T - start, d) is added to the edited map's output."""
         row, column = rows.target.nonzero(as_tuple=True)
-        logits = run_tail(self.model, self.family, layer, prefix, delta, row, column - 1 - start)
+        logits = self._tail_logits(layer, prefix, delta, row, column - 1 - start)
         return cross_entropy(logits.float(), rows.input_ids[row, column])
+
+    def _tail_logits(self, layer: int, prefix: Prefix, delta: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """`prefix.run_tail`, for methods that never change what stands above the layer."""
+        if layer not in self._packed:
+            above = self.model.get_submodule(self.family.layers)[layer + 1 :]
+            self._packed[layer] = pack([*above, self.model.get_output_embeddings()])
+        with replaced(self._packed[layer]):
+            return run_tail(self.model, self.family, layer, prefix, delta, rows, columns)
 
 
 class _Past:

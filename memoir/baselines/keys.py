@@ -21,7 +21,7 @@ from memoir import texts
 from memoir.baselines.common import WeightEditor, cross_entropy, descend
 from memoir.interface import by_length
 from memoir.models import cache_folder, family_of, weights_hash
-from memoir.prefix import run_prefix, run_tail
+from memoir.prefix import run_prefix
 from memoir.progress import progress
 from memoir.records import load_records
 
@@ -76,7 +76,7 @@ class SubjectEditor(WeightEditor):
 
         def loss() -> Tensor:
             added = torch.zeros_like(prefix.mapped, dtype=torch.float32).index_put(at, delta.expand(len(places), -1))
-            logits = run_tail(self.model, self.family, layer, prefix, added, row, column).float()
+            logits = self._tail_logits(layer, prefix, added, row, column).float()
             found = cross_entropy(logits[:own], target) + how.decay * delta.square().sum() / bare.square().sum()
             if known:
                 essence = log_softmax(logits[own:], dim=-1)

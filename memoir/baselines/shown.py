@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from memoir import plots, published, runs
 from memoir.baselines import METHODS, compare
+from memoir.baselines.compare import PARTS
 from memoir.metrics import GENERATED, TEACHER_FORCED
 
-PARTS = ["reliability", "generalization", "locality"]
 # a line style for each kind: what writes the model's weights, what answers beside them, what only tells the prompt
 KINDS = {"writes weights": "--", "beside the weights": "-", "tells the prompt": ":"}
 MARKERS = "osD^vP"
@@ -83,9 +83,13 @@ def average_figure(panels: dict[str, pd.DataFrame]) -> Figure:
 
 
 def overview(results: pd.DataFrame, costs: pd.DataFrame | None, dataset: str, n_edits: int) -> pd.DataFrame:
-    """A row per method: what it does after n_edits of a data set, and what it costs. Missing is missing."""
+    """A row per method: what it does after n_edits of a data set, and what it costs. Missing is missing.
+
+    Only OpenFacts has near neighbours: they are its own, after as many edits or, where it has fewer, after the most.
+    """
     here = results[(results.dataset == dataset) & (results.n_edits == n_edits)]
-    beside = results[(results.dataset == "openfacts") & (results.n_edits == n_edits)]
+    beside = results[(results.dataset == "openfacts") & (results.n_edits <= n_edits)]
+    beside = beside[beside.n_edits == beside.groupby("method").n_edits.transform("max")]
     failures = results[(results.dataset == dataset) & results.failed.notna()].set_index("method")
     rows = []
     for name, method in METHODS.items():
@@ -110,16 +114,18 @@ def rebuild() -> list[Path]:
     """The figure and the tables whose results are committed at the size "full"; returns the files written."""
     from memoir.figures import save_table
 
-    results, costs = compare.results("full", ("zsre", "openfacts")), runs.read_result("full", "baselines", "costs")
-    costs = pd.DataFrame(costs["metrics"]) if costs else None
-    written = []
+    results, costs = compare.results("full"), runs.read_result("full", compare.EXPERIMENT, "costs")
+    costs, search, written = pd.DataFrame(costs["metrics"]) if costs else None, compare.searched("full"), []
+    if len(search):
+        written += save_table(search.round(3), "09_baselines_search")
     for dataset in results.dataset.unique():
         table = averages(results, dataset)
         figure = average_figure({f"{dataset} on SmolLM2-135M": table, "ZsRE on LLaMA-3-8B (paper)": paper_averages()})
         written += plots.save(figure, f"09_baselines_{dataset}")
         plt.close(figure)
-        last = 100 if 100 in set(table.n_edits) else int(table.n_edits.max())
-        written += save_table(overview(results, costs, dataset, last).round(3), f"09_baselines_{dataset}_{last}")
+        for n_edits in sorted(results[(results.dataset == dataset) & results.failed.isna()].n_edits.unique()):
+            view = overview(results, costs, dataset, n_edits)
+            written += save_table(view.round(3), f"09_baselines_{dataset}_{n_edits}")
     return written
 
 
