@@ -21,10 +21,13 @@ LEARNT = 0.5  # nats: an edit whose last loss is above this was not learnt in th
 
 
 def finished(profile: str, experiment: str) -> Iterator[tuple[plan.Planned, dict, dict[str, pd.DataFrame]]]:
-    """Each stream of an experiment that has ended: its plan, its result file, its tables by name."""
+    """Each stream of an experiment that has ended: its plan, its result file, its tables by name.
+
+    One that failed numerically has no tables to go by and is left out.
+    """
     for planned in plan.planned(profile, f"{experiment}/").values():
         result = runs.read_result(profile, experiment, planned.stream.run)
-        if result is not None:
+        if result is not None and "failed" not in result["parameters"]:
             stem = f"{planned.result.stem}-"
             paths = planned.result.parent.glob(f"{stem}*.parquet")
             tables = {path.stem.removeprefix(stem): pd.read_parquet(path) for path in paths}

@@ -110,6 +110,27 @@ def overview(results: pd.DataFrame, costs: pd.DataFrame | None, dataset: str, n_
     return pd.DataFrame(rows).reindex(columns=[*columns, "can undo", "base untouched", "failed"])
 
 
+def known_behaviour(results: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """What methods are known for, and whether it is seen here: columns method, known, measured, seen.
+
+    Near-perfect is a reliability of at least 0.9 for single edits; lost, less than half of that at the last length;
+    not generalizing, less than half as much generalization as reliability.
+    """
+    forced = results[(results.dataset == dataset) & (results.protocol == TEACHER_FORCED)]
+    of = forced.set_index(["method", "n_edits", "metric"])["mean"].sort_index()
+    rows = []
+    for name in [name for name in METHODS if (name, 1, "reliability") in of.index]:
+        alone, last = of[name, 1, "reliability"], max(n for method, n, _ in of.index if method == name)
+        kept, general = of[name, last, "reliability"], of[name, last, "generalization"]
+        rows.append((name, "one edit is learnt", f"{alone:.2f}", alone >= 0.9))
+        if name in ("ft", "ft-l", "rome"):
+            rows.append((name, "loses its edits", f"{kept:.2f} after {last}", kept < alone / 2))
+        if name == "grace":
+            rows.append((name, "does not generalize", f"{general:.2f} against {kept:.2f}", general < kept / 2))
+    table = pd.DataFrame(rows, columns=["method", "known", "measured", "seen"])
+    return table.assign(method=[METHODS[name].title for name in table.method], seen=table.seen.map(_yes))
+
+
 def rebuild() -> list[Path]:
     """The figure and the tables whose results are committed at the size "full"; returns the files written."""
     from memoir.figures import save_table
