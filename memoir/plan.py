@@ -9,6 +9,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -173,9 +174,13 @@ def average(result: dict) -> float:
 
 def has_data(plan: Planned) -> bool:
     """Whether the records that the stream edits, and those it is searched on, are to be had here."""
+    return all(_is_here(dataset) for dataset in {one.stream.dataset for one in (plan, *plan.candidates)})
+
+
+@cache
+def _is_here(dataset: str) -> bool:
     try:
-        for one in (plan, *plan.candidates):
-            load_records(one.stream.dataset, 1)
+        load_records(dataset, 1)
     except FileNotFoundError:
         return False
     return True

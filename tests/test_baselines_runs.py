@@ -2,12 +2,14 @@
 
 import json
 
+import pandas as pd
 import pytest
 from conftest import toy_model
 
 from memoir import plan, plots, runs
 from memoir.baselines import METHODS, compare, shown
 from memoir.models import weights_hash
+from memoir.records import load_records
 
 PLAN = """
 streams:
@@ -20,8 +22,15 @@ streams:
 """
 
 
+@pytest.fixture(scope="module")
+def facts():
+    return load_records("openfacts", 8)
+
+
 @pytest.fixture
-def model(tmp_path, monkeypatch, tokenizer):
+def model(tmp_path, monkeypatch, tokenizer, facts):
+    # reading the whole set takes a second each time
+    monkeypatch.setattr(runs.records, "load_records", lambda _name, n, **_options: facts[:n])
     monkeypatch.setattr(plan, "PARAMS", tmp_path)
     monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(runs, "WORK", tmp_path / "runs")
@@ -126,3 +135,19 @@ def test_no_record_of_the_search_is_edited_in_the_comparison():
     for one in search:
         ends = [other.stream.at[-1] for other in compared if other.stream.dataset == one.stream.dataset]
         assert one.stream.first >= max(ends)
+
+
+def test_known_behaviours_are_read_from_the_rows():
+    def rows(method, n_edits, **means):
+        about = dict(dataset="zsre", method=method, n_edits=n_edits, protocol="teacher-forced")
+        return [about | dict(metric=metric, mean=mean) for metric, mean in means.items()]
+
+    table = rows("ft", 1, reliability=0.95, generalization=0.9)
+    table += rows("ft", 100, reliability=0.1, generalization=0.1)
+    table += rows("grace", 1, reliability=0.8, generalization=0.1)
+    table += rows("grace", 1000, reliability=1.0, generalization=0.6)
+    table += rows("wise", 100, reliability=0.1, generalization=0.1)  # without single edits nothing is said
+    found = shown.known_behaviour(pd.DataFrame(table), "zsre")
+    assert found[["method", "seen"]].values.tolist() == [
+        ["FT", "yes"], ["FT", "yes"], ["GRACE", "no"], ["GRACE", "no"]
+    ]  # fmt: skip
