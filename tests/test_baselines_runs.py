@@ -9,28 +9,20 @@ from conftest import toy_model
 from memoir import plan, plots, runs
 from memoir.baselines import METHODS, compare, shown
 from memoir.models import weights_hash
-from memoir.records import load_records
 
 PLAN = """
 streams:
   baselines-search/grace-{n}: {dataset: openfacts, first: 5, at: [1], generated: 0, method: grace,
     tries: [{lr: 1.0e-5}, {lr: 1.0}, {lr: 1.0e+39}]}
   baselines/one-{method}: &compared
-    {dataset: openfacts, at: [2], singles: true, searched: baselines-search,
+    {dataset: openfacts, at: [1], generated: 0, singles: true, searched: baselines-search,
      editor: {layer: 1, n_iter: 3, stop_loss: 0.0}, each: {method: [ft-l, grace]}}
   baselines/two-{method}: {<<: *compared, at: [1, 2], singles: false, every: 1}
 """
 
 
-@pytest.fixture(scope="module")
-def facts():
-    return load_records("openfacts", 8)
-
-
 @pytest.fixture
-def model(tmp_path, monkeypatch, tokenizer, facts):
-    # reading the whole set takes a second each time
-    monkeypatch.setattr(runs.records, "load_records", lambda _name, n, **_options: facts[:n])
+def model(tmp_path, monkeypatch, tokenizer):
     monkeypatch.setattr(plan, "PARAMS", tmp_path)
     monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(runs, "WORK", tmp_path / "runs")
