@@ -27,6 +27,9 @@ rule all:
 
 
 rule stream:  # resumable: a run that was stopped goes on from its last checkpoint
+    input:  # the streams that its settings are searched among
+        lambda wildcards: [str(one.result.relative_to(notebooks.ROOT))
+                           for one in STREAMS[f"{wildcards.experiment}/{wildcards.run}"].candidates],
     output:
         f"data/results/{PROFILE}/{{experiment}}/{{run}}.json",
     params:  # a stream is run again when these change; not when a file's date does, as in a fresh clone

@@ -80,9 +80,12 @@ def _stream(names: list[str], profile: str) -> None:
     groups = {one.stream.experiment for one in planned.values()}
     if unknown := set(names) - planned.keys() - groups:
         sys.exit(f"There is no stream {', '.join(unknown)} in {profile}; there are {', '.join(planned)}.")
-    for name, one in planned.items():
-        if not names or {name, one.stream.experiment} & set(names):
-            print(plan.run(one).relative_to(notebooks.ROOT), flush=True)
+    try:
+        for name, one in planned.items():
+            if not names or {name, one.stream.experiment} & set(names):
+                print(plan.run(one).relative_to(notebooks.ROOT), flush=True)
+    except FileNotFoundError as error:  # records that are not to be had here, a search that is not done
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -6,13 +6,14 @@ route they were prefilled with; the route is kept beside the cache, so several g
 
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from memoir.interface import EditedModel
 from memoir.memory import ResidualMemory, Route
 
 
@@ -129,3 +130,22 @@ class Attachment:
         if cache is not None:
             rows = len(output.last_hidden_state)
             self._kept[cache] = self.routes or [Route(None, 0.0)] * rows
+
+
+class HookedModel(EditedModel):
+    """A method that answers beside the model's own map, through an `Attachment`, and never writes its weights."""
+
+    _hooks: Attachment
+
+    def base(self) -> AbstractContextManager[None]:
+        """Within `with editor.base():` the model answers as if nothing had been edited."""
+        return self._hooks.off()
+
+    def detach(self) -> None:
+        """Leave the model as it was found: the base model again, bit for bit. What is stored can still be saved."""
+        if self._attached:
+            self._hooks.remove()
+            self._attached = False
+
+    def _prompt(self, positions: Tensor) -> AbstractContextManager[None]:
+        return self._hooks.prompt(positions)

@@ -124,7 +124,7 @@ def story_figures() -> Iterator[tuple[str, Figure]]:
     if (found := streams.longest("full")) is None:
         return
     ours, tables = found
-    rows = compare.results("full", ("zsre",))
+    rows = compare.results("full")
     rows = rows[rows.dataset == "zsre"]
     tuned = rows[(rows.method == "ft-l") & (rows.metric == "reliability") & (rows.protocol == metrics.TEACHER_FORCED)]
     others = {"ft-l": tuned.sort_values("n_edits")} if len(tuned) else {}

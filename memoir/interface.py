@@ -71,6 +71,7 @@ class EditedModel(ABC):
         self.base_hash = weights_hash(model)
         self.edits: list[Edit] = []
         self.log: list[dict] = []  # a row per edit: steps, first_loss, last_loss, seconds
+        self.subjects: dict[str, str] = {}  # of the prompts that `know` was told of
         self.base_answers: dict = {}  # filled by `metrics`: what the base model says where locality is measured
         self._attached = True
 
@@ -132,6 +133,7 @@ class EditedModel(ABC):
         """
         self._need_attached()
         records = list(records)
+        self.know(records)
         folder = None if checkpoint is None else Path(checkpoint)
         if folder is not None and (folder / store.HEADER).exists():
             records = records[self._resume(folder, records) :]
@@ -142,6 +144,10 @@ class EditedModel(ABC):
             if folder is not None and (len(results) % every == 0 or len(results) == len(records)):
                 self.save(folder)
         return results
+
+    def know(self, records: Iterable[EditRecord]) -> None:
+        """Keep in mind which subject each record's prompt is about, for methods that write at the subject."""
+        self.subjects |= {record.prompt: record.subject for record in records if record.subject}
 
     def edits_table(self) -> pd.DataFrame:
         """One row per stored edit, in order: steps, first_loss, last_loss (nats), seconds."""

@@ -273,6 +273,7 @@ def _facts(stream: Stream, editor: EditedModel) -> list[records.EditRecord]:
     facts = records.load_records(stream.dataset, end, tokenizer=editor.tokenizer)
     if len(facts) < end:
         raise ValueError(f"{stream.dataset} has {len(facts)} valid records; this run asks for {end}.")
+    editor.know(facts[stream.first :])
     return facts[stream.first :]
 
 

@@ -23,12 +23,13 @@ LEARNT = 0.5  # nats: an edit whose last loss is above this was not learnt in th
 def finished(profile: str, experiment: str) -> Iterator[tuple[plan.Planned, dict, dict[str, pd.DataFrame]]]:
     """Each stream of an experiment that has ended: its plan, its result file, its tables by name.
 
-    One of whose tables is not there any more counts as not run.
+    One that failed numerically, or one of whose tables is not there any more, is left out.
     """
     for planned in plan.planned(profile, f"{experiment}/").values():
         if planned.ended:
-            tables = {name: pd.read_parquet(path) for name, path in planned.tables.items()}
-            yield planned, runs.read_result(profile, experiment, planned.stream.run), tables
+            result = runs.read_result(profile, experiment, planned.stream.run)
+            if "failed" not in result["parameters"]:
+                yield planned, result, {name: pd.read_parquet(path) for name, path in planned.tables.items()}
 
 
 def by_edits(profile: str, experiment: str) -> pd.DataFrame:

@@ -1,12 +1,15 @@
 """The systems MEMOIR is compared with: each does what defines it, and all keep the interface's promises."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
-from conftest import BACKGROUND, PREFIXES, toy_model
+from conftest import BACKGROUND, PREFIXES, TOY_CONFIGS, toy_model
 
 import memoir
-from memoir.baselines import GRIDS, METHODS, keys
+from memoir import plan
+from memoir.baselines import METHODS, keys
 from memoir.baselines.memit import least_squares, null_projection, projected_least_squares
 from memoir.baselines.rome import rank_one
 from memoir.baselines.wise import activation, ties
@@ -161,12 +164,33 @@ def test_lora_merges_back_to_the_same_logits(make, tokenizer):
     assert torch.equal(logits_of(editor.model, tokenizer), apart) and not torch.equal(apart, base)
 
 
+@pytest.mark.parametrize("kind", sorted(TOY_CONFIGS))
+def test_what_stands_before_a_column_need_not_be_run_again(tokenizer, kind):
+    model = toy_model(kind)
+    editor = METHODS["rome"](model, tokenizer, **TOY["rome"])
+    editor.know([SimpleNamespace(prompt=PROMPT, subject="France")])
+    rows, places = editor._subject_rows(PROMPT, TARGET)
+    row, column = rows.target.nonzero(as_tuple=True)
+    start = min(places)
+    assert start > 3
+    whole, part = editor._frozen(1, rows), editor._frozen(1, rows, start)
+    delta = torch.randn(whole.mapped.shape, generator=torch.Generator().manual_seed(0))
+    delta[:, :start] = 0
+    for _ in range(2):  # nothing that a pass leaves behind changes the next
+        expected = editor._tail_logits(1, whole, delta, row, column - 1)
+        found = editor._tail_logits(1, part, delta[:, start:], row, column - 1 - start)
+        torch.testing.assert_close(found, expected, atol=2e-4, rtol=1e-4)
+    delta[:, start - 1] = 3  # a column that was left out does matter
+    assert not torch.allclose(editor._tail_logits(1, whole, delta, row, column - 1), expected, atol=1e-2)
+    editor.detach()
+
+
 def test_rome_maps_the_key_to_the_value_by_a_change_of_rank_one_and_least_norm():
     rng = torch.Generator().manual_seed(0)
     weight, key, value = (torch.randn(*size, generator=rng, dtype=torch.float64) for size in ((7, 12), (12,), (7,)))
     other = torch.randn(40, 12, generator=rng, dtype=torch.float64)
     moment = other.T @ other / 40
-    change = rank_one(weight, key, value, moment)
+    change = rank_one(weight, key, value, keys.factored(moment, "C"))
     torch.testing.assert_close((weight + change) @ key, value)
     assert torch.linalg.matrix_rank(change) == 1
     spread = lambda delta: torch.trace(delta @ moment @ delta.T)  # noqa: E731  ||Δ K||² / n: what is preserved
@@ -198,10 +222,11 @@ def test_memit_solves_its_least_squares_problem_as_a_dense_solver_does():
     weight = 3.0
     stacked = np.vstack([K.T, np.sqrt(weight / old) * K0.T])
     dense = np.linalg.lstsq(stacked, np.vstack([R.T, np.zeros((old, d))]), rcond=None)[0].T
-    found = least_squares(*(torch.from_numpy(x) for x in (K, R, weight * K0 @ K0.T / old)))
+    factor = keys.factored(torch.from_numpy(weight * K0 @ K0.T / old), "C0")
+    found = least_squares(torch.from_numpy(K), torch.from_numpy(R), factor)
     np.testing.assert_allclose(found.numpy(), dense, atol=1e-10)
     with pytest.raises(FloatingPointError, match="singular"):
-        least_squares(torch.zeros(4, 1), torch.ones(2, 1), torch.zeros(4, 4))
+        keys.factored(torch.zeros(4, 4), "C0")
 
 
 def test_alphaedit_is_null_on_preserved_keys_and_still_writes():
@@ -209,12 +234,12 @@ def test_alphaedit_is_null_on_preserved_keys_and_still_writes():
     preserved = torch.randn(20, 12, generator=rng, dtype=torch.float64) @ torch.randn(12, 20, generator=rng).double()
     P = null_projection(preserved.T @ preserved / 20, 1e-6)
     K, R, earlier = (torch.randn(*s, generator=rng, dtype=torch.float64) for s in ((20, 3), (6, 3), (20, 2)))
-    change = projected_least_squares(K, R, P, torch.zeros(20, 20), ridge=1e-9)
+    change = projected_least_squares(P @ K, R, torch.zeros(20, 0), ridge=1e-9)
     assert (change @ preserved.T).abs().max() < 1e-12 * change.norm() * preserved.norm()
     direct = R @ K.T @ P @ torch.linalg.inv((earlier @ earlier.T + K @ K.T) @ P + 0.1 * torch.eye(20))  # equation 14
-    torch.testing.assert_close(projected_least_squares(K, R, P, earlier @ earlier.T, ridge=0.1), direct)
+    torch.testing.assert_close(projected_least_squares(P @ K, R, P @ earlier, ridge=0.1), direct)
     torch.testing.assert_close(change @ K, R, atol=1e-5, rtol=1e-5)  # 3 keys fit into 8 free directions
-    spared = projected_least_squares(K, R, P, 1e9 * earlier @ earlier.T, ridge=1e-3)
+    spared = projected_least_squares(P @ K, R, 1e4 * P @ earlier, ridge=1e-3)
     assert (spared @ earlier).abs().max() < 1e-3 * (change @ earlier).abs().max()  # earlier edits are kept too
     with pytest.raises(FloatingPointError, match="nothing can be written"):
         null_projection(torch.eye(4), 0.5)
@@ -324,6 +349,10 @@ def test_the_registry_says_what_a_method_is(name):
     method = METHODS[name]
     known = {key for maker in method.maker.__mro__ for key in getattr(maker.__init__, "__kwdefaults__", None) or {}}
     assert method.title and set(method.settings) <= known | {"layer", "layers", "k", "threshold"}
-    assert len(GRIDS.get(name, ())) == (0 if name == "memoir" else 5)  # the same budget for each
-    for tried in GRIDS.get(name, ()):
-        assert set(tried) <= known | {"layer", "layers"} and tried != method.settings
+    search = [one for one in plan.planned("full", "baselines-search/").values() if one.method == name]
+    tried = [one.editor for one in search]
+    assert len(tried) == (0 if name == "memoir" else 6)  # the same budget for each
+    assert len({one.stream.at for one in search}) <= 1 and tried[:1] in ([], [{}])
+    for change in tried[1:]:
+        assert set(change) <= known | {"layer", "layers"} and tried.count(change) == 1
+        assert method.settings | change != method.settings

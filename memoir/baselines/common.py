@@ -10,15 +10,16 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts
 from memoir.editor import GRADIENT_NORM
 from memoir.interface import EditedModel
 from memoir.models import family_of
-from memoir.prefix import Prefix, run_prefix, run_tail
+from memoir.packed import pack
+from memoir.prefix import Prefix, replaced, run_prefix, run_tail
 
-LOSS_SETTLED = 0.01  # an edit is learnt when its loss is at most this
+STOP_LOSS = 0.01  # nats: an edit is learnt when its loss is at most this, unless a setting says otherwise
 
 
 class Baseline(EditedModel):
@@ -35,9 +36,11 @@ class Baseline(EditedModel):
         for layer in (settings.get("layer"), *settings.get("layers", ())):
             if layer is not None and not 0 <= layer < depth:
                 raise ValueError(f"layer = {layer} is out of range: the model has decoder layers 0 to {depth - 1}.")
-        if settings.get("lr", 1.0) <= 0 or settings.get("n_iter", 1) < 1:
-            raise ValueError(f"lr = {settings['lr']} must be > 0 and n_iter = {settings['n_iter']} at least 1.")
+        if settings.get("lr", 1.0) <= 0 or settings.get("n_iter", 1) < 1 or settings.get("stop_loss", 0.0) < 0:
+            asked = {name: settings[name] for name in ("lr", "n_iter", "stop_loss") if name in settings}
+            raise ValueError(f"{asked}: lr must be > 0, n_iter at least 1 and stop_loss not negative.")
         super().__init__(model, tokenizer)
+        self._packed: dict[int, dict] = {}  # by layer: the frozen maps above it (`packed.py`)
 
     def extra_bytes(self) -> int:
         """Memory that answering needs beside the base model, in bytes."""
@@ -58,15 +61,59 @@ class Baseline(EditedModel):
         befores = [texts.prompt_ids(self.tokenizer, text) for text in (prompt, *(f"{p}. {prompt}" for p in prefixes))]
         return self._rows(befores, [texts.target_ids(self.tokenizer, prompt, target)] * len(befores))
 
-    def _frozen(self, layer: int, rows: texts.Rows) -> Prefix:
-        """What layers 0..layer, as they are now, make of the rows."""
-        return run_prefix(self.model, self.family, layer, rows.input_ids, rows.attention_mask)
+    def _frozen(self, layer: int, rows: texts.Rows, start: int = 0) -> Prefix:
+        """What layers 0..layer, as they are now, make of the rows; of the columns from `start` on alone.
 
-    def _tail_loss(self, layer: int, prefix: Prefix, rows: texts.Rows, delta: Tensor) -> Tensor:
-        """Mean cross-entropy of the rows' targets when `delta` (B, T, d) is added to the edited map's output."""
+        No token sees a later one: what is written at column `start` or behind it leaves the columns before as they
+        are, and the tail sees those as a key-value cache that is filled once.
+        """
+        ids, real = rows.input_ids, rows.attention_mask
+        if not start:
+            return run_prefix(self.model, self.family, layer, ids, real)
+        with torch.no_grad():
+            base = self.model.base_model
+            cache = base(input_ids=ids[:, :start], attention_mask=real[:, :start], use_cache=True).past_key_values
+            given = base.register_forward_pre_hook(
+                lambda _module, args, named: (args, named | {"past_key_values": cache}), with_kwargs=True, prepend=True
+            )
+            try:
+                prefix = run_prefix(self.model, self.family, layer, ids[:, start:], real)
+            finally:
+                given.remove()
+        prefix.real = real[:, start:].nonzero(as_tuple=True)
+        past = _Past(cache)
+        prefix.calls = [{name: past if value is cache else value for name, value in c.items()} for c in prefix.calls]
+        return prefix
+
+    def _tail_loss(self, layer: int, prefix: Prefix, rows: texts.Rows, delta: Tensor, start: int = 0) -> Tensor:
+        """Mean cross-entropy of the rows' targets when delta (B, T - start, d) is added to the edited map's output."""
         row, column = rows.target.nonzero(as_tuple=True)
-        logits = run_tail(self.model, self.family, layer, prefix, delta, row, column - 1)
+        logits = self._tail_logits(layer, prefix, delta, row, column - 1 - start)
         return cross_entropy(logits.float(), rows.input_ids[row, column])
+
+    def _tail_logits(self, layer: int, prefix: Prefix, delta: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """`prefix.run_tail`, for methods that never change what stands above the layer."""
+        if layer not in self._packed:
+            above = self.model.get_submodule(self.family.layers)[layer + 1 :]
+            self._packed[layer] = pack([*above, self.model.get_output_embeddings()])
+        with replaced(self._packed[layer]):
+            return run_tail(self.model, self.family, layer, prefix, delta, rows, columns)
+
+
+class _Past:
+    """Keys and values of earlier columns, for attention to put before those of a pass; it keeps none of them."""
+
+    def __init__(self, cache: Cache):
+        self._kept = [(layer.keys, layer.values) for layer in cache.layers]
+
+    def update(self, keys: Tensor, values: Tensor, layer: int, *_) -> tuple[Tensor, Tensor]:
+        return tuple(torch.cat([old, new], dim=-2) for old, new in zip(self._kept[layer], (keys, values), strict=True))
+
+
+def need_free(model: PreTrainedModel) -> None:
+    """RuntimeError when the model has an editor: two would answer each other's prompts."""
+    if "generate" in vars(model):
+        raise RuntimeError("This model has an editor already. Detach it first.")
 
 
 @torch.enable_grad()
@@ -74,22 +121,22 @@ def descend(
     parameters: Sequence[Tensor],
     optimizer: torch.optim.Optimizer,
     loss_of: Callable[[], Tensor],
-    n_iter: int,
+    how: SimpleNamespace,
     *,
     clip: float | None = GRADIENT_NORM,
     after: Callable[[], None] = lambda: None,
 ) -> tuple[list[float], int]:
-    """At most n_iter steps on loss_of(); stops when the edit is learnt. Returns the losses and the number of steps.
+    """At most how.n_iter steps on loss_of(), none after a loss of at most how.stop_loss. Returns losses and steps.
 
     `after` is called behind each step (a projection, say). FloatingPointError when a loss is not finite.
     """
     losses: list[float] = []
-    for step in range(n_iter):
+    for step in range(how.n_iter):
         loss = loss_of()
         losses.append(loss.item())
         if not torch.isfinite(loss):
             raise FloatingPointError(f"The loss is {losses[-1]} at step {step}: the edit was not stored. Lower lr.")
-        if losses[-1] <= LOSS_SETTLED:
+        if losses[-1] <= how.stop_loss:
             return losses, step
         for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
             parameter.grad = gradient
@@ -103,21 +150,13 @@ def descend(
             parameter.grad = None
         with torch.no_grad():
             after()
-    return losses, n_iter
+    return losses, how.n_iter
 
 
-class WeightEditor(Baseline):
-    """Writes into named weights of the model itself, of which it keeps what they were."""
+class Writer(Baseline):
+    """Trains named parameters of the live model: `weights`. An edit that fails leaves them as they were."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, names: Sequence[str], **settings):
-        if "generate" in vars(model):
-            raise RuntimeError("This model has an editor already. Detach it first.")
-        super().__init__(model, tokenizer, **settings)
-        parameters = dict(model.named_parameters())
-        self.weights = {name: parameters[name] for name in names}
-        self._found = {name: weight.detach().clone() for name, weight in self.weights.items()}
-        self.trained = sum(weight.numel() for weight in self.weights.values())
-        model.generate = model.generate  # the mark by which another editor sees that the model is taken
+    weights: dict[str, nn.Parameter]
 
     def _write(self, prompt: str, target: str) -> tuple[list[float], int]:
         """Change `self.weights`; losses and number of steps."""
@@ -129,12 +168,32 @@ class WeightEditor(Baseline):
             losses, steps = self._write(prompt, target)
             if not all(torch.isfinite(tensor).all() for tensor in self._tensors().values()):
                 raise FloatingPointError(
-                    f"The weights are no longer finite after edit {len(self.edits)}: it was not stored."
+                    f"The weights are no longer finite after edit {len(self.edits)}: it was not stored. Lower lr."
                 )
         except BaseException:
             self._restore(kept)
             raise
         return losses, steps, None
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: weight.detach() for name, weight in self.weights.items()}
+
+    def _restore(self, tensors: dict[str, Tensor]) -> None:
+        for name, weight in self.weights.items():
+            weight.data.copy_(tensors[name])
+
+
+class WeightEditor(Writer):
+    """Writes into named weights of the model itself, of which it keeps what they were."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, names: Sequence[str], **settings):
+        need_free(model)
+        super().__init__(model, tokenizer, **settings)
+        parameters = dict(model.named_parameters())
+        self.weights = {name: parameters[name] for name in names}
+        self._found = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        self.trained = sum(weight.numel() for weight in self.weights.values())
+        model.generate = model.generate  # the mark by which another editor sees that the model is taken
 
     @contextmanager
     def base(self) -> Iterator[None]:
@@ -159,10 +218,3 @@ class WeightEditor(Baseline):
     def extra_bytes(self) -> int:
         """0: the edited weights take the place of the old ones."""
         return 0
-
-    def _tensors(self) -> dict[str, Tensor]:
-        return {name: weight.detach() for name, weight in self.weights.items()}
-
-    def _restore(self, tensors: dict[str, Tensor]) -> None:
-        for name, weight in self.weights.items():
-            weight.data.copy_(tensors[name])

@@ -1,127 +1,78 @@
-"""All methods side by side: single edits, streams, and cost; each a finished result file, a failure among them.
+"""All methods side by side, from the finished streams of the plan; and what each costs, measured in one process.
 
-The queue goes on where it was stopped, and a method that fails numerically becomes a result that says so.
+The streams are run by `plan.run`: experiment `baselines`, with the settings that `baselines-search` found.
 """
 
 import json
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from memoir import runs
+from memoir import plan, runs
 from memoir.baselines import METHODS
-from memoir.baselines.keys import SubjectEditor
 from memoir.interface import EditedModel
+from memoir.metrics import TEACHER_FORCED
 from memoir.records import EditRecord, load_records
 
-EXPERIMENT = "baselines"
+EXPERIMENT, SEARCH = "baselines", "baselines-search"
+PARTS = ["reliability", "generalization", "locality"]
 
 
-def run_one(
-    stream: runs.Stream,
-    name: str,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    singles: bool = False,
-    **settings,
-) -> None:
-    """`runs.run_stream`, or `runs.run_singles`, for a method of the registry; settings go before the registered ones.
-
-    A numerical failure ends in a result file too: with `failed`, the number of edits before it and the sentence, and
-    the metrics of the lengths that were reached.
-    """
-    if runs.result_path(stream.profile, stream.experiment, stream.run).exists():
-        return
-    editor = None
-    try:
-        editor = METHODS[name](model, tokenizer, **settings)
-        if isinstance(editor, SubjectEditor):
-            editor.know(load_records(stream.dataset, stream.at[-1]))
-        (runs.run_singles if singles else runs.run_stream)(stream, editor)
-    except FloatingPointError as error:
-        _write_failure(stream, name, settings, editor, str(error))
-    finally:
-        if editor is not None:
-            editor.detach()
-
-
-def _write_failure(stream: runs.Stream, name: str, settings: dict, editor: EditedModel | None, sentence: str) -> None:
-    """The lengths that were reached, and why no further. editor: None when the method could not even be set up."""
-    work = runs.WORK / stream.profile / stream.experiment / stream.run
-    tables = [pd.read_parquet(path) for n in stream.at for path in sorted(work.glob(f"at-{n}-questions-*.parquet"))]
-    table = pd.concat(tables, ignore_index=True) if tables else None
-    how = runs.parameters(stream, editor) if editor else {"stream": asdict(stream), "method": name, "editor": settings}
-    how |= {"failed": {"n_edits": len(editor.edits) if editor else 0, "sentence": sentence}}
-    born = runs.provenance(runs.now(), editor=editor, dataset=stream.dataset)
-    found = {} if table is None else {"questions": table}
-    found |= {"edits": editor.edits_table()} if editor and editor.log else {}
-    rows = [] if table is None else runs.summary_at(table)
-    result = runs.result_path(stream.profile, stream.experiment, stream.run)
-    runs.write_result(result, rows, json.loads(json.dumps(how)), born, found)
-
-
-def run_queue(
-    profile: str,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    methods: dict[str, dict],
-    datasets: Sequence[str],
-    singles: int,
-    lengths: Sequence[int],
-    longer: Sequence[int] = (),
-    long_methods: Sequence[str] = (),
-    every: int = 25,
-) -> list[str]:
-    """Everything that is not finished: singles, streams to the last of `lengths`, and further for the cheap methods.
-
-    methods: name -> settings that go before the registered ones; long_methods: those that run the lengths `longer` too,
-    on the first data set. Short runs of all methods come before long ones. A data set that is not to be had here is
-    left out and named in what is returned.
-    """
-    missing = []
-    for dataset in datasets:
-        try:
-            load_records(dataset, 1)
-        except FileNotFoundError:
-            missing.append(dataset)
-    here = [dataset for dataset in datasets if dataset not in missing]
-    for dataset in here:
-        for name, settings in methods.items():
-            one = runs.Stream(profile, EXPERIMENT, f"{dataset}-{name}-singles", dataset, (singles,))
-            run_one(one, name, model, tokenizer, singles=True, **settings)
-    for dataset in here:
-        for name, settings in methods.items():
-            stream = runs.Stream(profile, EXPERIMENT, f"{dataset}-{name}", dataset, tuple(lengths), every=every)
-            run_one(stream, name, model, tokenizer, **settings)
-    for dataset in here[:1] if longer else []:
-        for name in long_methods:
-            stream = runs.Stream(profile, EXPERIMENT, f"{dataset}-{name}-long", dataset, tuple(longer), every=every)
-            run_one(stream, name, model, tokenizer, **methods[name])
-    return missing
-
-
-def results(profile: str, datasets: Iterable[str]) -> pd.DataFrame:
+def results(profile: str) -> pd.DataFrame:
     """A row per data set, method, length, metric and protocol that is finished; column failed (a sentence or None)."""
     rows = []
-    for dataset in datasets:
-        for name in METHODS:
-            for kind in ("-singles", "", "-long"):
-                found = runs.read_result(profile, EXPERIMENT, f"{dataset}-{name}{kind}")
-                if found is None:
-                    continue
-                how = {"dataset": dataset, "method": name, "failed": None}
-                rows += [how | row for row in found["metrics"]]
-                if "failed" in found["parameters"]:
-                    failure = found["parameters"]["failed"]
-                    rows.append(how | {"n_edits": failure["n_edits"], "failed": failure["sentence"]})
+    for planned in plan.planned(profile, f"{EXPERIMENT}/").values():
+        found = runs.read_result(profile, EXPERIMENT, planned.stream.run)
+        if found is None:
+            continue
+        how = {"dataset": planned.stream.dataset, "method": planned.method, "failed": None}
+        rows += [how | row for row in found["metrics"]]
+        if failure := found["parameters"].get("failed"):
+            rows.append(how | {"n_edits": failure["n_edits"], "failed": failure["sentence"]})
     columns = ["dataset", "method", "n_edits", "metric", "protocol", "mean", "low", "high", "n", "failed"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def searched(profile: str) -> pd.DataFrame:
+    """The search: a row for each candidate that is finished, in the order of the plan.
+
+    Columns method, changed (from the registered settings), the teacher-forced metrics, average, s/edit, chosen, failed.
+    """
+    rows = []
+    for planned in plan.planned(profile, f"{SEARCH}/").values():
+        found = runs.read_result(profile, SEARCH, planned.stream.run)
+        if found is None:
+            continue
+        changed = ", ".join(f"{name} = {value}" for name, value in planned.editor.items()) or "nothing"
+        row = {"method": METHODS[planned.method].title, "changed": changed, "average": plan.average(found)}
+        row |= {m["metric"]: m["mean"] for m in found["metrics"] if m["protocol"] == TEACHER_FORCED}
+        if failure := found["parameters"].get("failed"):
+            row["failed"] = f"after {failure['n_edits']} edits"
+        else:
+            row["s/edit"] = found["provenance"]["edit_seconds"] / planned.stream.at[-1]
+        rows.append(row)
+    columns = [
+        "method",
+        "changed",
+        "reliability",
+        "generalization",
+        "locality",
+        "average",
+        "s/edit",
+        "chosen",
+        "failed",
+    ]
+    table = pd.DataFrame(rows, columns=columns)
+    best = table.groupby("method", sort=False).average.idxmax()
+    return table.assign(chosen=table.index.isin(best))
+
+
+def not_run(profile: str, experiment: str) -> list[str]:
+    """Names of the experiment's streams that have not ended."""
+    planned = plan.planned(profile, f"{experiment}/")
+    return [name for name, one in planned.items() if not one.result.exists()]
 
 
 def run_costs(
@@ -150,6 +101,8 @@ def run_costs(
             try:
                 rows.append({"method": name, "round": round_} | _cost(editor, records))
                 born = runs.provenance(began, editor=editor, dataset="openfacts-calibration")
+            except FloatingPointError:  # has a row among the results; it has no cost
+                continue
             finally:
                 editor.detach()
     table = _ratios(pd.DataFrame(rows))

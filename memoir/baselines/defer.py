@@ -1,9 +1,9 @@
 """DEFER: a scope classifier that hands inputs to a one-layer network (the baseline of GRACE's paper, after SERAC).
 
-GRACE (Hartvigsen et al., 2023, arXiv 2211.11031, section 4, "Defer") shrinks SERAC (Mitchell et al., 2022, arXiv
-2206.06520) to one layer: h^l = g(h) >= 1/2 ? f_new(h) : f^l(h). Here h is the edited map's input, the classifier
+GRACE's authors (Hartvigsen et al., 2023, arXiv 2211.11031) compare with "Defer", SERAC (Mitchell et al., 2022, arXiv
+2206.06520) in one layer: h^l = g(h) >= 1/2 ? f_new(h) : f^l(h). Here h is the edited map's input, the classifier
 g = σ(w · h + b) looks at the prompt's last token, and f_new is a linear map that starts as a copy of the edited one.
-As in SERAC (section 3.2) the classifier learns from in-scope and out-of-scope inputs: the edit, and background prompts.
+As in SERAC the classifier learns from in-scope and out-of-scope inputs: the edit, and background prompts.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts
-from memoir.baselines.common import descend
+from memoir.baselines.common import STOP_LOSS, descend
 from memoir.baselines.side import SideEditor, last_of
 from memoir.interface import by_length
 from memoir.memory import Route
@@ -39,10 +39,12 @@ class Defer(SideEditor):
         lr: float = 7e-5,
         gate_lr: float = 7e-5,
         n_iter: int = 100,
+        stop_loss: float = STOP_LOSS,
         background: Sequence[str] | None = None,
     ):
         background = list(background_prompts() if background is None else background)
-        how = dict(threshold=threshold, lr=lr, gate_lr=gate_lr, n_iter=n_iter, background=background)
+        how = dict(threshold=threshold, lr=lr, gate_lr=gate_lr, n_iter=n_iter, stop_loss=stop_loss)
+        how |= dict(background=background)
         super().__init__(model, tokenizer, layer=layer, **how)
         weight = self.linear.weight
         self.change = torch.zeros(self.linear.out_features, self.linear.in_features, device=weight.device)
@@ -78,7 +80,7 @@ class Defer(SideEditor):
             return scope + self._tail_loss(how.layer, prefix, rows, prefix.activations.float() @ change.T)
 
         groups = [{"params": [change], "lr": how.lr}, {"params": [gate], "lr": how.gate_lr}]
-        losses, steps = descend([change, gate], torch.optim.Adam(groups), loss, how.n_iter, clip=None)
+        losses, steps = descend([change, gate], torch.optim.Adam(groups), loss, how, clip=None)
         if not (torch.isfinite(change).all() and torch.isfinite(gate).all()):
             raise FloatingPointError("DEFER's weights are no longer finite: the edit was not stored. Lower lr.")
         self.change, self.gate = change.detach(), gate.detach()

@@ -1,8 +1,8 @@
 """Fine-tuning: gradient descent on the target's likelihood, in one map (FT-L) or in all weights.
 
-FT-L as compared with in ROME (Meng et al., 2022, arXiv 2202.05262, section 3.1 and appendix; after Zhu et al., 2020,
-arXiv 2012.00363), without the norm constraint and with the loss over all target tokens: Adam, lr 5e-4, 50 steps per
-edit are the settings that MEMOIR's appendix A.4 gives for FT.
+FT-L as ROME is compared with it (Meng et al., 2022, arXiv 2202.05262; after Zhu et al., 2020, arXiv 2012.00363),
+without the norm constraint and with the loss over all target tokens: Adam, lr 5e-4, 50 steps per edit are the settings
+that MEMOIR's appendix A.4 gives for FT.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts
-from memoir.baselines.common import WeightEditor, cross_entropy, descend
+from memoir.baselines.common import STOP_LOSS, WeightEditor, cross_entropy, descend
 from memoir.models import family_of
 from memoir.prefix import head_logits
 
@@ -28,10 +28,11 @@ class FineTuneLayer(WeightEditor):
         layer: int,
         lr: float = 5e-4,
         n_iter: int = 50,
+        stop_loss: float = STOP_LOSS,
     ):
         family = family_of(model)
         names = [f"{family.layers}.{layer}.{family.edited}.weight"]
-        super().__init__(model, tokenizer, names, layer=layer, lr=lr, n_iter=n_iter)
+        super().__init__(model, tokenizer, names, layer=layer, lr=lr, n_iter=n_iter, stop_loss=stop_loss)
 
     def _write(self, prompt: str, target: str) -> tuple[list[float], int]:
         how, rows = self.settings, self._edit_rows(prompt, target)
@@ -42,7 +43,7 @@ class FineTuneLayer(WeightEditor):
         def loss() -> Tensor:
             return self._tail_loss(how.layer, prefix, rows, prefix.activations.float() @ change.T)
 
-        losses, steps = descend([change], torch.optim.Adam([change], lr=how.lr), loss, how.n_iter, clip=None)
+        losses, steps = descend([change], torch.optim.Adam([change], lr=how.lr), loss, how, clip=None)
         weight.data += change.detach().to(weight.dtype)
         return losses, steps
 
@@ -53,14 +54,21 @@ class FineTune(WeightEditor):
     method = "ft"
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, lr: float = 5e-4, n_iter: int = 50
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        lr: float = 5e-4,
+        n_iter: int = 50,
+        stop_loss: float = STOP_LOSS,
     ):
-        super().__init__(model, tokenizer, [name for name, _ in model.named_parameters()], lr=lr, n_iter=n_iter)
+        names = [name for name, _ in model.named_parameters()]
+        super().__init__(model, tokenizer, names, lr=lr, n_iter=n_iter, stop_loss=stop_loss)
 
     def _write(self, prompt: str, target: str) -> tuple[list[float], int]:
         rows, weights = self._edit_rows(prompt, target), list(self.weights.values())
-        optimizer = torch.optim.Adam(weights, lr=self.settings.lr)
-        return descend(weights, optimizer, lambda: model_loss(self.model, rows), self.settings.n_iter, clip=None)
+        optimizer = torch.optim.Adam(weights, lr=self.settings.lr, fused=True)  # one pass over all weights
+        return descend(weights, optimizer, lambda: model_loss(self.model, rows), self.settings, clip=None)
 
 
 def model_loss(model: PreTrainedModel, rows: texts.Rows) -> Tensor:

@@ -1,17 +1,18 @@
 """GRACE: a codebook of keys with deferral radii (Hartvigsen et al., 2023, arXiv 2211.11031).
 
-h^l = B(v_i*) if d(h^(l-1), k_i*) <= ε_i*, else f^l(h^(l-1)), with i* = argmin_i d(h^(l-1), k_i) (equation 1). Here f^l
-is the edited map, h^(l-1) its input at the prompt's last token, d Euclidean, and "replace last": the value stands in
-for the map's output at that token alone, as MEMOIR's authors ran it.
+The deferral mechanism: h^l = v_i* if d(h^(l-1), k_i*) <= ε_i*, else f^l(h^(l-1)), with i* = argmin_i d(h^(l-1), k_i).
+Here f^l is the edited map, h^(l-1) its input at the prompt's last token, d Euclidean, and "replace last": the value
+stands in for the map's output at that token alone, as MEMOIR's authors ran it.
 """
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from memoir.baselines.common import descend
+from memoir.baselines.common import STOP_LOSS, descend
 from memoir.baselines.side import SideEditor, last_of
 from memoir.memory import Route
+from memoir.prefix import Prefix
 
 APART = 1e-5  # how far two split radii stay from each other
 
@@ -33,10 +34,11 @@ class Grace(SideEditor):
         radius: float = 1.0,
         lr: float = 1.0,
         n_iter: int = 100,
+        stop_loss: float = STOP_LOSS,
     ):
         if radius <= 0:
             raise ValueError(f"radius = {radius} must be > 0: it is a distance between activations.")
-        super().__init__(model, tokenizer, layer=layer, radius=radius, lr=lr, n_iter=n_iter)
+        super().__init__(model, tokenizer, layer=layer, radius=radius, lr=lr, n_iter=n_iter, stop_loss=stop_loss)
         device, self.trained = self.linear.weight.device, self.linear.out_features
         self.keys = torch.empty(0, self.linear.in_features, device=device)
         self.values = torch.empty(0, self.trained, device=device)
@@ -45,22 +47,22 @@ class Grace(SideEditor):
     def _edit(self, prompt: str, target: str) -> tuple[list[float], int, None]:
         """Algorithm 1: add an entry, expand the nearest one (same target) or split with it (another target)."""
         how, rows = self.settings, self._edit_rows(prompt, target)
-        prefix = self._frozen(how.layer, rows)
         (last,) = last_of(rows.prompt).tolist()
-        key, before = prefix.activations[0, last].float(), prefix.mapped[0, last].float()
+        prefix = self._frozen(how.layer, rows, last)  # what stands before the key stays as it is
+        key, before = prefix.activations[0, 0].float(), prefix.mapped[0, 0].float()
         place, distance = self._nearest(key[None])
         near = len(self.keys) and distance.item() <= self.radii[place].item() + how.radius
         if near and self.edits[self.owners[place]].target == target:
             with torch.no_grad():
-                loss = self._tail_loss(how.layer, prefix, rows, self._delta(prefix, last, self.values[place][0]))
+                loss = self._tail_loss(how.layer, prefix, rows, self._delta(prefix, self.values[place][0]), last)
             self.radii[place] = torch.maximum(self.radii[place], distance)
             return [loss.item()], 0, None
         value = before.clone().requires_grad_()
 
         def loss() -> Tensor:
-            return self._tail_loss(how.layer, prefix, rows, self._delta(prefix, last, value))
+            return self._tail_loss(how.layer, prefix, rows, self._delta(prefix, value), last)
 
-        losses, steps = descend([value], torch.optim.Adam([value], lr=how.lr), loss, how.n_iter, clip=None)
+        losses, steps = descend([value], torch.optim.Adam([value], lr=how.lr), loss, how, clip=None)
         if not torch.isfinite(value).all():
             raise FloatingPointError("GRACE's value is no longer finite: the edit was not stored. Lower lr.")
         radius = torch.full((1,), how.radius, device=key.device)
@@ -73,9 +75,10 @@ class Grace(SideEditor):
         return losses, steps, None
 
     @staticmethod
-    def _delta(prefix, last: int, value: Tensor) -> Tensor:
+    def _delta(prefix: Prefix, value: Tensor) -> Tensor:
+        """What puts `value` in the place of the map's output at the first column, the key's."""
         delta = torch.zeros_like(prefix.mapped, dtype=torch.float32)
-        return delta.index_put((torch.tensor(0), torch.tensor(last)), value - prefix.mapped[0, last].float())
+        return delta.index_put((torch.tensor(0), torch.tensor(0)), value - prefix.mapped[0, 0].float())
 
     def _nearest(self, keys: Tensor) -> tuple[Tensor, Tensor]:
         """Place and distance of the nearest entry of each key (B, D); of equal ones the latest."""

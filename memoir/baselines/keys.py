@@ -1,15 +1,15 @@
 """Keys and values of the locate-then-edit methods: where a subject ends, what its key is, which value says the target.
 
 A key k is the edited map's input at the subject's last token, a value v its output there (ROME, Meng et al., 2022,
-arXiv 2202.05262, section 3.1). The covariance C0 = E[k k^T] comes from sentences of OpenFacts that no edit uses.
+arXiv 2202.05262). The covariance C0 = E[k k^T] comes from sentences of OpenFacts that no edit uses.
 """
 
 import hashlib
+import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -19,16 +19,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts
 from memoir.baselines.common import WeightEditor, cross_entropy, descend
-from memoir.interface import EditResult, by_length
+from memoir.interface import by_length
 from memoir.models import cache_folder, family_of, weights_hash
-from memoir.prefix import run_prefix, run_tail
+from memoir.prefix import run_prefix
 from memoir.progress import progress
-from memoir.records import EditRecord, load_records
+from memoir.records import load_records
 
 
 class SubjectEditor(WeightEditor):
-    """A method that writes at the subject's last token. It learns the subjects from the records of `edit_all`; an edit
-    without a known subject is written at the prompt's last token."""
+    """A method that writes at the subject's last token; an edit of whose subject it was not told (`know`) is written at
+    the prompt's last token."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, written: Sequence[int], **settings):
         family, how = family_of(model), dict(settings)
@@ -41,27 +41,21 @@ class SubjectEditor(WeightEditor):
         how["corpus"] = None if how.get("corpus") is None else list(self.corpus)
         names = [f"{family.layers}.{layer}.{family.edited}.weight" for layer in written]
         super().__init__(model, tokenizer, names, **how)
-        self.subjects: dict[str, str] = {}
-
-    def edit_all(self, records: Iterable[EditRecord], **options) -> list[EditResult]:
-        """As in `EditedModel.edit_all`, with each record's own subject."""
-        records = list(records)
-        self.know(records)
-        return super().edit_all(records, **options)
-
-    def know(self, records: Iterable[EditRecord]) -> None:
-        """Keep in mind which subject each record's prompt is about."""
-        self.subjects |= {record.prompt: record.subject for record in records if record.subject}
 
     def _subject_rows(self, prompt: str, target: str) -> tuple[texts.Rows, list[int]]:
-        """Rows of an edit, "<subject> is a" last when the subject is known; and the key's column in each of them."""
+        """Rows of an edit, "<subject> is a" last when the subject is known; and the key's column in each of them.
+
+        They are padded on the left, so that the key stands in one column of all rows that end in the target.
+        """
         befores = [prompt, *(f"{prefix}. {prompt}" for prefix in self.settings.prefixes)]
         after, subject = texts.target_ids(self.tokenizer, prompt, target), self.subjects.get(prompt)
         afters = [after] * len(befores)
         if subject:
             befores, afters = [*befores, f"{subject} is a"], [*afters, []]
-        ids = [texts.prompt_ids(self.tokenizer, text) for text in befores]
-        return self._rows(ids, afters), [subject_last(self.tokenizer, text, subject) for text in befores]
+        rows = self._rows([texts.prompt_ids(self.tokenizer, text) for text in befores], afters, side="left")
+        pads = (1 - rows.attention_mask).sum(dim=1).tolist()
+        keys = [subject_last(self.tokenizer, text, subject) for text in befores]
+        return rows, [pad + key for pad, key in zip(pads, keys, strict=True)]
 
     def _value(self, layer: int, rows: texts.Rows, places: list[int], known: bool) -> tuple[Tensor, list[float], int]:
         """δ (d,), added to the map's output at the key, so that the target follows (ROME, equation 4).
@@ -69,19 +63,20 @@ class SubjectEditor(WeightEditor):
         L(δ) = mean -log p(target | prefix + prompt) + kl D_KL(p_δ || p) at "<subject> is a" + decay ||δ||² / ||h||²;
         the length of δ is kept below clamp times that of h, the layer's output there.
         """
-        how, prefix = self.settings, self._frozen(layer, rows)
-        at = (torch.arange(len(places)), torch.tensor(places))
-        bare = prefix.hidden[0, places[0]].float()
+        how, start = self.settings, min(places)
+        prefix = self._frozen(layer, rows, start)
+        at = (torch.arange(len(places)), torch.tensor(places) - start)
+        bare = prefix.hidden[0, places[0] - start].float()
         delta = torch.zeros_like(bare).requires_grad_()
         row, column = rows.target.nonzero(as_tuple=True)
         target, own = rows.input_ids[row, column], len(row)
         row = torch.cat([row, row.new_tensor([len(places) - 1])])
-        column = torch.cat([column - 1, rows.prompt[-1].sum()[None] - 1])  # rows are padded on the right
+        column = torch.cat([column - 1, column.new_tensor([rows.prompt.shape[1] - 1])]) - start
         before: list[Tensor] = []
 
         def loss() -> Tensor:
             added = torch.zeros_like(prefix.mapped, dtype=torch.float32).index_put(at, delta.expand(len(places), -1))
-            logits = run_tail(self.model, self.family, layer, prefix, added, row, column).float()
+            logits = self._tail_logits(layer, prefix, added, row, column).float()
             found = cross_entropy(logits[:own], target) + how.decay * delta.square().sum() / bare.square().sum()
             if known:
                 essence = log_softmax(logits[own:], dim=-1)
@@ -93,7 +88,7 @@ class SubjectEditor(WeightEditor):
         def clamp() -> None:
             delta.mul_((how.clamp * bare.norm() / delta.norm().clamp(min=1e-12)).clamp(max=1.0))
 
-        losses, steps = descend([delta], torch.optim.Adam([delta], lr=how.lr), loss, how.n_iter, clip=None, after=clamp)
+        losses, steps = descend([delta], torch.optim.Adam([delta], lr=how.lr), loss, how, clip=None, after=clamp)
         return delta.detach(), losses, steps
 
     def _covariances(self, layers: Sequence[int]) -> dict[int, Tensor]:
@@ -129,13 +124,15 @@ def covariances(
 ) -> dict[int, Tensor]:
     """E[k k^T] (D, D) float32 of each layer, over all tokens of the corpus.
 
-    Kept in the cache folder, each under a hash of the model's weights, the layer and the corpus; those that are not
-    there yet are found in one pass over the texts.
+    Kept in the cache folder, each under a hash of all that it follows from: the model's weights and configuration (its
+    dtype among it), the layer, and the corpus as tokens. Those that are not there yet are found in one pass.
     """
-    weights, device = base_hash or weights_hash(model), next(model.parameters()).device
-    paths = {layer: _kept(weights, layer, corpus) for layer in layers}
+    device, ids = next(model.parameters()).device, [texts.prompt_ids(tokenizer, text) for text in corpus]
+    about = json.dumps([base_hash or weights_hash(model), model.config.to_dict(), ids], sort_keys=True, default=str)
+    folder = cache_folder() / "covariance" / hashlib.sha256(about.encode()).hexdigest()
+    paths = {layer: folder / f"{layer}.safetensors" for layer in layers}
     if missing := [layer for layer, path in paths.items() if not path.exists()]:
-        for layer, found in _measured(model, tokenizer, missing, corpus).items():
+        for layer, found in _measured(model, tokenizer, missing, ids).items():
             paths[layer].parent.mkdir(parents=True, exist_ok=True)
             draft = paths[layer].with_suffix(f".{os.getpid()}")
             save_file({"covariance": found.cpu()}, draft)
@@ -143,16 +140,11 @@ def covariances(
     return {layer: load_file(path)["covariance"].to(device) for layer, path in paths.items()}
 
 
-def _kept(weights: str, layer: int, corpus: Sequence[str]) -> Path:
-    name = hashlib.sha256("\n".join((weights, str(layer), *corpus)).encode()).hexdigest()
-    return cache_folder() / "covariance" / f"{name}.safetensors"
-
-
 def _measured(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, layers: list[int], corpus: Sequence[str]
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, layers: list[int], ids: list[list[int]]
 ) -> dict[int, Tensor]:
     """Mean of k k^T at each of the layers; the model runs up to the deepest of them."""
-    family, ids = family_of(model), [texts.prompt_ids(tokenizer, text) for text in corpus]
+    family = family_of(model)
     blocks, real, count = model.get_submodule(family.layers), None, sum(map(len, ids))
     totals: dict[int, Tensor] = dict.fromkeys(layers, torch.zeros(()))
 
@@ -178,9 +170,9 @@ def _measured(
     return {layer: total / count for layer, total in totals.items()}
 
 
-def solved(matrix: Tensor, right: Tensor, what: str) -> Tensor:
-    """matrix⁻¹ right in float64. FloatingPointError, naming `what`, when the matrix is singular."""
-    found, info = torch.linalg.solve_ex(matrix.double(), right.double())
-    if info.item() or not torch.isfinite(found).all():
-        raise FloatingPointError(f"{what} is singular: the edit was not stored. Use more text for the covariance.")
-    return found
+def factored(matrix: Tensor, what: str) -> Tensor:
+    """Cholesky factor (D, D) float64 of a symmetric matrix. FloatingPointError, naming `what`, when it is singular."""
+    factor, info = torch.linalg.cholesky_ex(matrix.double())
+    if info.item() or not torch.isfinite(factor).all():
+        raise FloatingPointError(f"{what} is singular: nothing can be written. Use more text for the covariance.")
+    return factor

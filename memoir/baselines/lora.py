@@ -8,14 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from memoir.baselines.common import Baseline, descend
+from memoir.baselines.common import STOP_LOSS, Writer, descend, need_free
 from memoir.baselines.finetune import model_loss
 
 
-class Lora(Baseline):
+class Lora(Writer):
     """LoRA of rank r and scale α on the linear maps named `targets`, in every layer; seed draws A."""
 
     method = "lora"
@@ -30,14 +29,14 @@ class Lora(Baseline):
         targets: Sequence[str] = ("q_proj", "v_proj"),
         lr: float = 1e-3,
         n_iter: int = 50,
+        stop_loss: float = STOP_LOSS,
         seed: int = 0,
     ):
         from peft import LoraConfig, inject_adapter_in_model  # a slow import, needed only here
         from peft.tuners.lora import LoraLayer
 
-        if "generate" in vars(model):
-            raise RuntimeError("This model has an editor already. Detach it first.")
-        how = dict(rank=rank, alpha=alpha, targets=list(targets), lr=lr, n_iter=n_iter, seed=seed)
+        need_free(model)
+        how = dict(rank=rank, alpha=alpha, targets=list(targets), lr=lr, n_iter=n_iter, stop_loss=stop_loss, seed=seed)
         super().__init__(model, tokenizer, **how)
         self._trainable = [parameter.requires_grad for parameter in model.parameters()]
         config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=list(targets))
@@ -49,18 +48,10 @@ class Lora(Baseline):
         self.weights = {name: weight for name, weight in model.named_parameters() if "lora_" in name}
         self.trained = sum(weight.numel() for weight in self.weights.values())
 
-    def _edit(self, prompt: str, target: str) -> tuple[list[float], int, None]:
+    def _write(self, prompt: str, target: str) -> tuple[list[float], int]:
         rows, weights = self._edit_rows(prompt, target), list(self.weights.values())
-        kept = {name: tensor.clone() for name, tensor in self._tensors().items()}
-        try:
-            optimizer = torch.optim.Adam(weights, lr=self.settings.lr)
-            losses, steps = descend(weights, optimizer, lambda: model_loss(self.model, rows), self.settings.n_iter)
-            if not all(torch.isfinite(weight).all() for weight in weights):
-                raise FloatingPointError("The adapter's weights are no longer finite: the edit was not stored.")
-        except BaseException:
-            self._restore(kept)
-            raise
-        return losses, steps, None
+        optimizer = torch.optim.Adam(weights, lr=self.settings.lr)
+        return descend(weights, optimizer, lambda: model_loss(self.model, rows), self.settings)
 
     @contextmanager
     def base(self) -> Iterator[None]:
@@ -98,10 +89,3 @@ class Lora(Baseline):
             if hasattr(self.model, "peft_config"):
                 del self.model.peft_config
             self._attached = False
-
-    def _tensors(self) -> dict[str, Tensor]:
-        return {name: weight.detach() for name, weight in self.weights.items()}
-
-    def _restore(self, tensors: dict[str, Tensor]) -> None:
-        for name, weight in self.weights.items():
-            weight.data.copy_(tensors[name])

@@ -1,7 +1,9 @@
 """MEMIT and AlphaEdit: least squares over several layers, without and with a projection that spares preserved keys.
 
-MEMIT: Meng et al., 2023, arXiv 2210.07229. AlphaEdit: Fang et al., 2025, arXiv 2410.02355. Both find, at the last of
-the layers, the hidden state z that says the target, and let each layer contribute its part of what is missing.
+MEMIT: Meng et al., 2023, arXiv 2210.07229. AlphaEdit: Fang et al., 2025, arXiv 2410.02355, whose equations are numbered
+here. Both find, at the last of the layers, the hidden state z that says the target, and let each layer contribute its
+part of what is missing. As (A + U U^T)⁻¹ U = A⁻¹ U (I + U^T A⁻¹ U)⁻¹, n keys (AlphaEdit: all keys so far) cost a system
+of n unknowns instead of D.
 """
 
 from collections.abc import Sequence
@@ -10,7 +12,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from memoir.baselines.keys import SubjectEditor, solved
+from memoir import texts
+from memoir.baselines.common import STOP_LOSS
+from memoir.baselines.keys import SubjectEditor, factored
 from memoir.baselines.rome import with_ridge
 
 
@@ -31,6 +35,7 @@ class Memit(SubjectEditor):
         weight: float = 15_000.0,
         lr: float = 0.5,
         n_iter: int = 25,
+        stop_loss: float = STOP_LOSS,
         kl: float = 0.0625,
         decay: float = 1e-3,
         clamp: float = 4.0,
@@ -40,7 +45,8 @@ class Memit(SubjectEditor):
         corpus: Sequence[str] | None = None,
         **more,
     ):
-        how = dict(layers=list(layers), weight=weight, lr=lr, n_iter=n_iter, kl=kl, decay=decay, clamp=clamp, seed=seed)
+        how = dict(layers=list(layers), weight=weight, lr=lr, n_iter=n_iter, stop_loss=stop_loss, kl=kl, decay=decay)
+        how |= dict(clamp=clamp, seed=seed)
         super().__init__(
             model, tokenizer, layers, **how, **more, n_prefixes=n_prefixes, prefixes=prefixes, corpus=corpus
         )
@@ -51,8 +57,10 @@ class Memit(SubjectEditor):
             raise
 
     def _prepare(self) -> None:
-        found = self._covariances(self.settings.layers)
-        self._second_moments = {layer: with_ridge(moment, 1e-6) for layer, moment in found.items()}
+        weight, found = self.settings.weight, self._covariances(self.settings.layers)
+        self._factors = {
+            layer: factored(weight * with_ridge(moment, 1e-6), "MEMIT's covariance") for layer, moment in found.items()
+        }
 
     def _write(self, prompt: str, target: str) -> tuple[list[float], int]:
         layers, known = self.settings.layers, prompt in self.subjects
@@ -62,17 +70,27 @@ class Memit(SubjectEditor):
         at = (torch.arange(own), torch.tensor(places)[:own])
         wanted = None
         for layer in layers:
-            state = self._frozen(layers[-1], rows).hidden[0, places[0]].float()
+            activations, state = self._now(layer, rows, places[0])
             wanted = state + delta if wanted is None else wanted  # z
-            key = self._frozen(layer, rows).activations[at].float().mean(dim=0)[:, None]  # equation 19
-            residual = (wanted - state)[:, None] / (layers[-1] - layer + 1)  # equation 20
+            key = activations[at].float().mean(dim=0)[:, None]  # the mean over prefixes
+            residual = (wanted - state)[:, None] / (layers[-1] - layer + 1)  # this layer's part of what is missing
             weight = self.weights[f"{self._name(layer)}.weight"]
             weight.data += self._solve(layer, key, residual).to(weight.dtype)
         return losses, steps
 
+    def _now(self, layer: int, rows: texts.Rows, place: int) -> tuple[Tensor, Tensor]:
+        """Inputs (B, T, D) of a layer's edited map, and the first row's state (d,) behind the last of the layers."""
+        seen: list[Tensor] = []
+        handle = self._linear(layer).register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
+        try:
+            state = self._frozen(self.settings.layers[-1], rows).hidden[0, place].float()
+        finally:
+            handle.remove()
+        return seen[0], state
+
     def _solve(self, layer: int, keys: Tensor, residuals: Tensor) -> Tensor:
         """Δ (d, D) for keys (D, n) and residuals (d, n)."""
-        return least_squares(keys, residuals, self.settings.weight * self._second_moments[layer])
+        return least_squares(keys, residuals, self._factors[layer])
 
 
 class AlphaEdit(Memit):
@@ -80,7 +98,7 @@ class AlphaEdit(Memit):
 
     null: directions whose eigenvalue of E[k k^T] is below this share of the mean one are free (the paper's absolute
     2e-2 has the units of its models' activations). ridge: the weight of the identity in equation 14. State: the
-    weights, and K_p K_p^T of the earlier edits' keys for each layer.
+    weights, and P K_p (D, edits), the projected keys of the edits so far, for each layer.
     """
 
     method = "alphaedit"
@@ -100,12 +118,12 @@ class AlphaEdit(Memit):
     def _prepare(self) -> None:
         found, null = self._covariances(self.settings.layers), self.settings.null
         self._projections = {layer: null_projection(moment, null) for layer, moment in found.items()}
-        self._earlier = {layer: torch.zeros_like(P) for layer, P in self._projections.items()}
+        self._earlier = {layer: P[:, :0] for layer, P in self._projections.items()}
 
     def _solve(self, layer: int, keys: Tensor, residuals: Tensor) -> Tensor:
-        P, earlier = self._projections[layer], self._earlier[layer]
-        change = projected_least_squares(keys, residuals, P, earlier, self.settings.ridge)
-        self._earlier[layer] = earlier + keys @ keys.T
+        projected = self._projections[layer] @ keys
+        change = projected_least_squares(projected, residuals, self._earlier[layer], self.settings.ridge)
+        self._earlier[layer] = torch.cat([self._earlier[layer], projected], dim=1)
         return change
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -117,18 +135,19 @@ class AlphaEdit(Memit):
             self._earlier[layer] = tensors[f"earlier.{layer}"].to(found.device).clone()
 
 
-def least_squares(keys: Tensor, residuals: Tensor, old: Tensor) -> Tensor:
-    """Δ = R K^T (C0 + K K^T)⁻¹ (MEMIT, equation 14): the minimiser of ||Δ K - R||² + tr(Δ C0 Δ^T).
+def least_squares(keys: Tensor, residuals: Tensor, factor: Tensor) -> Tensor:
+    """Δ = R K^T (C0 + K K^T)⁻¹, the minimiser of ||Δ K - R||² + tr(Δ C0 Δ^T).
 
-    keys K (D, n), residuals R (d, n), old C0 = λ E[k k^T] (D, D).
+    keys K (D, n), residuals R (d, n), factor: the Cholesky factor (D, D) of C0 = λ E[k k^T].
     """
     K, R = keys.double(), residuals.double()
-    return solved(old.double() + K @ K.T, K @ R.T, "MEMIT's covariance").T
+    solved = torch.cholesky_solve(K, factor)
+    return R @ torch.linalg.solve(torch.eye(K.shape[1]).to(K) + K.T @ solved, solved.T)
 
 
 def null_projection(second_moment: Tensor, below: float) -> Tensor:
     """P (D, D), onto the eigenvectors of E[k k^T] with eigenvalues below `below` times the mean one (AlphaEdit,
-    equations 6 and 7).
+    equations 8 and 9).
 
     FloatingPointError when there are none: then every direction is preserved and nothing can be written.
     """
@@ -141,12 +160,12 @@ def null_projection(second_moment: Tensor, below: float) -> Tensor:
     return (free @ free.T).to(second_moment.dtype)
 
 
-def projected_least_squares(keys: Tensor, residuals: Tensor, P: Tensor, earlier: Tensor, ridge: float) -> Tensor:
-    """Δ = R K^T P (K_p K_p^T P + K K^T P + ridge I)⁻¹ (AlphaEdit, equation 14), with earlier = K_p K_p^T (D, D).
+def projected_least_squares(projected: Tensor, residuals: Tensor, earlier: Tensor, ridge: float) -> Tensor:
+    """Δ = R K^T P (K_p K_p^T P + K K^T P + ridge I)⁻¹ (AlphaEdit, equation 14).
 
-    As P² = P, this is R K^T P (P M P + ridge I)⁻¹ P with M = K_p K_p^T + K K^T: a symmetric system, and a Δ that is
-    null on preserved keys to the last digits.
+    projected: P K (D, n), residuals R (d, n), earlier: P K_p (D, m). With U = (P K_p, P K) and P² = P, Δ^T is what
+    U (U^T U + ridge I)⁻¹ gives for the last n columns, times R^T: null on preserved keys to the last digits.
     """
-    K, R, P = keys.double(), residuals.double(), P.double()
-    matrix = P @ (earlier.double() + K @ K.T) @ P + ridge * torch.eye(len(P)).to(P)
-    return solved(matrix, P @ (K @ R.T), "AlphaEdit's system").T @ P
+    U, R = torch.cat([earlier, projected], dim=1).double(), residuals.double()
+    system = U.T @ U + ridge * torch.eye(U.shape[1]).to(U)
+    return R @ torch.linalg.solve(system, U.T)[-projected.shape[1] :]

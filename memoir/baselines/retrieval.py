@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts, tophash
-from memoir.baselines.common import Baseline
+from memoir.baselines.common import Baseline, need_free
 from memoir.interface import Score, by_length
 from memoir.records import background_prompts
 
@@ -48,8 +48,7 @@ class InContext(Baseline):
     ):
         if retriever not in ("sentence", "mask") or (retriever == "mask" and (layer is None or k is None)):
             raise ValueError(f"retriever = {retriever!r} must be 'sentence', or 'mask' with a layer and k.")
-        if "generate" in vars(model):
-            raise RuntimeError("This model has an editor already. Detach it first.")
+        need_free(model)
         how = dict(retriever=retriever, n=n, threshold=threshold)
         if retriever == "mask":
             how |= dict(layer=layer, k=k, background=list(background_prompts() if background is None else background))

@@ -1,4 +1,7 @@
-"""ROME: a rank-one update that maps one key to one value (Meng et al., 2022, arXiv 2202.05262, section 3.1)."""
+"""ROME: a rank-one update that maps one key to one value (Meng et al., 2022, arXiv 2202.05262).
+
+Equations 2 (the update), 3 (the key) and 4 (the value) of that paper.
+"""
 
 from collections.abc import Sequence
 
@@ -6,7 +9,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from memoir.baselines.keys import SubjectEditor, solved
+from memoir.baselines.common import STOP_LOSS
+from memoir.baselines.keys import SubjectEditor, factored
 
 
 class Rome(SubjectEditor):
@@ -24,6 +28,7 @@ class Rome(SubjectEditor):
         layer: int,
         lr: float = 0.5,
         n_iter: int = 25,
+        stop_loss: float = STOP_LOSS,
         kl: float = 0.0625,
         decay: float = 1e-3,
         clamp: float = 4.0,
@@ -33,10 +38,11 @@ class Rome(SubjectEditor):
         prefixes: Sequence[str] | None = None,
         corpus: Sequence[str] | None = None,
     ):
-        how = dict(layer=layer, lr=lr, n_iter=n_iter, kl=kl, decay=decay, clamp=clamp, ridge=ridge, seed=seed)
+        how = dict(layer=layer, lr=lr, n_iter=n_iter, stop_loss=stop_loss, kl=kl, decay=decay, clamp=clamp)
+        how |= dict(ridge=ridge, seed=seed)
         super().__init__(model, tokenizer, [layer], **how, n_prefixes=n_prefixes, prefixes=prefixes, corpus=corpus)
         try:
-            self._second_moment = with_ridge(self._covariances([layer])[layer], ridge)
+            self._factor = factored(with_ridge(self._covariances([layer])[layer], ridge), "ROME's covariance")
         except BaseException:
             self.detach()
             raise
@@ -53,18 +59,18 @@ class Rome(SubjectEditor):
         value = prefix.mapped[0, places[0]].float() + delta
         bias = self._linear(layer).bias
         value = value if bias is None else value - bias
-        weight.data += rank_one(weight, key, value, self._second_moment).to(weight.dtype)
+        weight.data += rank_one(weight, key, value, self._factor).to(weight.dtype)
         return losses, steps
 
 
-def rank_one(weight: Tensor, key: Tensor, value: Tensor, second_moment: Tensor) -> Tensor:
+def rank_one(weight: Tensor, key: Tensor, value: Tensor, factor: Tensor) -> Tensor:
     """Λ (C⁻¹ k*)^T with Λ = (v* - W k*) / ((C⁻¹ k*)^T k*): the least change of W that maps k* to v* (equation 2).
 
-    weight (d, D), key (D,), value (d,), second_moment C (D, D).
+    weight (d, D), key (D,), value (d,), factor: the Cholesky factor (D, D) of the second moment C.
     """
-    left = solved(second_moment, key[:, None], "ROME's covariance")[:, 0]
+    left = torch.cholesky_solve(key.double()[:, None], factor)[:, 0]
     error = value.double() - weight.detach().double() @ key.double()
-    return torch.outer(error / (left @ key.double()), left).to(weight.device)
+    return torch.outer(error / (left @ key.double()), left)
 
 
 def with_ridge(second_moment: Tensor, ridge: float) -> Tensor:

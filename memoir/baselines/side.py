@@ -4,19 +4,19 @@ A row is routed once, from its prompt's tokens, and keeps its route while its ke
 MEMOIR's own (`attach.py`), so that the methods differ in nothing but what they store and how they route.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts
-from memoir.attach import Attachment
+from memoir.attach import Attachment, HookedModel
 from memoir.baselines.common import Baseline
 from memoir.interface import by_length
 from memoir.memory import Route
+from memoir.prefix import Prefix
 
 
 class SideAttachment(Attachment):
@@ -37,7 +37,7 @@ class SideAttachment(Attachment):
         return output.index_copy(0, torch.tensor(rows, device=output.device), answered.to(output.dtype))
 
 
-class SideEditor(Baseline, ABC):
+class SideEditor(HookedModel, Baseline):
     """A method whose memory replaces or shifts the output of one layer's edited map for the rows it routes there."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, layer: int, **settings):
@@ -65,22 +65,9 @@ class SideEditor(Baseline, ABC):
             routes |= dict(zip(batch, found, strict=True))
         return [routes[i] for i in range(len(ids))]
 
-    def _frozen(self, layer: int, rows: texts.Rows):
+    def _frozen(self, layer: int, rows: texts.Rows, start: int = 0) -> Prefix:
         with self.base():
-            return super()._frozen(layer, rows)
-
-    def _prompt(self, positions: Tensor) -> AbstractContextManager[None]:
-        return self._hooks.prompt(positions)
-
-    def base(self) -> AbstractContextManager[None]:
-        """Within `with editor.base():` the side memory is off."""
-        return self._hooks.off()
-
-    def detach(self) -> None:
-        """Take the hooks off: the weights were never written."""
-        if self._attached:
-            self._hooks.remove()
-            self._attached = False
+            return super()._frozen(layer, rows, start)
 
 
 def last_of(prompt: Tensor) -> Tensor:

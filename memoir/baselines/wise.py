@@ -1,12 +1,13 @@
 """WISE: a side memory for edits, entered when its activation stands out (Wang et al., 2024, arXiv 2405.14768).
 
-Side memory: W_v' = W_v + Δ, a copy of the edited map that alone is trained (section 2.3.1). Routing: with
-Δ_act(x) = ||A(x) (W_v' - W_v)||_2, here its mean over the prompt's tokens, an input goes to the side memory when
-Δ_act(x) > ε, the least seen on an edit. Training: -log p(target) + L_a with the margin loss
-L_a = max(0, Δ_act(x_i) - α) + max(0, β - Δ_act(x_e)) + max(0, γ - (Δ_act(x_e) - Δ_act(x_i))) on the edit x_e and an
-irrelevant prompt x_i. Knowledge sharding (section 2.3.2): each shard of edits moves only a random share ρ of the
-entries; `n_shards` full shards are merged with TIES, or kept side by side and the one with the largest Δ_act answers
-(retrieve).
+Side memory (section 2.3.1): W_v' = W_v + Δ, a copy of the edited map that alone is trained. Routing: with
+Δ_act(x) = ||A(x) (W_v' - W_v)||_2 (equation 3), here its mean over the prompt's tokens, an input goes to the side
+memory when Δ_act(x) > ε, the least seen on an edit (equation 6). Training: -log p(target) + L_a, the margin loss
+(equation 5) on the edit x_e and an irrelevant prompt x_i,
+L_a = max(0, Δ_act(x_i) - α) + max(0, β - Δ_act(x_e)) + max(0, γ - (Δ_act(x_e) - Δ_act(x_i))).
+Knowledge sharding (section 2.3.2): each shard of edits moves only a random share ρ of the entries (equation 7);
+`n_shards` full shards are merged with TIES (equation 8), or kept side by side and the one with the largest Δ_act
+answers (retrieve).
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts
-from memoir.baselines.common import descend
+from memoir.baselines.common import STOP_LOSS, descend
 from memoir.baselines.side import SideEditor
 from memoir.memory import Route
 from memoir.prefix import Prefix
@@ -49,6 +50,7 @@ class Wise(SideEditor):
         variant: str = "merge",
         lr: float = 1.0,
         n_iter: int = 70,
+        stop_loss: float = STOP_LOSS,
         seed: int = 0,
         n_prefixes: int = 5,
         background: Sequence[str] | None = None,
@@ -62,7 +64,8 @@ class Wise(SideEditor):
         if prefixes is None:
             prefixes = texts.self_generated_prefixes(model, tokenizer, n_prefixes, seed)
         how = dict(share=share, margins=list(margins), scale=scale, shard=shard, n_shards=n_shards, density=density)
-        how |= dict(variant=variant, lr=lr, n_iter=n_iter, seed=seed, background=background, prefixes=list(prefixes))
+        how |= dict(variant=variant, lr=lr, n_iter=n_iter, stop_loss=stop_loss, seed=seed)
+        how |= dict(background=background, prefixes=list(prefixes))
         super().__init__(model, tokenizer, layer=layer, **how)
         size = (self.linear.out_features, self.linear.in_features)
         self.trained = int(share * size[0] * size[1])
@@ -83,7 +86,7 @@ class Wise(SideEditor):
         def loss() -> Tensor:
             return self._loss(start + mask * step, prefix, rows, irrelevant, beside)
 
-        losses, steps = descend([step], torch.optim.SGD([step], lr=how.lr), loss, how.n_iter)
+        losses, steps = descend([step], torch.optim.SGD([step], lr=how.lr), loss, how)
         change = (start + mask * step).detach()
         if not torch.isfinite(change).all():
             raise FloatingPointError("WISE's side memory is no longer finite: the edit was not stored. Lower lr.")
