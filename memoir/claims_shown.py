@@ -86,6 +86,16 @@ def page(verdict: Verdict) -> str:
     return "\n".join(lines) + "\n"
 
 
+def lines(name: str) -> str:
+    """One claim, by its id, as plain text for a notebook: the verdict, then each reading with its numbers."""
+    found = claims.judge(claims.claims()[name])
+    shown = [f"claim {name}: {found.verdict}"]
+    for reading in found.readings:
+        shown.append(f"  {HOLDS[reading.holds]}: {reading.text}")
+        shown += [f"      {number}: {value}" for number, value in reading.numbers.items()]
+    return "\n".join(shown + ([f"  {found.reason}"] if found.reason else []))
+
+
 def picture(name: str, width: int = 900) -> Image.Image:
     """A figure of figures/ to look at in a notebook: few pixels and colours, so that it stays small."""
     whole = Image.open(plots.FIGURES / f"{name}.png").convert("RGB")

@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from memoir import models, overlap, runs, streams, thresholds
+from memoir import models, runs, streams, thresholds
 from memoir.ablations import Unedited
 from memoir.editor import Memoir
 
-CLAIMED, FALL, AFTER = 0.993, 0.60, 100  # claim 7's share kept; claim 17's fall, and after how many edits
-NOT_TESTED = "not tested here"
+CLAIMED = 0.993  # the share that claim 7 says is kept
 TITLES = {  # the streams' names in figures, without their data set
     "memoir": "MEMOIR", "ft-l": "FT-L, lr 5e-4", "ft-1e-5": "FT, lr 1e-5", "ft-5e-4": "FT, lr 5e-4",
     "none": "no editing",
@@ -139,33 +138,6 @@ def by_threshold(profile: str, n_edits: int, taus: np.ndarray, experiment: str =
             won = thresholds.gated_probe(here["contrast"], tau).groupby("metric", sort=False).won.mean()
             rows += [about | {"what": metric, "value": value} for metric, value in won.items()]
     return pd.DataFrame(rows)
-
-
-def claim_7(kept: pd.DataFrame, n_edits: int) -> tuple[str, dict[str, str]]:
-    """The verdict on "99.3 % of the original knowledge is kept on CounterFact", and the numbers it rests on.
-
-    A reading for each threshold and each set of known facts, after n_edits. It holds where the share is at least 0.993.
-    """
-    rows = kept[kept.label.str.startswith("MEMOIR") & (kept.n_edits == n_edits)]
-    numbers = {
-        f"{row.set}, {row.label.removeprefix('MEMOIR, ')} {row.tau:.2f}": f"{_share(row)} of {row.known} known"
-        for row in rows.itertuples()
-    }
-    return overlap.verdict(rows.kept >= CLAIMED) if len(rows) else NOT_TESTED, numbers
-
-
-def claim_17(kept: pd.DataFrame) -> tuple[str, dict[str, str]]:
-    """The verdict on "fine-tuning loses over 60 % of the original knowledge within 100 edits", and its numbers.
-
-    A reading for each way of fine-tuning and each set. It holds where at most 40 % of what was known is still right.
-    """
-    rows = kept[kept.label.str.startswith("FT") & (kept.n_edits == AFTER)]
-    numbers = {f"{row.set}, {row.label}": f"{_share(row)} of {row.known} known" for row in rows.itertuples()}
-    return overlap.verdict(rows.kept <= 1 - FALL) if len(rows) else NOT_TESTED, numbers
-
-
-def _share(row: tuple) -> str:
-    return f"{row.kept:.3f} [{row.low:.3f}, {row.high:.3f}]"
 
 
 def _about(one: tuple) -> dict:

@@ -5,7 +5,6 @@ from functools import cache
 
 import pandas as pd
 
-from memoir import overlap
 from memoir.datasets_registry import DATA
 
 HALLUCINATION, TEMPORAL = ("Table 2", "Table 10"), ("Table 3",)  # items of the paper
@@ -67,32 +66,3 @@ def traced(values: Sequence[float], items: Sequence[str], metric: str) -> pd.Dat
             rows = rows.iloc[(rows.value - value).abs().argsort(kind="stable").iloc[:1]]
         found.append(rows.rename(columns={"value": "printed"}).assign(value=value))
     return pd.concat(found)[["value", "printed", "item", "model", "method", "n_edits", "metric"]]
-
-
-def claim(
-    values: tuple[float, float], items: Sequence[str], metric: str, lowest: bool, other: str
-) -> tuple[str, dict[str, bool]]:
-    """The verdict on "`metric` is values[0], against values[1] of the next best", and what it rests on and goes with.
-
-    Two readings decide: that each value is printed as that metric, of MEMOIR and of another method. other: a metric
-    that the values might be of instead. lowest: whether less is better.
-    """
-    rows = pd.concat([table(item) for item in items])
-    at = rows[rows.metric == metric]
-    ours, rest = at[at.method == "memoir"], at[~at.method.isin(["memoir", "none"])]
-    pairs = beside_best(at, lowest)
-    better = pairs.memoir < pairs["its value"] if lowest else pairs.memoir > pairs["its value"]
-    best = pairs["its value"][pairs.memoir == values[0]]
-    decides = {
-        f"{values[0]} is printed as MEMOIR's {metric}": values[0] in set(ours.value),
-        f"{values[1]} is printed as another method's {metric}": values[1] in set(rest.value),
-    }
-    beside = {
-        f"{values[1]} is the best other {metric} beside a {values[0]} of MEMOIR": bool((best == values[1]).any()),
-        f"MEMOIR has the best {metric} in every cell": bool(better.all()),
-    }
-    if other != metric:
-        named = rows[rows.metric == other]
-        both = values[0] in set(named.value[named.method == "memoir"]) and values[1] in set(named.value)
-        beside[f"both are printed as {other}"] = both
-    return overlap.verdict(decides.values()), decides | beside

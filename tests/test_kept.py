@@ -166,32 +166,6 @@ def test_what_is_kept_by_hand(results):
     assert traded["OpenFacts", 0.0] == 0.25 and traded["OpenFacts", 1.0] == 1
 
 
-def shares_of(label, n_edits, values):
-    rows = [{"label": label, "n_edits": n_edits, "set": s, "kept": v, "low": v, "high": v, "known": 9, "tau": 0.5}
-            for s, v in zip("pq", values, strict=True)]  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-@pytest.mark.parametrize(
-    ("values", "verdict"),
-    [((0.995, 1.0), "reproduced"), ((0.995, 0.9), "holds only under a stated reading"), ((0.9, 0.99), "contradicted")],
-)
-def test_claim_7_is_judged_after_its_number_of_edits(values, verdict):
-    table = pd.concat([shares_of("MEMOIR, τ", 1000, values), shares_of("MEMOIR, τ", 10, (1, 1))])
-    found, numbers = kept.claim_7(pd.concat([table, shares_of("FT-L", 1000, (0, 0))]), 1000)
-    assert found == verdict and len(numbers) == 2
-
-
-@pytest.mark.parametrize(
-    ("values", "verdict"),
-    [((0.1, 0.4), "reproduced"), ((0.1, 0.41), "holds only under a stated reading"), ((0.5, 0.9), "contradicted")],
-)
-def test_claim_17_is_judged_after_100_edits(values, verdict):
-    table = pd.concat([shares_of("FT-L, lr", 100, values), shares_of("FT-L, lr", 1000, (0, 0))])
-    found, numbers = kept.claim_17(pd.concat([table, shares_of("MEMOIR, τ", 100, (1, 1))]))
-    assert found == verdict and len(numbers) == 2
-
-
 def test_nothing_is_drawn_of_what_was_not_run_and_all_of_what_was(results):
     results(ABLATIONS + KEPT.removeprefix("streams:\n"), {})
     assert list(figures.kept_figures()) == list(figures.ablation_figures()) == []

@@ -148,13 +148,6 @@ def test_the_articles_numbers_are_traced_by_code():
         ["mistral-7b", "memoir", 100], ["llama-2-7b", "memoir", 10],
     ]  # fmt: skip
     assert found.printed[found.value == 2.53].tolist() == [2.56], "not printed: the nearest is"
-    perplexity = (published.HALLUCINATION, "perplexity", True, "perplexity")
-    assert published.claim((1.09, 2.53), *perplexity)[0] == "holds only under a stated reading"
-    assert published.claim((1.09, 1.31), *perplexity)[0] == "reproduced"
-    temporal = (published.TEMPORAL, "ood_generalization", False, "reliability")
-    verdict, readings = published.claim((0.99, 0.88), *temporal)
-    assert verdict == "contradicted" and readings["both are printed as reliability"]
-    assert published.claim((0.38, 0.37), *temporal)[0] == "reproduced"
 
 
 def test_means_and_best_of_others_by_hand():
