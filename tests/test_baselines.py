@@ -71,6 +71,7 @@ def test_an_edit_makes_its_target_likelier_and_leaves_the_base_model_for_the_ask
     before, found, names = logits_of(model, tokenizer), weights_hash(model), [n for n, _ in model.named_parameters()]
     editor = make(name, model)
     assert torch.equal(before, logits_of(model, tokenizer))
+    assert METHODS[name].settings.keys() <= editor._settings().keys()  # by which a finished stream is recognised
     base_loss = loss_of(editor, PROMPT, TARGET)
     result = editor.edit(PROMPT, TARGET)
     assert result.index == 0 and editor.log[0]["steps"] == result.steps

@@ -28,6 +28,7 @@ __all__ = [
 
 SMOLLM2 = settings("smollm2-135m")
 LAYER, MASK, STOP = SMOLLM2["layer"], SMOLLM2["k"], SMOLLM2["stop_loss"]
+LAYERS = (4, 5, 6, 7, 8)  # of MEMIT and AlphaEdit
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,19 @@ class Method:
         return self.maker(model, tokenizer, **self.settings | settings)
 
 
-# An edit ends at the loss at which MEMOIR's does, and WISE's prefixes are left out as MEMOIR's are (`LOG.md`). MEMIT's
-# weight is 15,000 in the paper, for keys of 14,336 numbers; to those of 1,536 it has the same proportion here.
+# An edit ends at the loss at which MEMOIR's does, and WISE's prefixes are left out as MEMOIR's are (`LOG.md`); two of
+# them are enough for the mean key of ROME and its successors. MEMIT's weight is 15,000 in the paper, for keys of 14,336
+# numbers; to those of 1,536 it has the same proportion here.
 METHODS = {
     "ft-l": Method("FT-L", FineTuneLayer, dict(layer=LAYER, lr=5e-4, n_iter=50, stop_loss=STOP)),
     "ft": Method("FT", FineTune, dict(lr=2e-5, n_iter=50, stop_loss=STOP), published="ft"),
     "lora": Method("LoRA", Lora, dict(lr=1e-3, n_iter=50, stop_loss=STOP), untouched=True),
-    "rome": Method("ROME", Rome, dict(layer=5, stop_loss=STOP), published="rome"),
-    "memit": Method("MEMIT", Memit, dict(layers=(4, 5, 6, 7, 8), weight=1600.0, stop_loss=STOP), published="memit"),
+    "rome": Method("ROME", Rome, dict(layer=5, n_prefixes=2, stop_loss=STOP), published="rome"),
+    "memit": Method(
+        "MEMIT", Memit, dict(layers=LAYERS, weight=1600.0, n_prefixes=2, stop_loss=STOP), published="memit"
+    ),
     "alphaedit": Method(
-        "AlphaEdit", AlphaEdit, dict(layers=(4, 5, 6, 7, 8), null=0.3, stop_loss=STOP), published="alphaedit"
+        "AlphaEdit", AlphaEdit, dict(layers=LAYERS, null=0.3, n_prefixes=2, stop_loss=STOP), published="alphaedit"
     ),
     "defer": Method("DEFER", Defer, dict(layer=LAYER, stop_loss=STOP), untouched=True, published="defer"),
     "grace": Method("GRACE", Grace, dict(layer=LAYER, stop_loss=STOP), undo=True, untouched=True, published="grace"),

@@ -33,8 +33,7 @@ class SubjectEditor(WeightEditor):
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, written: Sequence[int], **settings):
         family, how = family_of(model), dict(settings)
         if how.get("prefixes") is None:
-            how["prefixes"] = texts.self_generated_prefixes(model, tokenizer, how.pop("n_prefixes"), how["seed"])
-        how.pop("n_prefixes", None)
+            how["prefixes"] = texts.self_generated_prefixes(model, tokenizer, how["n_prefixes"], how["seed"])
         how["prefixes"] = list(how["prefixes"])
         # the corpus is named by its hash: thousands of sentences are no setting to read
         self.corpus = tuple(sentences() if how.get("corpus") is None else how["corpus"])

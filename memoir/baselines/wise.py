@@ -65,7 +65,7 @@ class Wise(SideEditor):
             prefixes = texts.self_generated_prefixes(model, tokenizer, n_prefixes, seed)
         how = dict(share=share, margins=list(margins), scale=scale, shard=shard, n_shards=n_shards, density=density)
         how |= dict(variant=variant, lr=lr, n_iter=n_iter, stop_loss=stop_loss, seed=seed)
-        how |= dict(background=background, prefixes=list(prefixes))
+        how |= dict(n_prefixes=n_prefixes, background=background, prefixes=list(prefixes))
         super().__init__(model, tokenizer, layer=layer, **how)
         size = (self.linear.out_features, self.linear.in_features)
         self.trained = int(share * size[0] * size[1])
