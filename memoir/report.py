@@ -26,7 +26,7 @@ HEADINGS = {
     "law": "By arithmetic and exact laws",
     "measured": "By what was measured here",
 }
-DC = "{http://purl.org/dc/elements/1.1/}"
+DC = "{*}"  # Dublin Core, whatever its namespace is called
 
 
 def write() -> Path:

@@ -50,9 +50,10 @@ IRRELEVANT = pd.DataFrame({"n_edits": 2, "overlap": np.array([200] * 99 + [264])
 
 ABLATIONS = """streams:
   ablations/none-seed-0: {dataset: openfacts, at: [2], method: none}
-  ablations/default-seed-0: {dataset: openfacts, at: [2], editor: {threshold: 0.0}}
-  ablations/default-seed-1: {dataset: openfacts, at: [2], editor: {threshold: 0.0}}
-  ablations/k-{k}-seed-0: {dataset: openfacts, at: [2], editor: {threshold: 0.0}, each: {k: [878]}}
+  ablations/default-seed-0: {dataset: openfacts, at: [2], editor: {threshold: 0.0}, probes: {irrelevant-zsre: 100}}
+  ablations/default-seed-1: {dataset: openfacts, at: [2], editor: {threshold: 0.0}, probes: {irrelevant-zsre: 100}}
+  ablations/k-{k}-seed-0:
+    {dataset: openfacts, at: [2], editor: {threshold: 0.0}, probes: {irrelevant-zsre: 100}, each: {k: [878]}}
   ablations/own-seed-0: {dataset: openfacts, at: [2], method: memoir-ablated, editor: {threshold: 0.0, answers: own}}
   ablations-1000/none-seed-0: {dataset: openfacts, at: [2], method: none}
 """
@@ -96,10 +97,11 @@ def test_rows_are_read_with_tau_held_and_recalibrated(results):
 def test_seeds_are_pooled_and_their_distance_shown(results):
     other = questions({"reliability": (0, 0), "generalization": (1, 1), "locality": (1, 1)}, OVERLAPS, 2)
     text = ABLATIONS.replace("ablations-1000/none-seed-0", "ablations/none-seed-1")
+    probe = {"irrelevant-zsre": IRRELEVANT}
     results(
         text,
         {"ablations/none-seed-0": ended(BASE), "ablations/none-seed-1": ended(BASE),
-         "ablations/default-seed-0": ended(OPEN), "ablations/default-seed-1": ended(other)},
+         "ablations/default-seed-0": ended(OPEN, **probe), "ablations/default-seed-1": ended(other, **probe)},
     )  # fmt: skip
     row = ablation_rows.rows("full").query("row == 'default' and how == 'τ held' and metric == 'reliability'").iloc[0]
     assert (row["mean"], row.n, row.seeds, row.least, row.most) == (0.375, 4, 2, 0.0, 0.75)
@@ -117,8 +119,11 @@ def test_every_planned_row_has_a_name(profile):
 
 KEPT = """streams:
   kept/openfacts-none: {dataset: openfacts, at: [2], method: none}
-  kept/openfacts-memoir: {dataset: openfacts, at: [2], editor: {threshold: 0.0}}
-  kept/openfacts-ft-l: {dataset: openfacts, at: [2], method: ft-l}
+  kept/openfacts-memoir:
+    {dataset: openfacts, at: [2], editor: {threshold: 0.0},
+     probes: {known-openfacts: 50, contrast: 2, text: 2, choices: 4, irrelevant-openfacts: 100}}
+  kept/openfacts-ft-l:
+    {dataset: openfacts, at: [2], method: ft-l, probes: {known-openfacts: 50, contrast: 2, text: 2, choices: 4}}
 """
 
 

@@ -153,7 +153,7 @@ def test_the_papers_update_is_the_default_and_carries_nothing_new(toy_editor):
 def plain_sgd(editor: Memoir, record, weight: torch.Tensor, result) -> torch.Tensor:
     """W_m after one edit of the paper's: SGD with weight decay on the masked columns, decay alone on the others."""
     from memoir import texts
-    from memoir.prefix import run_tail
+    from memoir.prefix import replaced, run_tail
 
     after = texts.target_ids(editor.tokenizer, record.prompt, record.target)
     prompts = [record.prompt, *(f"{prefix}. {record.prompt}" for prefix in editor.prefixes)]
@@ -164,7 +164,8 @@ def plain_sgd(editor: Memoir, record, weight: torch.Tensor, result) -> torch.Ten
     masked, (row, column) = prefix.activations[..., mask].float(), rows.target.nonzero(as_tuple=True)
     optimizer = torch.optim.SGD([w], lr=editor.settings.lr, weight_decay=editor.settings.weight_decay)
     for _ in range(result.steps):
-        logits = run_tail(editor.model, editor.family, editor.settings.layer, prefix, masked @ w.T, row, column - 1)
+        with replaced(editor._tail):
+            logits = run_tail(editor.model, editor.family, editor.settings.layer, prefix, masked @ w.T, row, column - 1)
         loss = torch.nn.functional.cross_entropy(logits.float(), rows.input_ids[row, column])
         (w.grad,) = torch.autograd.grad(loss, [w])
         torch.nn.utils.clip_grad_norm_([w], 1.0)
