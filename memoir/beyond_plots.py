@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from memoir.plots import COLOURS, COLUMN, METHODS, SMALL, WIDE, curve
+from memoir.plots import COLOURS, COLUMN, METHODS, SMALL, WIDE, curve, spaced
 
 UPDATES = {"sgd": ("the paper's update", METHODS["memoir"]), "rls": ("recursive least squares", METHODS["rls"])}
 
@@ -46,7 +46,8 @@ def streams(table: pd.DataFrame, protocol: str, paper: pd.DataFrame | None = Non
             axes.plot(own.n_edits, own.value, "D", color=COLOURS["paper"], ms=4, label="paper's 8B model, equal load")
         axes.set(xscale="log", xlabel="edits", ylim=(0, 1.05))
         axes.set_title(metric, fontweight="normal")
-        axes.set_xticks(sorted(rows.n_edits.unique()), [f"{n:,}" for n in sorted(rows.n_edits.unique())])
+        counts = sorted(rows.n_edits.unique())
+        axes.set_xticks(counts, spaced(counts))
         axes.minorticks_off()
     panels[0].set_ylabel(f"{protocol},\nmean, 95 % interval")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -60,14 +61,16 @@ def streams(table: pd.DataFrame, protocol: str, paper: pd.DataFrame | None = Non
 def forgetting(values: pd.DataFrame, blocks: int) -> Figure:
     """Reliability after the last edit, by the age of the edit. values: columns update, position, value."""
     figure, axes = plt.subplots(figsize=(COLUMN, 2.1))
+    oldest = []
     for update, (label, colour) in UPDATES.items():
         rows = values[values["update"] == update]
         found = rows.groupby(pd.cut(rows.position, blocks), observed=True).agg(
             at=("position", "mean"), mean=("value", "mean"), error=("value", "sem")
         )
         axes.errorbar(found["at"], found["mean"], 1.96 * found.error, fmt="o-", color=colour, capsize=2, label=label)
+        oldest.append(f"{found['mean'].iloc[0]:.2f}")
     axes.set(ylim=(0, 1.05), xlabel="place in the stream (left: written first)", ylabel="reliability at the end",
-             title="What is left of an edit, by its age")  # fmt: skip
+             title=f"Of the oldest {1 / blocks:.0%}, {' against '.join(oldest)} is left")  # fmt: skip
     axes.legend(loc="lower right", fontsize=SMALL)
     return figure
 

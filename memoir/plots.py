@@ -127,6 +127,15 @@ def end_labels(axes: Axes, ends: Iterable[tuple[float, str, str | Sequence[float
         axes.text(1.02, place, text, color=ink(colour), fontsize=SMALL, va="center", transform=axes.transAxes)
 
 
+def spaced(counts: Sequence[int]) -> list[str]:
+    """Names of growing counts on a logarithmic axis, from the last; empty where one would touch the next named."""
+    named = [counts[-1]]
+    for n in reversed(counts[:-1]):
+        if named[-1] / n >= 7:
+            named.append(n)
+    return [f"{n:,}" if n in named else "" for n in counts]
+
+
 def routing_bars(table: pd.DataFrame, threshold: float) -> Figure:
     """Overlap of each question with its best stored mask, against τ. table: columns question, kind, overlap."""
     figure, axes = plt.subplots(figsize=(WIDE, 0.3 * len(table) + 0.9))

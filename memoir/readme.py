@@ -6,7 +6,9 @@ A part NAME stands between <!-- NAME --> and <!-- /NAME -->; the verdicts' part 
 import re
 from pathlib import Path
 
-from memoir import notebooks, streams
+import pandas as pd
+
+from memoir import beyond, notebooks, streams
 from memoir.metrics import TEACHER_FORCED
 
 README = notebooks.ROOT / "README.md"
@@ -34,19 +36,29 @@ def rendered(text: str) -> str:
 
 
 def kept() -> str:
-    """The longest stream of ZsRE: a row for each number of edits at which it was evaluated, the paper's beside it."""
+    """The longest stream of ZsRE: a row for each number of edits at which it was evaluated.
+
+    Beside it the paper's numbers, and those of the same records under the second update, where they were asked.
+    """
     if (found := streams.longest("full")) is None:
         return "Not run: `python -m memoir stream --profile full first-100/zsre`\n"
     ours, paper = found[0][found[0].protocol == TEACHER_FORCED], streams.paper_by_load()
-    lines = ["| edits | load N / D | reliability | generalization | locality | the paper at that load |"]
-    lines.append("|---:|---:|---|---|---|---|")
+    second = pd.DataFrame(columns=["n_edits", "metric", "mean"])
+    if both := beyond.streams("zsre"):
+        second = both[0][(both[0]["update"] == "rls") & (both[0].protocol == TEACHER_FORCED)]
+    names = ["edits", "load N / D", *PARTS, "the paper at that load", "notebook 13's update"]
+    lines = [f"| {' | '.join(names)} |", "|---:|---:|---|---|---|---|---|"]
     for n, rows in ours.groupby("n_edits"):
         at, load = rows.set_index("metric"), rows.load.iloc[0]
         cells = [f"{at['mean'][m]:.2f} [{max(at.low[m], 0):.2f}, {min(at.high[m], 1):.2f}]" for m in PARTS]
         near = paper[(paper.load / load - 1).abs() < 0.1].set_index("metric")
-        cells.append(" / ".join(f"{near.value[m]:.2f}" for m in PARTS) if len(near) else "–")
+        cells += [_three(near.value), _three(second[second.n_edits == n].set_index("metric")["mean"])]
         lines.append(f"| {n:,} | {load:.2g} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _three(values: pd.Series) -> str:
+    return " / ".join(f"{values[m]:.2f}" for m in PARTS) if len(values) else "–"
 
 
 def table_of_notebooks() -> str:

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from memoir.metrics import GENERATED, TEACHER_FORCED
-from memoir.plots import COLOURS, COLUMN, METHODS, SMALL, WIDE, contrast, curve, end_labels
+from memoir.plots import COLOURS, COLUMN, METHODS, SMALL, WIDE, contrast, curve, end_labels, spaced
 
 METRICS = ("reliability", "generalization", "locality", "neighbour locality")
 WAYS = {  # where accuracy went, from best to worst
@@ -38,7 +38,7 @@ def story(ours: pd.DataFrame, paper: pd.DataFrame, others: dict[str, pd.DataFram
     counts = sorted(shown.n_edits.unique())
     left.set(xscale="log", xlabel="edits, one after the other", ylabel="token accuracy,\nteacher-forced")
     left.set_title("What is kept (◇ paper, LLaMA-3-8B, equal load)", fontweight="normal", fontsize=SMALL + 0.5)
-    left.set_xticks(counts, [f"{n:,}" if n in _apart(counts) else "" for n in counts])
+    left.set_xticks(counts, spaced(counts))
     left.minorticks_off()
 
     last = lost[lost.n_edits == lost.n_edits.max()].set_index("metric").loc[["generalization", "reliability"]]
@@ -63,15 +63,6 @@ def story(ours: pd.DataFrame, paper: pd.DataFrame, others: dict[str, pd.DataFram
         x=0.01, ha="left",
     )  # fmt: skip
     return figure
-
-
-def _apart(counts: list[int]) -> set[int]:
-    """Those counts whose names do not touch on a logarithmic axis: from the last down, each a seventh or less."""
-    found = [counts[-1]]
-    for n in reversed(counts[:-1]):
-        if found[-1] / n >= 7:
-            found.append(n)
-    return set(found)
 
 
 def layer_curves(sweep: pd.DataFrame, picked: int, published: int | None = None) -> Figure:
