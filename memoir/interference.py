@@ -76,10 +76,12 @@ def measure(editor: Memoir, records: Sequence[EditRecord]) -> tuple[pd.DataFrame
     table["end"] = [lead(editor, record) for record in records]
     return pd.DataFrame(pairs), table
 
+REGISTERED = ("first-100", "lasting")  # experiments whose streams run with the registered settings
+
 
 def committed_streams(profile: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Finished streams of MEMOIR edits among the results: a label, and reliability by n_edits (teacher-forced)."""
-    for path in sorted((runs.RESULTS / profile).glob("*/*.json")):
+    """Finished streams with the registered settings: a label, and reliability by n_edits (teacher-forced)."""
+    for path in sorted(path for name in REGISTERED for path in (runs.RESULTS / profile / name).glob("*.json")):
         result = runs.read_result(profile, path.parent.name, path.stem)
         how = result["parameters"]
         # the model of capacity is of the paper's update

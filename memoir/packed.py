@@ -1,8 +1,8 @@
 """Frozen linear maps on the CPU, packed once for few rows. Knows Linear maps only.
 
 An edit's steps multiply a handful of token rows by the same frozen weights again and again, forth and back. Packed in
-the order that oneDNN reads, such a product takes about two thirds of the time of the plain one, and for a few rows against
-the vocabulary a third or less (`make bench`). The sums run in another order, so results differ in their last digit.
+the order that oneDNN reads, such a product takes about two thirds of the time of the plain one, and for a few rows
+against the vocabulary a third or less (`make bench`). The sums run in another order: results differ in the last digit.
 """
 
 from collections.abc import Callable, Iterable

@@ -169,6 +169,7 @@ def test_streams_are_found_among_the_results(tmp_path, monkeypatch):
     rows = [{"metric": m, "protocol": "teacher-forced", "mean": 0.9, "n_edits": n} for m in ("reliability", "locality")
             for n in (10, 1)]  # fmt: skip
     for run, method, metrics in (("a", "memoir", rows), ("b", "grace", rows), ("c", "memoir", {"not": "a stream"})):
-        runs.write_result(runs.result_path("full", "zsre", run), metrics, {"method": method}, {})
+        runs.write_result(runs.result_path("full", "lasting", run), metrics, {"method": method}, {})
+    runs.write_result(runs.result_path("full", "search", "other-settings"), rows, {"method": "memoir"}, {})
     ((label, found),) = interference.committed_streams("full")
-    assert label == "zsre / a" and found.n_edits.tolist() == [1, 10] and isinstance(found, pd.DataFrame)
+    assert label == "lasting / a" and found.n_edits.tolist() == [1, 10] and isinstance(found, pd.DataFrame)
