@@ -5,7 +5,6 @@ is quick in `prefix.py`, what every method offers in `interface.py`.
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 
 import numpy as np
@@ -16,8 +15,8 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts, tophash
-from memoir.attach import Attachment
-from memoir.interface import EditedModel, by_length
+from memoir.attach import Attachment, HookedModel
+from memoir.interface import by_length
 from memoir.memory import ResidualMemory, Route
 from memoir.models import Family, Settings, family_of
 from memoir.packed import pack
@@ -28,7 +27,7 @@ from memoir.rls import Write, projector
 GRADIENT_NORM = 1.0  # the gradient of W_m is clipped to this norm
 
 
-class Memoir(EditedModel):
+class Memoir(HookedModel):
     """Edits `model` through a residual memory beside one Linear map (paper, section 3).
 
     layer counts decoder layers from 0; k is the number of ones in a mask; threshold is τ. seed fixes the permutation π
@@ -201,7 +200,7 @@ class Memoir(EditedModel):
         return features
 
     def edits_table(self) -> pd.DataFrame:
-        """`EditedModel.edits_table`, and match: the largest share of its mask that an edit has with an earlier one."""
+        """`HookedModel.edits_table`, and match: the largest share of its mask that an edit has with an earlier one."""
         masks = self.memory.masks
         best = [tophash.overlap_counts(masks[i : i + 1], masks[:i]).max(initial=0) for i in range(len(masks))]
         return super().edits_table().assign(match=np.array(best) / self.settings.k)
@@ -230,25 +229,12 @@ class Memoir(EditedModel):
         self.memory.set_threshold(min(1.0, least / self.settings.k))
         return self.memory.threshold
 
-    def base(self) -> AbstractContextManager[None]:
-        """Within `with editor.base():` the model answers as if nothing had been edited."""
-        return self._hooks.off()
-
-    def detach(self) -> None:
-        """Leave the model as it was found: the base model again, bit for bit. The memory can still be saved."""
-        if self._attached:
-            self._hooks.remove()
-            self._attached = False
-
     def _prefix(self, rows: texts.Rows) -> Prefix:
         with self.base():
             return run_prefix(self.model, self.family, self.settings.layer, rows.input_ids, rows.attention_mask)
 
     def _routes(self, rows: int) -> list[Route]:
         return self._hooks.routes or [Route(None, 0.0)] * rows
-
-    def _prompt(self, positions: Tensor) -> AbstractContextManager[None]:
-        return self._hooks.prompt(positions)
 
     def _settings(self) -> dict:
         return asdict(self.settings) | {
