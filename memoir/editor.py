@@ -200,7 +200,7 @@ class Memoir(HookedModel):
         return features
 
     def edits_table(self) -> pd.DataFrame:
-        """`HookedModel.edits_table`, and match: the largest share of its mask that an edit has with an earlier one."""
+        """`EditedModel.edits_table`, and match: the largest share of its mask that an edit has with an earlier one."""
         masks = self.memory.masks
         best = [tophash.overlap_counts(masks[i : i + 1], masks[:i]).max(initial=0) for i in range(len(masks))]
         return super().edits_table().assign(match=np.array(best) / self.settings.k)
