@@ -1,6 +1,9 @@
 """The ways to one environment agree: pyproject.toml, the lock, environment.yml, the Makefile and the Dockerfile."""
 
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -96,6 +99,18 @@ def test_the_image_is_built_by_the_same_recipe():
     assert {*pins, "Makefile"} == set(next(text.split()[1:-1] for step, text in steps() if step == "COPY"))
     runs = " ".join(text for step, text in steps() if step == "RUN")
     assert "make setup" in runs and "pip install" not in runs
+
+
+def test_the_project_installs_before_the_image_has_its_modules(tmp_path):
+    """What the Dockerfile has at that step is enough to install from: the files copied first, and empty packages."""
+    copied = next(text.split()[1:-1] for step, text in steps() if step == "COPY")
+    made = next(text for step, text in steps() if step == "RUN" and "make setup" in text).partition("&& make setup")[0]
+    for name in copied:
+        shutil.copy(ROOT / name, tmp_path)
+    subprocess.run(made, shell=True, cwd=tmp_path, check=True)
+    build = "import setuptools.build_meta as b; b.prepare_metadata_for_build_editable('.')"
+    done = subprocess.run([sys.executable, "-c", build], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-500:]
 
 
 def test_what_git_does_not_keep_stays_out_of_the_image():
