@@ -76,6 +76,7 @@ def measure(editor: Memoir, records: Sequence[EditRecord]) -> tuple[pd.DataFrame
     table["end"] = [lead(editor, record) for record in records]
     return pd.DataFrame(pairs), table
 
+
 REGISTERED = ("first-100", "lasting")  # experiments whose streams run with the registered settings
 
 
