@@ -16,6 +16,7 @@ from memoir.interference import rows_of_edit
 from memoir.metrics import TEACHER_FORCED
 from memoir.records import EditRecord, load_records
 from memoir.rls import projector
+from memoir.streams import by_edits
 
 Keys = tuple[Tensor, Tensor]  # an edit's masked activations on its k columns, (n, k), and its mask (D,)
 
@@ -110,6 +111,21 @@ def streams(dataset: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
         values.append(pd.DataFrame({"update": update, "position": range(len(own)), "value": own[TEACHER_FORCED]}))
     metrics = pd.concat([rows.assign(update=update) for update, rows in found.items()], ignore_index=True)
     return metrics[metrics.n_edits.isin(both)], pd.concat(values, ignore_index=True)
+
+
+def again() -> pd.DataFrame:
+    """The streams on other records and with another permutation: teacher-forced means and half intervals.
+
+    Columns n_edits, metric, and for each update its mean and, as ±, half its 95 % interval; empty before both ended.
+    """
+    rows = by_edits("full", "beyond")
+    rows = rows[rows.stream.str.startswith("again-") & (rows.protocol == TEACHER_FORCED)] if len(rows) else rows
+    if not len(rows) or rows.stream.nunique() < 2:
+        return pd.DataFrame()
+    rows = rows.assign(update=rows.stream.str.removeprefix("again-"), half=rows.high - rows["mean"])
+    wide = rows.pivot(index=["n_edits", "metric"], columns="update", values=["mean", "half"])
+    wide.columns = [update if value == "mean" else f"± {update}" for value, update in wide.columns]
+    return wide.reset_index()[["n_edits", "metric", "sgd", "± sgd", "rls", "± rls"]]
 
 
 def _wide(own: Tensor, mask: Tensor) -> Tensor:

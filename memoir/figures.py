@@ -94,6 +94,10 @@ def tables() -> Iterator[tuple[str, pd.DataFrame]]:
     yield from ((f"00_{dataset}_100", table) for dataset, table in first_tables())
     if len(search := streams.search("full")):
         yield "04_search", search.round(3)
+    if len(search := streams.search("full", "beyond-search")):
+        yield "13_search", search.round(3)
+    if len(again := beyond.again()):
+        yield "13_again", again.round(3)
     yield from long_target_tables()
     rows = ablation_rows.rows("full")
     for item in ("Table 5", "Table 11", "Table 12", "Figure 6") if len(rows) else ():

@@ -174,14 +174,14 @@ def layers(profile: str, experiment: str = "layers") -> pd.DataFrame:
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
-def search(profile: str) -> pd.DataFrame:
-    """The search for settings: what was changed from the registered ones, what it cost and what it came to.
+def search(profile: str, experiment: str = "search") -> pd.DataFrame:
+    """A search for settings: what was changed from the registered ones, what it cost and what it came to.
 
     Columns changed, steps (mean over edits), and of each metric (teacher-forced) its mean and, as ±, half
     its 95 % interval.
     """
     rows = []
-    for planned, result, tables in finished(profile, "search"):
+    for planned, result, tables in finished(profile, experiment):
         changed = ", ".join(f"{name} = {value}" for name, value in planned.editor.items()) or "nothing: as registered"
         row = {"changed": changed, "steps": tables["edits"].steps.mean()}
         for found in result["metrics"]:

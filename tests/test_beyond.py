@@ -1,13 +1,16 @@
 """What notebook 13 measures means what it says: protection by λ and rank, and the ways of routing."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from memoir import beyond, rls, second_look, tophash
+from memoir.metrics import GENERATED, TEACHER_FORCED
 from memoir.records import EditRecord
 from memoir.second_look import KINDS, Way
 
+PROTOCOLS = (TEACHER_FORCED, GENERATED)
 TEMPLATES = ["The capital of {} is", "The money of {} is called"]
 PLACES = ["Peru", "Chad", "Oman", "Fiji", "Mali"]
 RECORDS = [
@@ -99,3 +102,16 @@ def test_the_frontier_keeps_its_limits_and_rates_count_what_they_say():
         for row in table.itertuples():
             again = second_look.rates(second_look.matches(way, row.sigma), asked, row.tau)
             assert again["own"] == row.own and 0 <= again["other"] <= 1 - again["own"]
+
+
+def test_the_comparison_again_needs_both_updates_and_keeps_them_apart(monkeypatch):
+    asked = [(update, n, protocol) for update in ("sgd", "rls") for n in (1, 3) for protocol in PROTOCOLS]
+    rows = pd.DataFrame(asked, columns=["update", "n_edits", "protocol"]).assign(metric="reliability")
+    means = rows["update"].map({"sgd": 0.8, "rls": 0.9})
+    rows = rows.assign(stream="again-" + rows.pop("update"), mean=means, low=means - 0.02, high=means + 0.02)
+    found = pd.concat([rows, rows.assign(stream="rls-zsre", mean=0.1)])
+    monkeypatch.setattr(beyond, "by_edits", lambda profile, experiment: found)
+    assert beyond.again()[["n_edits", "sgd", "rls"]].values.tolist() == [[1, 0.8, 0.9], [3, 0.8, 0.9]]
+    assert beyond.again()["± rls"].tolist() == pytest.approx([0.02, 0.02])
+    monkeypatch.setattr(beyond, "by_edits", lambda profile, experiment: found[found.stream != "again-rls"])
+    assert beyond.again().empty
