@@ -33,7 +33,7 @@ $(READY):
 	@touch $@
 
 reproduce: setup ## run every stream and notebook (PROFILE=smoke|laptop|full|paper), then rebuild the figures
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/snakemake --quiet rules --cores $(CORES) --config profile=$(PROFILE)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/snakemake --quiet rules --rerun-incomplete --cores $(CORES) --config profile=$(PROFILE)
 
 test: setup      ## the whole gate: lint, tests, every notebook against its stored output
 	$(BIN)/ruff check
