@@ -74,6 +74,7 @@ class Read:
 
     row: str
     seed: int
+    layer: int | None
     k: int | None
     D: int
     n_edits: int
@@ -87,7 +88,8 @@ def read(profile: str, experiment: str = "ablations") -> Iterator[Read]:
     for name, seed, planned, result, tables in ended:
         if seed not in closed:
             continue
-        n, k = planned.stream.at[-1], result["parameters"]["editor"].get("k")
+        n, how = planned.stream.at[-1], result["parameters"]["editor"]
+        k = how.get("k")
         asked = tables["questions"].query("n_edits == @n")
         at = {BASE if name == Unedited.method else ALWAYS: (0.0, asked)}
         if name not in (Unedited.method, "own", "whole"):
@@ -96,7 +98,7 @@ def read(profile: str, experiment: str = "ablations") -> Iterator[Read]:
                 if key.startswith("irrelevant-"):
                     taus[RECALIBRATED] = thresholds.calibrated(tables[key], k, RATE)
             at |= {how: (tau, thresholds.gated(asked, closed[seed], tau)) for how, tau in taus.items()}
-        yield Read(name, seed, k, streams.WIDTH[planned.model], n, at)
+        yield Read(name, seed, how.get("layer"), k, streams.WIDTH[planned.model], n, at)
 
 
 def rows(profile: str, experiment: str = "ablations") -> pd.DataFrame:
@@ -123,6 +125,20 @@ def rows(profile: str, experiment: str = "ablations") -> pd.DataFrame:
         return pd.DataFrame(columns=["row", "how", "metric", "item", "k", "D"])
     together = pd.concat(tables, ignore_index=True).astype({"k": float})
     return together.merge(_paper(), how="left", on=["item", "variant", "metric"])
+
+
+def by_layer(profile: str, experiment: str) -> pd.DataFrame:
+    """A sweep over layers that was asked at τ = 0, each layer at its own recalibrated τ, as `streams.layers` gives it.
+
+    Columns layer, k, seed, threshold, metric, protocol, mean, low, high, n.
+    """
+    found = []
+    for one in read(profile, experiment):
+        if RECALIBRATED in one.at:
+            tau, asked = one.at[RECALIBRATED]
+            table = metrics.summary(metrics.per_record(asked.drop(columns=metrics.GENERATED, errors="ignore")))
+            found.append(table.assign(layer=one.layer, k=one.k, seed=one.seed, threshold=tau))
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
 def _paper() -> pd.DataFrame:

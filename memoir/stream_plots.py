@@ -66,13 +66,15 @@ def story(ours: pd.DataFrame, paper: pd.DataFrame, others: dict[str, pd.DataFram
 
 
 def layer_curves(sweep: pd.DataFrame, picked: int, published: int | None = None) -> Figure:
-    """Metrics by layer: means over seeds, a band for each seed; teacher-forced beside generated; the pick marked.
+    """Metrics by layer: means over seeds, a band for each seed; a panel for each protocol; the pick marked.
 
     published: the layer at the relative depth of the paper's choice.
     """
-    figure, panels = plt.subplots(1, 2, figsize=(WIDE, 2.4), sharey=True)
-    for axes, protocol in zip(panels, (TEACHER_FORCED, GENERATED), strict=True):
-        for metric in METRICS:
+    protocols = [name for name in (TEACHER_FORCED, GENERATED) if name in set(sweep.protocol)]
+    figure, panels = plt.subplots(1, len(protocols), figsize=(WIDE, 2.4), sharey=True, squeeze=False)
+    panels = panels[0]
+    for axes, protocol in zip(panels, protocols, strict=True):
+        for metric in (metric for metric in METRICS if metric in set(sweep.metric)):
             rows = sweep[(sweep.metric == metric) & (sweep.protocol == protocol)].sort_values("layer")
             for _, seed in rows.groupby("seed"):
                 axes.fill_between(
@@ -93,20 +95,29 @@ def layer_curves(sweep: pd.DataFrame, picked: int, published: int | None = None)
     return figure
 
 
-def layer_k_map(table: pd.DataFrame, metric: str) -> Figure:
-    """Mean of a metric (teacher-forced) for each layer and k, in colour and in number."""
-    rows = table[(table.metric == metric) & (table.protocol == TEACHER_FORCED)]
-    grid = rows.pivot_table(index="layer", columns="k", values="mean").sort_index(ascending=False)
-    figure, axes = plt.subplots(figsize=(COLUMN, 0.24 * len(grid) + 1.0))
-    axes.imshow(grid, vmin=0, vmax=1, cmap="cividis", aspect="auto")
-    for (row, column), value in np.ndenumerate(grid.to_numpy()):
-        axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=SMALL,
-                  color="white" if value < 0.6 else "black")  # fmt: skip
-    axes.set_xticks(range(grid.shape[1]), grid.columns)
-    axes.set_yticks(range(grid.shape[0]), grid.index)
-    best = np.unravel_index(np.nanargmax(grid), grid.shape)
-    title = f"{metric}: best at layer {grid.index[best[0]]} with k = {grid.columns[best[1]]}"
-    axes.set(xlabel="k, ones in a mask", ylabel="decoder layer (0 = first)", title=title)
+def layer_k_map(table: pd.DataFrame) -> Figure:
+    """Reliability and generalization (teacher-forced) for each layer and k, in colour and in number.
+
+    table: as `ablation_rows.by_layer` gives it.
+    """
+    rows = table[table.protocol == TEACHER_FORCED]
+    figure, panels = plt.subplots(1, 2, figsize=(WIDE, 0.24 * rows.layer.nunique() + 1.2), sharey=True)
+    best = []
+    for axes, metric in zip(panels, METRICS, strict=False):
+        own = rows[rows.metric == metric]
+        grid = own.pivot_table(index="layer", columns="k", values="mean").sort_index(ascending=False)
+        axes.imshow(grid, vmin=0, vmax=1, cmap="cividis", aspect="auto")
+        for (row, column), value in np.ndenumerate(grid.to_numpy()):
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=SMALL,
+                      color="white" if value < 0.6 else "black")  # fmt: skip
+        axes.set_xticks(range(grid.shape[1]), [f"{k:g}" for k in grid.columns])
+        axes.set_yticks(range(grid.shape[0]), grid.index)
+        axes.set(xlabel="k, ones in a mask")
+        axes.set_title(metric, fontweight="normal")
+        row, column = np.unravel_index(np.nanargmax(grid), grid.shape)
+        best.append(f"{metric} at layer {grid.index[row]} with k = {grid.columns[column]:g}")
+    panels[0].set_ylabel("decoder layer (0 = first)")
+    figure.suptitle(f"Best: {', '.join(best)}", x=0.01, ha="left")
     return figure
 
 

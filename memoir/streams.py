@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.optimize import brentq
 
 from memoir import overlap, plan, published, runs
-from memoir.metrics import TEACHER_FORCED
+from memoir.metrics import GENERATED, TEACHER_FORCED
 
 WIDTH = {  # D, for the load
     "smollm2-135m": 1536, "llama-3-8b-instruct": 14336, "mistral-7b": 14336, "llama-2-7b": 11008, "gpt-j-6b": 16384,
@@ -160,18 +160,32 @@ def overlap_law_at(table: pd.DataFrame, k: int, columns: int) -> pd.DataFrame:
 
 
 def layers(profile: str, experiment: str = "layers") -> pd.DataFrame:
-    """One row per layer, seed, k, metric and protocol of the sweep, with seconds and losses.
+    """One row per layer, seed, k, metric and protocol of the sweep, with what its edits took.
 
-    Columns layer, seed, k, threshold, metric, protocol, mean, low, high, n, last_loss (nats) and seconds (medians over
-    edits).
+    Columns layer, seed, k, threshold, metric, protocol, mean, low, high, n, and medians over edits: steps, last_loss
+    (nats), seconds.
     """
     found = []
     for _, result, tables in finished(profile, experiment):
         how = result["parameters"]["editor"]
         about = {name: how[name] for name in ("layer", "seed", "k", "threshold")}
-        medians = tables["edits"][["last_loss", "seconds"]].median().to_dict()
+        medians = tables["edits"][["steps", "last_loss", "seconds"]].median().to_dict()
         found.append(pd.DataFrame(result["metrics"]).assign(**about, **medians))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+
+def by_layer(sweep: pd.DataFrame) -> pd.DataFrame:
+    """What a sweep came to: a row per layer, means over seeds.
+
+    Columns layer, threshold, the metrics teacher-forced, and where the sweep has them "exact match": reliability
+    generated, steps, last_loss, seconds.
+    """
+    forced = sweep[sweep.protocol == TEACHER_FORCED]
+    metrics = forced.pivot_table(index="layer", columns="metric", values="mean", sort=False)
+    exact = sweep[(sweep.protocol == GENERATED) & (sweep.metric == "reliability")].groupby("layer")["mean"].mean()
+    took = forced.groupby("layer")[[name for name in ("steps", "last_loss", "seconds") if name in sweep]].mean()
+    found = forced.groupby("layer")[["threshold"]].mean().join(metrics)
+    return (found.assign(**{"exact match": exact}) if len(exact) else found).join(took).reset_index()
 
 
 def search(profile: str, experiment: str = "search") -> pd.DataFrame:

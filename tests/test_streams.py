@@ -92,3 +92,22 @@ def test_the_effective_law_goes_through_the_first_point():
     law = streams.overlap_law_at(table, 439, 1536).set_index(["label", "n_edits"]).share
     fitted = next(label for label in law.index.levels[0] if "D'" in label)
     assert law[fitted, 10] == pytest.approx(0.45, abs=2e-3) and law[fitted, 1000] > law[fitted, 10]
+
+
+def test_a_layer_is_the_mean_of_its_seeds_with_what_it_took():
+    rows = [(layer, seed, metric, protocol, 0.1 * seed + (0.5 if protocol == "generated" else 0.8))
+            for layer in (3, 7) for seed in (0, 1) for metric in ("reliability", "locality")
+            for protocol in ("teacher-forced", "generated")]  # fmt: skip
+    sweep = pd.DataFrame(rows, columns=["layer", "seed", "metric", "protocol", "mean"])
+    sweep = sweep.assign(threshold=0.5 + sweep.seed / 10, steps=sweep.layer, last_loss=0.1, seconds=2.0)
+    found = streams.by_layer(sweep).set_index("layer")
+    assert found.loc[7].to_dict() == pytest.approx(
+        {"threshold": 0.55, "reliability": 0.85, "locality": 0.85, "exact match": 0.55, "steps": 7, "last_loss": 0.1,
+         "seconds": 2.0}
+    )  # fmt: skip
+
+
+def test_a_sweep_without_generation_or_costs_has_none():
+    sweep = pd.DataFrame({"layer": [3, 7], "metric": "reliability", "protocol": "teacher-forced", "mean": [0.5, 0.7],
+                          "threshold": 0.4})  # fmt: skip
+    assert list(streams.by_layer(sweep)) == ["layer", "threshold", "reliability"]
