@@ -17,7 +17,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: help setup reproduce test lab list data figures bench gpu-check image test-image lock clean
+.PHONY: help setup reproduce test lab list data figures bench gpu-check image test-image audit lock clean
 
 help:            ## what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,10 @@ image:           ## build the container image (ENGINE=docker|podman)
 test-image: image ## in a container, not root and without network: the smallest run, then the whole gate
 	$(ENGINE) run --rm --network none $(IMAGE) make reproduce PROFILE=smoke
 	$(ENGINE) run --rm --network none $(IMAGE) make test
+
+audit: setup     ## known vulnerabilities of what the lock pins, as the package index tells them
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement requirements.lock
 
 lock: setup      ## pin the newest versions that pyproject.toml allows
 	$(BIN)/pip install --quiet pip-tools

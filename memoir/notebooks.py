@@ -4,6 +4,7 @@ papermill only warns of a parameter that a notebook does not have, and passes on
 are errors before a kernel starts. It cannot resume a run either: the notebooks' long steps do, through `runs.py`.
 """
 
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -92,6 +93,7 @@ def run(notebook: Path, profile: str, extra: dict | None = None) -> Path:
     executed.parent.mkdir(parents=True, exist_ok=True)
     place = executed.relative_to(ROOT)
     start = time.monotonic()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads of the kernel that wait do not spin
     try:
         papermill.execute_notebook(
             str(notebook),
