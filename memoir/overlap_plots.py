@@ -223,7 +223,7 @@ def disturbance(pairs: pd.DataFrame, totals: pd.DataFrame) -> Figure:
 
 def capacities(curves: pd.DataFrame, streams: dict[str, pd.DataFrame], level: float) -> Figure:
     """Predicted reliability against the number of edits, one line per model of writing, and measured streams."""
-    figure, axes = plt.subplots(figsize=(WIDE, 2.6))
+    figure, axes = plt.subplots(figsize=(WIDE, 3.0))
     axes.set_ylim(0, 1.03)
     ends = []
     styles = {"exact writes": ("--", COLOURS["theory"]), "random walk": ("-", COLOURS["theory"]),
@@ -235,7 +235,7 @@ def capacities(curves: pd.DataFrame, streams: dict[str, pd.DataFrame], level: fl
     for (name, found), marker in zip(streams.items(), "os^vDPX*" * 4, strict=False):
         axes.plot(found.n_edits, found["mean"], marker, color=COLOURS["reliability"], label=name)
     end_labels(axes, ends)
-    axes.legend(title="measured", loc="center right", bbox_to_anchor=(1, 0.3), alignment="left", handletextpad=0)
+    figure.legend(loc="outside lower center", ncols=3, handletextpad=0)
     axes.axhline(level, color=INK, lw=1, ls=":")
     axes.text(curves.N.min(), level - 0.01, f"{level:.0%}", fontsize=SMALL, color=INK, va="top")
     axes.set(xscale="log", xlabel="edits in the stream",

@@ -89,7 +89,7 @@ def layer_curves(sweep: pd.DataFrame, picked: int, published: int | None = None)
             axes.axvline(published, color=COLOURS["paper"], lw=1, ls="--")
     panels[0].set_ylabel("mean, 95 % interval")
     note = "" if published is None else f"; dashed: {published}, the paper's relative depth"
-    panels[0].text(picked, 0.02, f"{picked} ", ha="right", fontsize=SMALL)
+    panels[0].text(picked, 0.02, f" {picked}", fontsize=SMALL)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=SMALL)
     figure.suptitle(f"Which layer? The rule picks {picked}{note}", x=0.01, ha="left")
     return figure
