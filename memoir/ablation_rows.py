@@ -88,8 +88,8 @@ def read(profile: str, experiment: str = "ablations") -> Iterator[Read]:
     for name, seed, planned, result, tables in ended:
         if seed not in closed:
             continue
-        n, how = planned.stream.at[-1], result["parameters"]["editor"]
-        k = how.get("k")
+        n, settings = planned.stream.at[-1], result["parameters"]["editor"]
+        k = settings.get("k")
         asked = tables["questions"].query("n_edits == @n")
         at = {BASE if name == Unedited.method else ALWAYS: (0.0, asked)}
         if name not in (Unedited.method, "own", "whole"):
@@ -98,7 +98,7 @@ def read(profile: str, experiment: str = "ablations") -> Iterator[Read]:
                 if key.startswith("irrelevant-"):
                     taus[RECALIBRATED] = thresholds.calibrated(tables[key], k, RATE)
             at |= {how: (tau, thresholds.gated(asked, closed[seed], tau)) for how, tau in taus.items()}
-        yield Read(name, seed, how.get("layer"), k, streams.WIDTH[planned.model], n, at)
+        yield Read(name, seed, settings.get("layer"), k, streams.WIDTH[planned.model], n, at)
 
 
 def rows(profile: str, experiment: str = "ablations") -> pd.DataFrame:
@@ -110,7 +110,7 @@ def rows(profile: str, experiment: str = "ablations") -> pd.DataFrame:
     found: dict[tuple, list] = {}
     for one in read(profile, experiment):
         for how, (tau, asked) in one.at.items():
-            values = metrics.per_record(asked.drop(columns=metrics.GENERATED, errors="ignore"))
+            values = _forced(asked)
             own = found.setdefault((one.row, how, one.k, one.D, one.n_edits), [])
             own.append((tau, values.assign(record=values.record + f" of seed {one.seed}")))
     tables = []
@@ -127,7 +127,7 @@ def rows(profile: str, experiment: str = "ablations") -> pd.DataFrame:
     return together.merge(_paper(), how="left", on=["item", "variant", "metric"])
 
 
-def by_layer(profile: str, experiment: str) -> pd.DataFrame:
+def layers(profile: str, experiment: str) -> pd.DataFrame:
     """A sweep over layers that was asked at τ = 0, each layer at its own recalibrated τ, as `streams.layers` gives it.
 
     Columns layer, k, seed, threshold, metric, protocol, mean, low, high, n.
@@ -136,7 +136,7 @@ def by_layer(profile: str, experiment: str) -> pd.DataFrame:
     for one in read(profile, experiment):
         if RECALIBRATED in one.at:
             tau, asked = one.at[RECALIBRATED]
-            table = metrics.summary(metrics.per_record(asked.drop(columns=metrics.GENERATED, errors="ignore")))
+            table = metrics.summary(_forced(asked))
             found.append(table.assign(layer=one.layer, k=one.k, seed=one.seed, threshold=tau))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
@@ -199,6 +199,11 @@ def drift(profile: str, experiment: str) -> pd.DataFrame:
     if not found:
         return pd.DataFrame(columns=["row", "edits_before", TEACHER_FORCED])
     return pd.concat(found).groupby(["row", "edits_before"], as_index=False)[TEACHER_FORCED].mean()
+
+
+def _forced(asked: pd.DataFrame) -> pd.DataFrame:
+    """The teacher-forced values alone, per record; generated ones were not asked of every stream."""
+    return metrics.per_record(asked.drop(columns=metrics.GENERATED, errors="ignore"))
 
 
 def _named(run: str) -> tuple[str, int]:

@@ -94,7 +94,7 @@ def tables() -> Iterator[tuple[str, pd.DataFrame]]:
     yield from ((f"00_{dataset}_100", table) for dataset, table in first_tables())
     if len(sweep := streams.layers("full")):
         yield "03_layers", streams.by_layer(sweep).round(3)
-    if len(sweep := ablation_rows.by_layer("full", "layers-zsre")):
+    if len(sweep := ablation_rows.layers("full", "layers-zsre")):
         yield "03_layers_zsre", streams.by_layer(sweep).round(3)
     if len(search := streams.search("full")):
         yield "04_search", search.round(3)
@@ -142,11 +142,11 @@ def story_figures() -> Iterator[tuple[str, Figure]]:
 
 def stream_figures() -> Iterator[tuple[str, Figure]]:
     """The figures of notebooks 03 and 04, by name, from the streams that have ended."""
-    sweeps = {"selection": streams.layers("full"), "zsre": ablation_rows.by_layer("full", "layers-zsre")}
+    sweeps = {"selection": streams.layers("full"), "zsre": ablation_rows.layers("full", "layers-zsre")}
     for name, sweep in sweeps.items():
         if len(sweep):
             yield f"03_layer_{name}", stream_plots.layer_curves(sweep, streams.pick(sweep), streams.PAPER_DEPTH)
-    if len(grid := ablation_rows.by_layer("full", "layer-k")):
+    if len(grid := ablation_rows.layers("full", "layer-k")):
         yield "03_layer_k", stream_plots.layer_k_map(grid)
     ours = streams.by_edits("full", "lasting")
     if len(ours):

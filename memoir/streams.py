@@ -159,14 +159,14 @@ def overlap_law_at(table: pd.DataFrame, k: int, columns: int) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["n_edits", "label", "share"])
 
 
-def layers(profile: str, experiment: str = "layers") -> pd.DataFrame:
+def layers(profile: str) -> pd.DataFrame:
     """One row per layer, seed, k, metric and protocol of the sweep, with what its edits took.
 
     Columns layer, seed, k, threshold, metric, protocol, mean, low, high, n, and medians over edits: steps, last_loss
     (nats), seconds.
     """
     found = []
-    for _, result, tables in finished(profile, experiment):
+    for _, result, tables in finished(profile, "layers"):
         how = result["parameters"]["editor"]
         about = {name: how[name] for name in ("layer", "seed", "k", "threshold")}
         medians = tables["edits"][["steps", "last_loss", "seconds"]].median().to_dict()
