@@ -19,7 +19,7 @@ def ask(tmp_path):
     for name in ("memoir", "notebooks", "data"):
         (tmp_path / name).symlink_to(notebooks.ROOT / name)
     said = subprocess.run(
-        ["make", "-n", "reproduce", "PROFILE=smoke", f"MEMOIR_VENV={sys.prefix}"],
+        ["make", "-n", "--no-print-directory", "reproduce", "PROFILE=smoke", f"MEMOIR_VENV={sys.prefix}"],
         cwd=notebooks.ROOT, env=os.environ | {"MAKEFLAGS": ""}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     command = said.stdout.splitlines()[-1]
