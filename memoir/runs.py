@@ -260,7 +260,9 @@ def _evaluated_at(
         os.replace(path.with_suffix(".draft"), path)
     read = {name: pd.read_parquet(path) for name, path in paths.items()}
     others = {name: read.pop(name) for name in list(read) if name not in parts}
-    return {"questions": pd.concat(read.values(), ignore_index=True)} | others
+    place = {fact.id: i for i, fact in enumerate(facts)}  # those that are also generated were asked before the others
+    asked = pd.concat(read.values()).sort_values("record", key=lambda ids: ids.map(place), kind="stable")
+    return {"questions": asked.reset_index(drop=True)} | others
 
 
 def _spread(facts: Sequence[records.EditRecord], most: int | None) -> Sequence[records.EditRecord]:

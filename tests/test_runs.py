@@ -51,6 +51,15 @@ def test_a_run_ends_in_a_result_file_with_metrics_rows_and_provenance(toy_editor
     assert result["parameters"]["editor"]["seed"] == 0 and result["parameters"]["stream"]["at"] == [1, 3, 5]
 
 
+def test_the_questions_stand_in_the_order_of_the_edits_however_they_were_asked(toy_editor, monkeypatch):
+    """Those that are also generated, here every second one, are asked first; age is read from the order."""
+    monkeypatch.setattr(runs, "PART", 3)
+    questions = pd.read_parquet(runs.run_stream(stream(generated=3), toy_editor()).with_name("one-questions.parquet"))
+    for n, rows in questions.groupby("n_edits"):
+        assert rows.record.unique().tolist() == [fact.id for fact in memoir.load_records("openfacts", n)]
+    assert questions[questions.n_edits == 5].groupby("record").generated.count().astype(bool).sum() == 3
+
+
 def test_a_finished_run_is_not_done_again_and_other_settings_are_refused(toy_editor):
     path = runs.run_stream(stream(), toy_editor())
     before = path.read_bytes()
