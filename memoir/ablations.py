@@ -70,8 +70,6 @@ class Ablated(Memoir):
             self.memory.mu.zero_()
         if select == "top-k":
             self.memory.permutation.copy_(torch.arange(self.memory.size))
-        self._tokens: Tensor | None = None  # of the latest forward pass, (B, T)
-        self._seen = model.base_model.register_forward_pre_hook(self._remember_tokens, with_kwargs=True)
         self.memory.mask_of = self._mask_of
         if answers != "stored":
             self._own: Tensor | None = None  # the masks of the latest prompts, (B, D) bool
@@ -80,7 +78,7 @@ class Ablated(Memoir):
     def _mask_of(self, activations: Tensor, prompt_positions: Tensor) -> Tensor:
         """In place of `ResidualMemory.mask_of`: (B, D) bool."""
         if self._exchanged["select"] in ("hash", "random"):
-            tokens = self._tokens[: len(prompt_positions)].cpu()
+            tokens = self._hooks.tokens[: len(prompt_positions)].cpu()
             rows = [own[at].tolist() for own, at in zip(tokens, prompt_positions.cpu(), strict=True)]
             salt = len(self.edits) if self._exchanged["select"] == "random" else 0
             masks = torch.stack([drawn_mask(row, salt, self.memory.k, self.memory.size) for row in rows])
@@ -121,25 +119,16 @@ class Ablated(Memoir):
             weight.copy_(weight.to(getattr(torch, self._exchanged["precision"])))
         return found
 
-    def _nearest(self, masks: Tensor) -> list[Route]:
+    def _nearest(self, masks: Tensor, allowed: np.ndarray | None = None) -> list[Route]:
         """In place of `ResidualMemory.route`: the same, and the masks are kept."""
         self._own = masks
-        return ResidualMemory.route(self.memory, masks)
+        return ResidualMemory.route(self.memory, masks, allowed)
 
     def _any_masks(self, routes: list[Route]) -> tuple[Tensor, Tensor]:
         """In place of `ResidualMemory.masks_of`."""
         rows = torch.tensor([row for row, route in enumerate(routes) if route.edit is not None], dtype=torch.long)
         own = self._own[rows].to(self.memory.weight.device)
         return rows.to(own.device), torch.ones_like(own) if self._exchanged["answers"] == "whole" else own
-
-    def _remember_tokens(self, _module, args, kwargs) -> None:
-        self._tokens = kwargs.get("input_ids", args[0] if args else None)
-
-    def detach(self) -> None:
-        """As in `Memoir`."""
-        if self._attached and hasattr(self, "_seen"):
-            self._seen.remove()
-        super().detach()
 
     def _settings(self) -> dict:
         return super()._settings() | self._exchanged

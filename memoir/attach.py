@@ -5,10 +5,11 @@ route they were prefilled with; the route is kept beside the cache, so several g
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -35,6 +36,9 @@ class Attachment:
         self._prompt: Tensor | None = None  # (B, P) bool, where the caller knows the prompt
         self._forced: Tensor | None = None  # (B, D) bool masks that replace routing
         self._positions: Tensor | None = None
+        self.tokens: Tensor | None = None  # of the latest forward pass: ids (B, T), or embeddings (B, T, d)
+        # tokens and prompt positions (B, T) -> which stored edits may answer, (B, N) bool
+        self.second_look: Callable[[Tensor, Tensor], np.ndarray] | None = None
         self.routes: list[Route] | None = None  # of the latest forward pass
         self._on = True
         self._handles = [
@@ -89,6 +93,7 @@ class Attachment:
         cache = call.get("past_key_values")
         started = cache is not None and int(cache.get_seq_length()) > 0
         tokens = call["input_ids"] if call.get("input_ids") is not None else call["inputs_embeds"]
+        self.tokens = tokens
         self.routes = self._kept.get(cache) if started else None
         if self.routes is not None and len(self.routes) != len(tokens):
             raise RuntimeError(
@@ -116,7 +121,9 @@ class Attachment:
             rows, masks = torch.arange(len(output), device=output.device), self._forced
         else:
             if self.routes is None:
-                self.routes = self.memory.route(self.memory.mask_of(activations, self._positions))
+                masks = self.memory.mask_of(activations, self._positions)
+                allowed = self.second_look(self.tokens, self._positions) if self.second_look else None
+                self.routes = self.memory.route(masks, allowed)
             rows, masks = self.memory.masks_of(self.routes)
         if len(rows) == 0:
             return None

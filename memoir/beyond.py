@@ -92,11 +92,35 @@ def run_routing(
     runs.write_result(path, found, how, born, {"frontier": pd.concat(tables, ignore_index=True)})
 
 
+def run_look(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: dict, first: int, n: int) -> None:
+    """Choose τ and σ of the editor's second look on n records of ZsRE from `first` on; not again when it is finished.
+
+    A row per σ: the τ that matches most rephrasings to their own edit with at most 1 % of the irrelevant prompts
+    routed, and those rates. ZsRE has no near neighbours: what they cost, `run_routing` measures.
+    """
+    path = runs.result_path("full", "beyond", "look")
+    if path.exists():
+        return
+    began = runs.now()
+    asked = second_look.questions([], load_records("zsre", first + n)[first:], 0)
+    seen = second_look.features(model, tokenizer, options["layer"], asked)
+    way = second_look.ways(seen, asked, options["k"])["masks, then telling words"]
+    best = second_look.by_threshold(way, asked).sort_values("own").drop_duplicates("sigma", keep="last")
+    found = best.sort_values("sigma").to_dict("records")
+    plain = second_look.rates(second_look.matches(way, 0.0), asked, options["threshold"])
+    found.insert(0, {"tau": options["threshold"], "sigma": 0.0} | plain)
+    editor = Memoir(model, tokenizer, **options)
+    born = runs.provenance(began, editor=editor, dataset="zsre")
+    editor.detach()
+    runs.write_result(path, found, options | {"first": first, "n": n}, born)
+
+
 def streams(dataset: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     """What the finished streams of the plan came to under both updates; None unless both are there, with their tables.
 
-    The paper's update is the stream of notebook 04. The metrics at each length that both reached, by update;
-    and teacher-forced reliability after the longest by position in the stream: columns update, position, value.
+    The paper's update is the stream of notebook 04. The metrics at each length that both reached, by update, and as
+    "both" those of the second update with the second look, if that stream ended too; and teacher-forced reliability
+    after the longest by position in the stream: columns update, position, value.
     """
     names = {"sgd": f"lasting/{dataset}", "rls": f"beyond/rls-{dataset}"}
     results = {update: evidence.read("full", name) for update, name in names.items()}
@@ -109,23 +133,64 @@ def streams(dataset: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
         rows = evidence.read("full", f"{name}-questions.parquet")
         own = rows[(rows.n_edits == max(both)) & (rows.metric == "reliability")]
         values.append(pd.DataFrame({"update": update, "position": range(len(own)), "value": own[TEACHER_FORCED]}))
+    if together := evidence.read("full", f"beyond/both-{dataset}"):
+        found["both"] = pd.DataFrame(together["metrics"])
     metrics = pd.concat([rows.assign(update=update) for update, rows in found.items()], ignore_index=True)
     return metrics[metrics.n_edits.isin(both)], pd.concat(values, ignore_index=True)
+
+
+AGAIN = {"sgd": "the paper", "look": "second look", "rls": "second update", "both": "both"}
 
 
 def again() -> pd.DataFrame:
     """The streams on other records and with another permutation: teacher-forced means and half intervals.
 
-    Columns n_edits, metric, and for each update its mean and, as ±, half its 95 % interval; empty before both ended.
+    Columns n_edits, metric, and for each of `AGAIN` that ended its mean and, as ±, half its 95 % interval.
     """
     rows = by_edits("full", "beyond")
     rows = rows[rows.stream.str.startswith("again-") & (rows.protocol == TEACHER_FORCED)] if len(rows) else rows
-    if not len(rows) or rows.stream.nunique() < 2:
+    if not len(rows):
         return pd.DataFrame()
-    rows = rows.assign(update=rows.stream.str.removeprefix("again-"), half=rows.high - rows["mean"])
-    wide = rows.pivot(index=["n_edits", "metric"], columns="update", values=["mean", "half"])
-    wide.columns = [update if value == "mean" else f"± {update}" for value, update in wide.columns]
-    return wide.reset_index()[["n_edits", "metric", "sgd", "± sgd", "rls", "± rls"]]
+    rows = rows.assign(part=rows.stream.str.removeprefix("again-").map(AGAIN), half=rows.high - rows["mean"])
+    wide = rows.pivot(index=["n_edits", "metric"], columns="part", values=["mean", "half"])
+    columns = [(value, part) for part in AGAIN.values() for value in ("mean", "half") if (value, part) in wide]
+    wide = wide[columns].set_axis([part if value == "mean" else f"± {part}" for value, part in columns], axis=1)
+    return wide.reset_index()
+
+
+def told_once(table: pd.DataFrame, subjects: pd.Series) -> pd.DataFrame:
+    """Generalization where the stream edits a subject once, and where it edits it more than once.
+
+    table: a stream's questions; subjects: by record id. ZsRE asks the same fact of a subject in several records, mostly
+    with different targets, and then no routing can be right for both. Columns n_edits, edited (how often), share of the
+    records, routed (to their own edit), generalization, teacher-forced.
+    """
+    rows = table[table.metric == "generalization"]
+    found = []
+    for n, own in rows.groupby("n_edits"):
+        records = own.record.drop_duplicates()
+        often = records.map(subjects).duplicated(keep=False).set_axis(records)
+        for more in (False, True):
+            these = own[own.record.map(often) == more]
+            if not len(these):
+                continue
+            found.append({
+                "n_edits": n, "edited": "more than once" if more else "once", "share": (often == more).mean(),
+                "routed": (these.route == "own edit").mean(), "generalization": these[TEACHER_FORCED].mean(),
+            })  # fmt: skip
+    return pd.DataFrame(found)
+
+
+def run_told_once(dataset: str) -> None:
+    """Keep what `told_once` says of the finished streams of a data set under both updates, with the second look too."""
+    began, found = runs.now(), []
+    for update, name in {"sgd": "lasting/", "rls": "beyond/rls-", "both": "beyond/both-"}.items():
+        if (table := evidence.read("full", f"{name}{dataset}-questions.parquet")) is not None:
+            records = load_records(dataset, int(table.n_edits.max()))
+            subjects = pd.Series({record.id: record.subject for record in records})
+            found += told_once(table, subjects).assign(update=update).to_dict("records")
+    path = runs.result_path("full", "beyond", f"told-once-{dataset}")
+    runs.write_result(path, found, {"dataset": dataset}, runs.provenance(began, dataset=dataset))
 
 
 def _wide(own: Tensor, mask: Tensor) -> Tensor:

@@ -7,7 +7,10 @@ from matplotlib.figure import Figure
 
 from memoir.plots import COLOURS, COLUMN, METHODS, SMALL, WIDE, curve, spaced
 
-UPDATES = {"sgd": ("the paper's update", METHODS["memoir"]), "rls": ("recursive least squares", METHODS["rls"])}
+UPDATES = {
+    "sgd": ("the paper's update", METHODS["memoir"]), "rls": ("recursive least squares", METHODS["rls"]),
+    "both": ("least squares and a second look", METHODS["in-context"]),
+}  # fmt: skip
 
 
 def protection(table: pd.DataFrame, ridge: float) -> Figure:
@@ -40,7 +43,8 @@ def streams(table: pd.DataFrame, protocol: str, paper: pd.DataFrame | None = Non
     for axes, metric in zip(panels, metrics, strict=True):
         rows = table[(table.metric == metric) & (table.protocol == protocol)]
         for update, (label, colour) in UPDATES.items():
-            curve(axes, rows[rows["update"] == update], "n_edits", colour, label=label)
+            if len(own := rows[rows["update"] == update]):
+                curve(axes, own, "n_edits", colour, label=label)
         if paper is not None:
             own = paper[paper.metric == metric]
             axes.plot(own.n_edits, own.value, "D", color=COLOURS["paper"], ms=4, label="paper's 8B model, equal load")
@@ -52,7 +56,8 @@ def streams(table: pd.DataFrame, protocol: str, paper: pd.DataFrame | None = Non
     panels[0].set_ylabel(f"{protocol},\nmean, 95 % interval")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     last = table[(table.metric == "reliability") & (table.protocol == protocol)].sort_values("n_edits")
-    kept = [f"{label} {rows['mean'].iloc[-1]:.2f}" for update, (label, _) in UPDATES.items()
+    last = last[last.n_edits == last.n_edits.max()]
+    kept = [f"{label} {rows['mean'].item():.2f}" for update, (label, _) in UPDATES.items()
             if len(rows := last[last["update"] == update])]  # fmt: skip
     figure.suptitle(f"Reliability after {last.n_edits.max():,} edits:\n{', '.join(kept)}", x=0.01, ha="left")
     return figure
@@ -62,8 +67,8 @@ def forgetting(values: pd.DataFrame, blocks: int) -> Figure:
     """Reliability after the last edit, by the age of the edit. values: columns update, position, value."""
     figure, axes = plt.subplots(figsize=(COLUMN, 2.1))
     oldest = []
-    for update, (label, colour) in UPDATES.items():
-        rows = values[values["update"] == update]
+    for update, rows in values.groupby("update", sort=False):
+        label, colour = UPDATES[update]
         found = rows.groupby(pd.cut(rows.position, blocks), observed=True).agg(
             at=("position", "mean"), mean=("value", "mean"), error=("value", "sem")
         )

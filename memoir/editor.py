@@ -23,6 +23,7 @@ from memoir.packed import pack
 from memoir.prefix import Prefix, on, replaced, run_prefix, run_tail
 from memoir.records import background_prompts
 from memoir.rls import Write, projector
+from memoir.telling import SecondLook
 
 GRADIENT_NORM = 1.0  # the gradient of W_m is clipped to this norm
 
@@ -35,7 +36,8 @@ class Memoir(HookedModel):
     background: the irrelevant prompts whose mean feature is μ (100 of OpenFacts by default). prefixes: texts put before
     an edit's prompt; by default n_prefixes that the model generates itself. update: "sgd" as in the paper, or "rls",
     which keeps what earlier edits read (`rls.py`) with λ = ridge, by the `rank` strongest directions alone when a rank
-    is given.
+    is given. sigma: demand a second look (`telling.py`): an edit answers only questions that have this share of the
+    words that tell it from its neighbours. None, the default, is the paper's routing.
     A bad argument is a ValueError that names it, and leaves the model as it was.
     """
 
@@ -62,6 +64,7 @@ class Memoir(HookedModel):
         update: str = "sgd",
         ridge: float = 10.0,
         rank: int | None = None,
+        sigma: float | None = None,
     ):
         self.family = family or family_of(model)
         layers = model.get_submodule(self.family.layers)
@@ -78,12 +81,16 @@ class Memoir(HookedModel):
         self.background = tuple(background_prompts() if background is None else background)
         linear = layers[layer].get_submodule(self.family.edited)
         device = linear.weight.device
-        self._update = {"update": update, "ridge": ridge, "rank": rank} if update == "rls" else {}
+        self._beyond = {"update": update, "ridge": ridge, "rank": rank} if update == "rls" else {}
+        self._beyond |= {} if sigma is None else {"sigma": sigma}
+        self._telling = None if sigma is None else SecondLook(sigma)
         self.projector = projector(linear.in_features, ridge, rank, device) if update == "rls" else None
         permutation = tophash.random_permutation(linear.in_features, seed)
         self.memory = ResidualMemory(linear.in_features, linear.out_features, k, threshold, permutation, device)
         super().__init__(model, tokenizer)
         self._hooks = Attachment(model, linear, self.memory)
+        if self._telling:
+            self._hooks.second_look = self._who_may_answer
         self._tail = pack([*layers[layer + 1 :], model.get_output_embeddings()])
         try:
             self.memory.mu.copy_(self.features(self.background).mean(dim=0))
@@ -183,7 +190,17 @@ class Memoir(HookedModel):
 
     def route(self, prompts: Sequence[str]) -> list[Route]:
         """For each prompt the index of the edit that answers it, or None, and its best overlap share in [0, 1]."""
-        return self.memory.route(self.masks(prompts))
+        allowed = self._allowed(list(prompts)) if self._telling else None
+        return self.memory.route(self.masks(prompts), allowed)
+
+    def _allowed(self, questions: Sequence[str]) -> np.ndarray:
+        return self._telling.allowed(questions, [edit.prompt for edit in self.edits], self.memory.masks)
+
+    def _who_may_answer(self, tokens: Tensor, positions: Tensor) -> np.ndarray:
+        if tokens.is_floating_point():
+            raise ValueError("The second look (sigma) reads a question's words: ask with input_ids, not inputs_embeds.")
+        prompts = [own[at] for own, at in zip(tokens.cpu(), positions.cpu(), strict=True)]
+        return self._allowed(self.tokenizer.batch_decode(prompts, skip_special_tokens=True))
 
     def masks(self, prompts: Sequence[str]) -> Tensor:
         """M(x) of each prompt: (N, D) bool."""
@@ -243,7 +260,7 @@ class Memoir(HookedModel):
             "background": list(self.background),
             "prefixes": list(self.prefixes),
             "family": asdict(self.family),
-            **self._update,
+            **self._beyond,
         }
 
     @classmethod

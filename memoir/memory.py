@@ -82,21 +82,24 @@ class ResidualMemory(nn.Module):
         self._masks[self.n_edits : needed] = masks
         self.n_edits = needed
 
-    def route(self, masks: Tensor) -> list[Route]:
+    def route(self, masks: Tensor, allowed: np.ndarray | None = None) -> list[Route]:
         """The best stored match i* of each query mask (B, D) and whether R = |M ∧ M_i*| / k reaches τ.
 
-        Of equal matches the latest edit wins. Forgotten edits match nothing, not even at τ = 0.
+        Of equal matches the latest edit wins. Forgotten edits match nothing, not even at τ = 0; nor do edits that are
+        not `allowed` (B, N) bool to answer a query (by default all are).
         """
         forgotten = self.forgotten
         if self.n_edits == len(forgotten):
             return [Route(None, 0.0)] * len(masks)
         counts = tophash.overlap_counts(tophash.pack(masks), self.masks)
         counts[:, forgotten] = -1
+        if allowed is not None:
+            counts[~allowed] = -1
         best = self.n_edits - 1 - counts[:, ::-1].argmax(axis=1)
-        overlaps = counts[np.arange(len(best)), best] / self.k
+        found = counts[np.arange(len(best)), best]
         return [
-            Route(int(i) if overlap >= self.threshold else None, float(overlap))
-            for i, overlap in zip(best, overlaps, strict=True)
+            Route(int(i) if count >= 0 and count / self.k >= self.threshold else None, max(0, int(count)) / self.k)
+            for i, count in zip(best, found, strict=True)
         ]
 
     def masks_of(self, routes: list[Route]) -> tuple[Tensor, Tensor]:

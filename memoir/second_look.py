@@ -5,7 +5,6 @@ edit that passes answers, if its score reaches τ. Nothing is trained, and nothi
 Knows features, masks and words. The editor itself routes as in the paper.
 """
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from memoir import texts
+from memoir import telling, texts
 from memoir.interface import by_length
 from memoir.models import family_of
 from memoir.prefix import run_prefix
@@ -24,7 +23,6 @@ from memoir.real_masks import HELD_OUT, shared, top_k
 from memoir.records import EditRecord, background_prompts
 
 KINDS = ("edited", "rephrasing", "near neighbour", "negated", "irrelevant")
-NEAREST, COMMON = 3, 1 / 3  # a word tells an edit from its 3 nearest if at most a third of them have it
 LOOKS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99)
 LIMITS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # of near neighbours routed
 
@@ -84,33 +82,6 @@ def features(
     return found
 
 
-def words(text: str) -> set[str]:
-    """The words of a text, in any case."""
-    return set(re.findall(r"\w+", text.casefold()))
-
-
-def told_apart(prompts: Sequence[str], overlaps: NDArray, asked: Sequence[str]) -> NDArray:
-    """(questions, edits): which share of the words that tell an edit from its nearest neighbours the question has.
-
-    overlaps (N, N): of the stored masks. A word counts with the squared log of how few stored prompts have it. An edit
-    that no word tells from its neighbours (the same prompt again) is judged by all its words.
-    """
-    stored = [words(prompt) for prompt in prompts]
-    places = {word: i for i, word in enumerate(sorted(set().union(*stored)))}
-    has = np.zeros((len(stored), len(places)), np.float32)
-    for row, own in zip(has, stored, strict=True):
-        row[[places[word] for word in own]] = 1
-    nearest = np.argsort(np.eye(len(stored)) - overlaps / overlaps.max(), axis=1, kind="stable")[:, :NEAREST]
-    rare = np.log((len(stored) + 1) / (has.sum(0) + 1)) ** 2 + 1e-6
-    weight = has * (has[nearest].mean(1) <= COMMON) * rare
-    weight = np.where(weight.sum(1, keepdims=True) > 0, weight, has * rare)
-    weight /= weight.sum(1, keepdims=True)
-    query = np.zeros((len(asked), len(places)), np.float32)
-    for row, text in zip(query, asked, strict=True):
-        row[[places[word] for word in words(text) if word in places]] = 1
-    return query @ weight.T
-
-
 @dataclass(frozen=True)
 class Way:
     """score and look: {kind: (questions, edits)}; without look every edit passes."""
@@ -128,9 +99,8 @@ def ways(found: dict[str, dict[str, NDArray]], asked: dict[str, list[tuple[int, 
     among = mean["edited"] - 2 * np.eye(len(mean["edited"]))
     centre = f["edited"][np.argsort(-among, axis=1)[:, :10]].mean(1)
     prompts = [prompt for _, prompt in asked["edited"]]
-    telling = {
-        kind: told_apart(prompts, mean["edited"], [prompt for _, prompt in pairs]) for kind, pairs in asked.items()
-    }
+    apart = telling.Telling(prompts, np.argsort(-among, axis=1, kind="stable")[:, : telling.NEAREST])
+    told = {kind: apart.shares([prompt for _, prompt in pairs]) for kind, pairs in asked.items()}
     return {
         "masks (the paper)": Way(mean),
         "masks, rare tokens weighted": Way(rare),
@@ -139,8 +109,8 @@ def ways(found: dict[str, dict[str, NDArray]], asked: dict[str, list[tuple[int, 
         "threshold per edit": Way({kind: mean[kind] - 0.8 * among.max(1) for kind in mean}),
         "masks, then cosine": Way(mean, {kind: _cosine(f[kind], f["edited"], 0.0) for kind in f}),
         "masks, then cosine off the template": Way(mean, {kind: _cosine(f[kind], f["edited"], centre) for kind in f}),
-        "masks, then telling words": Way(mean, telling),
-        "rare tokens, then telling words": Way(rare, telling),
+        "masks, then telling words": Way(mean, told),
+        "rare tokens, then telling words": Way(rare, told),
     }
 
 
@@ -163,15 +133,12 @@ def rates(
         best, score = found[kind]
         right = best == np.array([i for i, _ in asked[kind]])
         result[name] = float((right & (score >= tau)).mean())
-    passed = {kind: float((found[kind][1] >= tau).mean()) for kind in KINDS[1:]}
+    passed = {kind: float((found[kind][1] >= tau).mean()) if len(found[kind][1]) else 0.0 for kind in KINDS[1:]}
     return result | {"other": passed.pop("rephrasing") - result["own"]} | passed
 
 
-def frontier(way: Way, asked: dict[str, list[tuple[int, str]]], irrelevant: float = 0.01) -> pd.DataFrame:
-    """The thresholds that match most rephrasings to their own edit, for each limit on near neighbours routed.
-
-    Columns limit, tau, sigma and those of `rates`. No row for a limit that no threshold keeps.
-    """
+def by_threshold(way: Way, asked: dict[str, list[tuple[int, str]]], irrelevant: float = 0.01) -> pd.DataFrame:
+    """A row per σ and τ that routes at most this share of the irrelevant prompts: tau, sigma and those of `rates`."""
     tried = []
     for sigma in LOOKS if way.look is not None else (0.0,):
         found = matches(way, sigma)
@@ -180,7 +147,15 @@ def frontier(way: Way, asked: dict[str, list[tuple[int, str]]], irrelevant: floa
         for tau in np.unique(np.quantile(scores, np.linspace(0, 1, 100))) if len(scores) else ():
             tried.append({"tau": tau, "sigma": sigma} | rates(found, asked, tau))
     table = pd.DataFrame(tried)
-    table = table[table.irrelevant <= irrelevant]
+    return table[table.irrelevant <= irrelevant]
+
+
+def frontier(way: Way, asked: dict[str, list[tuple[int, str]]], irrelevant: float = 0.01) -> pd.DataFrame:
+    """The thresholds that match most rephrasings to their own edit, for each limit on near neighbours routed.
+
+    Columns limit, and those of `by_threshold`. No row for a limit that no threshold keeps.
+    """
+    table = by_threshold(way, asked, irrelevant)
     rows = [table[table["near neighbour"] <= limit].nlargest(1, "own").assign(limit=limit) for limit in LIMITS]
     return pd.concat(rows, ignore_index=True)
 
