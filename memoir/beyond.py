@@ -102,7 +102,8 @@ def run_look(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options
     if path.exists():
         return
     began = runs.now()
-    asked = second_look.questions([], load_records("zsre", first + n)[first:], 0)
+    records = load_records("zsre", first + n)[first:]
+    asked = {kind: pairs for kind, pairs in second_look.questions([], records, 0).items() if pairs}
     seen = second_look.features(model, tokenizer, options["layer"], asked)
     way = second_look.ways(seen, asked, options["k"])["masks, then telling words"]
     best = second_look.by_threshold(way, asked).sort_values("own").drop_duplicates("sigma", keep="last")

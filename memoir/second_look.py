@@ -127,13 +127,16 @@ def matches(way: Way, sigma: float) -> dict[str, tuple[NDArray, NDArray]]:
 def rates(
     found: dict[str, tuple[NDArray, NDArray]], asked: dict[str, list[tuple[int, str]]], tau: float
 ) -> dict[str, float]:
-    """edited, own: prompts and rephrasings matched to their own edit; other: rephrasings to another; else routed."""
+    """edited, own: prompts and rephrasings matched to their own edit; other: rephrasings to another; else routed.
+
+    0 for a kind of which no question was asked.
+    """
     result = {}
     for kind, name in (("edited", "edited"), ("rephrasing", "own")):
         best, score = found[kind]
         right = best == np.array([i for i, _ in asked[kind]])
         result[name] = float((right & (score >= tau)).mean())
-    passed = {kind: float((found[kind][1] >= tau).mean()) if len(found[kind][1]) else 0.0 for kind in KINDS[1:]}
+    passed = {kind: float((found[kind][1] >= tau).mean()) if kind in found else 0.0 for kind in KINDS[1:]}
     return result | {"other": passed.pop("rephrasing") - result["own"]} | passed
 
 
