@@ -1,6 +1,6 @@
 """What notebook 13 measures: what the second update protects, full streams under both, and ways to route.
 
-Knows editors, records and results. The update itself stands in `rls.py`, the ways of routing in `second_look.py`.
+Knows editors, records and results. The update itself stands in `rls.py`, the ways of routing in `routing.py`.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from memoir import evidence, runs, second_look
+from memoir import evidence, routing, runs
 from memoir.editor import Memoir
 from memoir.interference import rows_of_edit
 from memoir.metrics import TEACHER_FORCED
@@ -59,7 +59,7 @@ def protection(
 def run_routing(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: dict, n: int, limit: float
 ) -> None:
-    """Full comparison of the ways of `second_look`; not run again when it is finished.
+    """Full comparison of the ways of `routing`; not run again when it is finished.
 
     Thresholds are chosen on calibration records (n of OpenFacts' and 190 of ZsRE), for at most `limit` of the near
     neighbours and 1 % of the irrelevant prompts routed, and then asked once on records that had no part in it.
@@ -71,20 +71,20 @@ def run_routing(
     sets = {"calibration": ("openfacts-calibration", zsre[800:]), "test": ("openfacts", zsre[:190])}
     ways, asked, tables, found = {}, {}, [], []
     for name, (dataset, more) in sets.items():
-        asked[name] = second_look.questions(load_records(dataset), more, n)
-        seen = second_look.features(model, tokenizer, options["layer"], asked[name])
-        ways[name] = second_look.ways(seen, asked[name], options["k"])
+        asked[name] = routing.questions(load_records(dataset), more, n)
+        seen = routing.features(model, tokenizer, options["layer"], asked[name])
+        ways[name] = routing.ways(seen, asked[name], options["k"])
     for way, own in ways["calibration"].items():
-        table = second_look.frontier(own, asked["calibration"]).assign(way=way)
+        table = routing.frontier(own, asked["calibration"]).assign(way=way)
         tables.append(table.assign(records="calibration"))
-        tables.append(second_look.frontier(ways["test"][way], asked["test"]).assign(way=way, records="test"))
+        tables.append(routing.frontier(ways["test"][way], asked["test"]).assign(way=way, records="test"))
         for best in table[table.limit == limit].itertuples():
-            at = second_look.matches(ways["test"][way], best.sigma)
-            row = second_look.rates(at, asked["test"], best.tau)
+            at = routing.matches(ways["test"][way], best.sigma)
+            row = routing.rates(at, asked["test"], best.tau)
             found.append({"way": way, "tau": best.tau, "sigma": best.sigma} | row)
-    plain = second_look.matches(ways["test"]["masks (the paper)"], 0.0)
+    plain = routing.matches(ways["test"]["masks (the paper)"], 0.0)
     row = {"way": "masks (the paper), registered τ", "tau": options["threshold"], "sigma": 0.0}
-    found.insert(0, row | second_look.rates(plain, asked["test"], options["threshold"]))
+    found.insert(0, row | routing.rates(plain, asked["test"], options["threshold"]))
     editor = Memoir(model, tokenizer, **options)
     born = runs.provenance(began, editor=editor, dataset="openfacts")
     editor.detach()
@@ -103,12 +103,12 @@ def run_look(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options
         return
     began = runs.now()
     records = load_records("zsre", first + n)[first:]
-    asked = {kind: pairs for kind, pairs in second_look.questions([], records, 0).items() if pairs}
-    seen = second_look.features(model, tokenizer, options["layer"], asked)
-    way = second_look.ways(seen, asked, options["k"])["masks, then telling words"]
-    best = second_look.by_threshold(way, asked).sort_values("own").drop_duplicates("sigma", keep="last")
+    asked = {kind: pairs for kind, pairs in routing.questions([], records, 0).items() if pairs}
+    seen = routing.features(model, tokenizer, options["layer"], asked)
+    way = routing.ways(seen, asked, options["k"])["masks, then telling words"]
+    best = routing.by_threshold(way, asked).sort_values("own").drop_duplicates("sigma", keep="last")
     found = best.sort_values("sigma").to_dict("records")
-    plain = second_look.rates(second_look.matches(way, 0.0), asked, options["threshold"])
+    plain = routing.rates(routing.matches(way, 0.0), asked, options["threshold"])
     found.insert(0, {"tau": options["threshold"], "sigma": 0.0} | plain)
     editor = Memoir(model, tokenizer, **options)
     born = runs.provenance(began, editor=editor, dataset="zsre")

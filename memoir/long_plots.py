@@ -87,7 +87,7 @@ def out_of_distribution(ours: pd.DataFrame, paper: pd.DataFrame) -> Figure:
         error = [rows["mean"] - rows.low.clip(lower=0), rows.high.clip(upper=1) - rows["mean"]]
         left.bar(at, rows["mean"], width=0.75 / len(whens), yerr=error, capsize=2, color=colour, label=when)
         for x, value, high in zip(at, rows["mean"], rows.high.clip(upper=1), strict=True):
-            left.text(x, max(value, high) + 0.02, f"{value:.2f}", ha="center", fontsize=SMALL)
+            left.text(x, max(value, high) + 0.02, f"{value:.2f}", ha="center", fontsize=SMALL, rotation=90)
     names = [
         "texts with mean\nloss < −log 0.8\n(WISE paper)",
         "tokens with\np > 0.8\n(WISE code)",

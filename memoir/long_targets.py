@@ -17,6 +17,7 @@ from memoir.interface import by_length
 from memoir.metrics import TEACHER_FORCED
 from memoir.records import EditRecord, load_records
 
+UNTOUCHED = ("questions", "overlaps", "lengths")  # the tables of what the model says before any edit
 README_THRESHOLD = 0.9  # for hallucination, in the README of the authors' repository; the paper names 0.4
 
 
@@ -183,10 +184,11 @@ def untouched(
 
 
 def read_untouched(profile: str, experiment: str, dataset: str) -> dict[str, pd.DataFrame]:
-    """The tables that `untouched` left, by name; none where it was not run."""
-    stem = f"untouched-{dataset}-"
-    folder = runs.result_path(profile, experiment, "_").parent
-    return {path.stem.removeprefix(stem): pd.read_parquet(path) for path in sorted(folder.glob(f"{stem}*.parquet"))}
+    """The tables that `untouched` left, by name; none where it was not run, or one of them is missing."""
+    result = runs.result_path(profile, experiment, f"untouched-{dataset}")
+    paths = {name: result.with_name(f"{result.stem}-{name}.parquet") for name in UNTOUCHED}
+    whole = result.exists() and all(path.exists() for path in paths.values())
+    return {name: pd.read_parquet(path) for name, path in paths.items()} if whole else {}
 
 
 def routed(best: pd.DataFrame, thresholds: Sequence[float]) -> pd.DataFrame:

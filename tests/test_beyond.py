@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import memoir
-from memoir import beyond, rls, second_look, telling, tophash
+from memoir import beyond, rls, routing, telling, tophash
 from memoir.metrics import GENERATED, TEACHER_FORCED
 from memoir.records import EditRecord
-from memoir.second_look import KINDS, Way
+from memoir.routing import KINDS, Way
 
 PROTOCOLS = (TEACHER_FORCED, GENERATED)
 TEMPLATES = ["The capital of {} is", "The money of {} is called"]
@@ -48,7 +48,7 @@ def test_protection_is_what_a_write_does(toy_editor):
 
 @pytest.fixture
 def asked():
-    return second_look.questions(RECORDS, [], len(RECORDS))
+    return routing.questions(RECORDS, [], len(RECORDS))
 
 
 def test_questions_belong_to_their_edits_and_none_is_stored_already(asked):
@@ -127,15 +127,15 @@ def test_the_first_way_is_the_routers(toy_editor, asked):
     for record in RECORDS:
         editor.memory.store(tophash.pack(editor.masks([record.prompt])))
     asked["irrelevant"] = [(-1, "I")]
-    found = second_look.features(editor.model, editor.tokenizer, editor.settings.layer, asked)
+    found = routing.features(editor.model, editor.tokenizer, editor.settings.layer, asked)
     for sets in found.values():
         assert set(sets) == set(KINDS)
     mean = {kind: own + 0 for kind, own in found["mean"].items()}
     shift = editor.features([prompt for _, prompt in asked["edited"]]).numpy() - mean["edited"]
     assert np.abs(shift - shift[0]).max() < 1e-4  # the same feature, up to the μ that is taken off
     exact = {kind: own + (shift[0] - editor.memory.mu.numpy()) for kind, own in mean.items()}
-    way = second_look.ways({"mean": exact, "rare": found["rare"], "last": found["last"]}, asked, editor.settings.k)
-    best, score = second_look.matches(way["masks (the paper)"], 0.0)["rephrasing"]
+    way = routing.ways({"mean": exact, "rare": found["rare"], "last": found["last"]}, asked, editor.settings.k)
+    best, score = routing.matches(way["masks (the paper)"], 0.0)["rephrasing"]
     for route, edit, overlap in zip(editor.route([p for _, p in asked["rephrasing"]]), best, score, strict=True):
         assert route.overlap == pytest.approx(overlap, abs=2 / 24)
         assert route.edit in (edit, None) or abs(route.overlap - overlap) > 0
@@ -148,11 +148,11 @@ def test_the_frontier_keeps_its_limits_and_rates_count_what_they_say():
     asked = {kind: [(i % 8, "") for i in range(len(own))] for kind, own in score.items()}
     for look in (None, {kind: rng.random(own.shape) for kind, own in score.items()}):
         way = Way(score, look)
-        table = second_look.frontier(way, asked, irrelevant=0.2)
+        table = routing.frontier(way, asked, irrelevant=0.2)
         assert (table["near neighbour"] <= table.limit).all() and (table.irrelevant <= 0.2).all()
         assert table.own.is_monotonic_increasing
         for row in table.itertuples():
-            again = second_look.rates(second_look.matches(way, row.sigma), asked, row.tau)
+            again = routing.rates(routing.matches(way, row.sigma), asked, row.tau)
             assert again["own"] == row.own and 0 <= again["other"] <= 1 - again["own"]
 
 
