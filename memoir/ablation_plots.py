@@ -84,12 +84,12 @@ def by_threshold(swept: pd.DataFrame, rocs: pd.DataFrame, areas: Sequence[float]
     left.axvline(registered, color="black", lw=1)
     left.text(registered, 0.02, f" τ = {registered:.2f}", fontsize=SMALL)
     left.set(xlabel="τ", ylabel="token accuracy", xlim=(0, 1), ylim=(0, 1.03))
-    left.legend(loc="lower left")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     for _, seed in rocs.groupby("seed"):
         right.plot(seed.irrelevant, seed.own, color=COLOURS["rephrasing"], lw=1.2)
         at = seed[seed.tau >= registered].iloc[-1]
         right.plot(at.irrelevant, at.own, "o", color="black", ms=4)
-    right.set(xlabel="irrelevant questions answered from memory", ylabel="rephrasings matched\nto their own edit")
+    right.set(xlabel="irrelevant questions answered", ylabel="rephrasings matched\nto their own edit")
     right.set(xlim=(-0.02, 1.02), ylim=(0, 1.03))
     right.text(0.3, 0.08, f"dots: τ = {registered:.2f}", fontsize=SMALL)
     figure.suptitle(
