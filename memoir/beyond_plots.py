@@ -39,7 +39,7 @@ def streams(table: pd.DataFrame, protocol: str, paper: pd.DataFrame | None = Non
     paper: columns metric, n_edits (ours at the same load), value; drawn as diamonds.
     """
     metrics = ["reliability", "generalization", "locality"]
-    figure, panels = plt.subplots(1, len(metrics), figsize=(WIDE, 2.1), sharey=True)
+    figure, panels = plt.subplots(1, len(metrics), figsize=(WIDE, 2.5), sharey=True)
     for axes, metric in zip(panels, metrics, strict=True):
         rows = table[(table.metric == metric) & (table.protocol == protocol)]
         for update, (label, colour) in UPDATES.items():

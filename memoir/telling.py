@@ -68,6 +68,8 @@ class SecondLook:
 
     def allowed(self, questions: Sequence[str], prompts: Sequence[str], masks: NDArray) -> NDArray:
         """(questions, N) bool, of the stored prompts (N,) and their packed masks (N, bytes)."""
+        if not len(prompts):
+            return np.ones((len(questions), 0), bool)
         self._follow(prompts, masks)
         return self._telling.shares(questions) >= self.sigma - 1e-9  # a sum of shares may miss 1 by rounding
 

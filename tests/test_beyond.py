@@ -94,6 +94,7 @@ def test_neighbours_are_followed_as_edits_come_and_go():
 
 def test_the_second_look_is_an_option_of_the_editor_that_keeps_it(toy_editor, tmp_path):
     plain, editor = toy_editor(threshold=0.0), toy_editor(threshold=0.0, sigma=0.5)
+    assert editor.route([RECORDS[0].prompt]) == plain.route([RECORDS[0].prompt])  # nothing is stored
     for record in RECORDS[:4]:
         plain.edit(record.prompt, record.target)
         editor.edit(record.prompt, record.target)
