@@ -24,7 +24,7 @@ def rows(table: pd.DataFrame, parts: Sequence[str], title: str) -> Figure:
     table = table[table.part.isin(["as registered", "no editing", *parts]) & table.metric.isin(PARTS)]
     names = list(dict.fromkeys(table.sort_values("part", key=lambda p: p.map(_order(parts)), kind="stable").row))
     labels = table.drop_duplicates("row").set_index("row")
-    figure, panels = plt.subplots(1, 3, figsize=(WIDE, 0.21 * len(names) + 1.2), sharey=True)
+    figure, panels = plt.subplots(1, 3, figsize=(WIDE, 0.21 * len(names) + 1.4), sharey=True)
     for axes, metric in zip(panels, PARTS, strict=True):
         here = table[table.metric == metric]
         for how, shift in ((HELD, -0.15), (RECALIBRATED, 0.15), (ALWAYS, 0.0), (BASE, 0.0)):
@@ -36,11 +36,13 @@ def rows(table: pd.DataFrame, parts: Sequence[str], title: str) -> Figure:
         printed = here.dropna(subset="paper").drop_duplicates("row")
         places = [names.index(name) for name in printed.row]
         axes.plot(printed.paper, places, "D", color=COLOURS["paper"], ms=4, label="paper")
-        axes.axvline(here[(here.row == "default") & (here.how == HELD)]["mean"].mean(), color="black", lw=0.7, ls=":")
+        beside = here.drop_duplicates("row")
+        places = [names.index(name) for name in beside.row]
+        axes.plot(beside.registered, places, "|", color="black", ms=11, mew=0.8, label="registered, same records")
         axes.set(xlim=(-0.03, 1.05), xlabel=metric)
     panels[0].set_yticks(range(len(names)), [_label(labels.loc[name]) for name in names], fontsize=SMALL)
     panels[0].invert_yaxis()
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 

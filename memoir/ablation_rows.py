@@ -105,22 +105,32 @@ def rows(profile: str, experiment: str = "ablations") -> pd.DataFrame:
     """Teacher-forced means over the records of all seeds: a row per ablation, threshold and metric.
 
     Columns row, part, label, item, variant, k, D, n_edits, how (HELD, RECALIBRATED, ALWAYS or BASE), tau (mean over
-    the seeds), seeds (how many), metric, mean, low, high, n, least and most (of the seeds' own means), paper.
+    the seeds), seeds (how many), metric, mean, low, high, n, least and most (of the seeds' own means), paper, and
+    registered: the mean of the registered settings, τ held, over the same seeds and so the same records. Seeds that no
+    ablation has are left out.
     """
     found: dict[tuple, list] = {}
-    for one in read(profile, experiment):
+    every = list(read(profile, experiment))
+    ablated = {one.seed for one in every if one.row not in ("default", Unedited.method)}
+    for one in every:
+        if ablated and one.seed not in ablated:
+            continue
         for how, (tau, asked) in one.at.items():
             values = _forced(asked)
             own = found.setdefault((one.row, how, one.k, one.D, one.n_edits), [])
-            own.append((tau, values.assign(record=values.record + f" of seed {one.seed}")))
+            own.append((tau, values.assign(record=values.record + f" of seed {one.seed}", seed=one.seed)))
     tables = []
+    held = [own for (name, how, *_), several in found.items() if (name, how) == ("default", HELD) for _, own in several]
+    held = pd.concat(held) if held else pd.DataFrame(columns=["seed", "metric", "value"])
     for (name, how, k, D, n_edits), several in found.items():
         values, row = [own for _, own in several], row_of(name, D)
+        beside = held[held.seed.isin({seed for own in values for seed in own.seed})].groupby("metric").value.mean()
         own = pd.concat([one.groupby("metric").value.mean() for one in values], axis=1)
         about = dict(row=name, part=row.part, label=row.label, item=row.item, variant=row.variant, k=k, D=D, how=how)
         table = metrics.summary(pd.concat(values)).drop(columns="protocol")
         table = table.assign(**about, n_edits=n_edits, tau=np.mean([tau for tau, _ in several]), seeds=len(several))
-        tables.append(table.assign(least=table.metric.map(own.min(axis=1)), most=table.metric.map(own.max(axis=1))))
+        spread = {"least": table.metric.map(own.min(axis=1)), "most": table.metric.map(own.max(axis=1))}
+        tables.append(table.assign(**spread, registered=table.metric.map(beside)))
     if not tables:
         return pd.DataFrame(columns=["row", "how", "metric", "item", "k", "D"])
     together = pd.concat(tables, ignore_index=True).astype({"k": float})

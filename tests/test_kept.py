@@ -107,6 +107,22 @@ def test_seeds_are_pooled_and_their_distance_shown(results):
     assert (row["mean"], row.n, row.seeds, row.least, row.most) == (0.375, 4, 2, 0.0, 0.75)
 
 
+def test_a_row_stands_beside_the_registered_settings_on_its_own_records(results):
+    """Seed 1's records are harder: a mean over both seeds beside a row of seed 0 alone would show a gain."""
+    harder = questions({"reliability": (0, 0), "generalization": (0, 0), "locality": (1, 1)}, OVERLAPS, 2)
+    text = ABLATIONS.replace("ablations-1000/none-seed-0", "ablations/none-seed-1")
+    text = text.replace("each: {k: [878]}", "each: {k: [878, 110]}")
+    text += text[text.index("  ablations/k-{k}") : text.index("  ablations/own")].replace("seed-0", "seed-1")
+    probe = {"irrelevant-zsre": IRRELEVANT}
+    ran = {"none-seed-0": ended(BASE), "none-seed-1": ended(BASE), "default-seed-0": ended(OPEN, **probe),
+           "default-seed-1": ended(harder, **probe), "k-878-seed-0": ended(OPEN, **probe)}  # fmt: skip
+    for more in ({}, {"k-110-seed-1": ended(harder, **probe)}):
+        results(text, {f"ablations/{name}": tables for name, tables in (ran | more).items()})
+        table = ablation_rows.rows("full").query("how == 'τ held' and metric == 'reliability'").set_index("row")
+        assert table.loc["k-878", "registered"] == table.loc["k-878", "mean"] == 0.75
+        assert table.loc["default", "mean"] == (0.375 if more else 0.75)  # seed 1 counts once a row has it
+
+
 @pytest.mark.parametrize("profile", ["smoke", "laptop", "full", "paper"])
 def test_every_planned_row_has_a_name(profile):
     names = {p.stream.run for p in plan.planned(profile).values() if p.stream.experiment.startswith("ablations")}
