@@ -26,7 +26,7 @@ class Telling:
     """The telling words of prompts (N,), given the nearest of them to each, (N, NEAREST) indices, -1 for none.
 
     A word counts with the squared log of how few prompts have it. A prompt that no word tells from its neighbours (the
-    same prompt again) is judged by all its words.
+    same prompt again) is judged by all its words, and one without any word ("?!") is told by every question.
     """
 
     def __init__(self, prompts: Sequence[str], nearest: NDArray):
@@ -39,11 +39,13 @@ class Telling:
         rare = sparse.diags_array(np.log((len(prompts) + 1) / (has.sum(0) + 1)) ** 2 + 1e-6)
         weight, every = (has - has * common) @ rare, has @ rare
         weight = weight + sparse.diags_array((weight.sum(1) == 0).astype(float)) @ every
-        self._weight = sparse.csr_array(sparse.diags_array(1 / weight.sum(1)) @ weight).T.tocsr()
+        total = weight.sum(1)
+        self._wordless = total == 0
+        self._weight = sparse.csr_array(sparse.diags_array(1 / (total + self._wordless)) @ weight).T.tocsr()
 
     def shares(self, questions: Sequence[str]) -> NDArray:
         """(questions, N): which share of each prompt's telling words the question has, by weight."""
-        return (self._matrix([words(question) for question in questions]) @ self._weight).toarray()
+        return (self._matrix([words(question) for question in questions]) @ self._weight).toarray() + self._wordless
 
     def _matrix(self, several: Sequence[set[str]]) -> sparse.csr_array:
         """(texts, words) with ones where a text has a word that the prompts know."""

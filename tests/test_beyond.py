@@ -72,6 +72,8 @@ def test_telling_words_are_those_that_neighbours_lack(asked):
     assert twice == pytest.approx(1.0)  # the same prompt again is judged by all its words
     alone = telling.Telling(prompts[:1], np.array([[-1, -1, -1]])).shares([prompts[0], "Who?"])
     assert alone.ravel() == pytest.approx([1.0, 0.0])  # without neighbours every word tells
+    wordless = telling.Telling(["?!", "Oslo"], np.array([[1, -1, -1], [0, -1, -1]])).shares(["?!", "Oslo"])
+    assert wordless.tolist() == [[1.0, 0.0], [1.0, 1.0]]  # the mask alone must decide on a prompt without words
 
 
 def test_neighbours_are_followed_as_edits_come_and_go():
