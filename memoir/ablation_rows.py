@@ -124,10 +124,11 @@ def rows(profile: str, experiment: str = "ablations") -> pd.DataFrame:
     held = pd.concat(held) if held else pd.DataFrame(columns=["seed", "metric", "value"])
     for (name, how, k, D, n_edits), several in found.items():
         values, row = [own for _, own in several], row_of(name, D)
-        beside = held[held.seed.isin({seed for own in values for seed in own.seed})].groupby("metric").value.mean()
+        pooled = pd.concat(values)
+        beside = held[held.seed.isin(pooled.seed)].groupby("metric").value.mean()
         own = pd.concat([one.groupby("metric").value.mean() for one in values], axis=1)
         about = dict(row=name, part=row.part, label=row.label, item=row.item, variant=row.variant, k=k, D=D, how=how)
-        table = metrics.summary(pd.concat(values)).drop(columns="protocol")
+        table = metrics.summary(pooled).drop(columns="protocol")
         table = table.assign(**about, n_edits=n_edits, tau=np.mean([tau for tau, _ in several]), seeds=len(several))
         spread = {"least": table.metric.map(own.min(axis=1)), "most": table.metric.map(own.max(axis=1))}
         tables.append(table.assign(**spread, registered=table.metric.map(beside)))

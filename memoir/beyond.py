@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import evidence, routing, runs
+from memoir.ablations import Unedited
 from memoir.editor import Memoir
 from memoir.interference import rows_of_edit
 from memoir.metrics import TEACHER_FORCED
@@ -85,9 +86,7 @@ def run_routing(
     plain = routing.matches(ways["test"]["masks (the paper)"], 0.0)
     row = {"way": "masks (the paper), registered τ", "tau": options["threshold"], "sigma": 0.0}
     found.insert(0, row | routing.rates(plain, asked["test"], options["threshold"]))
-    editor = Memoir(model, tokenizer, **options)
-    born = runs.provenance(began, editor=editor, dataset="openfacts")
-    editor.detach()
+    born = runs.provenance(began, editor=Unedited(model, tokenizer), dataset="openfacts")
     how = options | {"n": n, "limit": limit, "stored": {name: len(own["edited"]) for name, own in asked.items()}}
     runs.write_result(path, found, how, born, {"frontier": pd.concat(tables, ignore_index=True)})
 
@@ -110,9 +109,7 @@ def run_look(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options
     found = best.sort_values("sigma").to_dict("records")
     plain = routing.rates(routing.matches(way, 0.0), asked, options["threshold"])
     found.insert(0, {"tau": options["threshold"], "sigma": 0.0} | plain)
-    editor = Memoir(model, tokenizer, **options)
-    born = runs.provenance(began, editor=editor, dataset="zsre")
-    editor.detach()
+    born = runs.provenance(began, editor=Unedited(model, tokenizer), dataset="zsre")
     runs.write_result(path, found, options | {"first": first, "n": n}, born)
 
 
@@ -128,16 +125,16 @@ def streams(dataset: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     if not all(results.values()):
         return None
     found = {update: pd.DataFrame(result["metrics"]) for update, result in results.items()}
-    both = set.intersection(*(set(rows.n_edits) for rows in found.values()))
+    reached = set.intersection(*(set(rows.n_edits) for rows in found.values()))
     values = []
     for update, name in names.items():
         rows = evidence.read("full", f"{name}-questions.parquet")
-        own = rows[(rows.n_edits == max(both)) & (rows.metric == "reliability")]
+        own = rows[(rows.n_edits == max(reached)) & (rows.metric == "reliability")]
         values.append(pd.DataFrame({"update": update, "position": range(len(own)), "value": own[TEACHER_FORCED]}))
     if together := evidence.read("full", f"beyond/both-{dataset}"):
         found["both"] = pd.DataFrame(together["metrics"])
     metrics = pd.concat([rows.assign(update=update) for update, rows in found.items()], ignore_index=True)
-    return metrics[metrics.n_edits.isin(both)], pd.concat(values, ignore_index=True)
+    return metrics[metrics.n_edits.isin(reached)], pd.concat(values, ignore_index=True)
 
 
 AGAIN = {"sgd": "the paper", "look": "second look", "rls": "second update", "both": "both"}

@@ -55,7 +55,7 @@ def streams(table: pd.DataFrame, protocol: str, paper: pd.DataFrame | None = Non
         axes.minorticks_off()
     panels[0].set_ylabel(f"{protocol},\nmean, 95 % interval")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    last = table[(table.metric == "reliability") & (table.protocol == protocol)].sort_values("n_edits")
+    last = table[(table.metric == "reliability") & (table.protocol == protocol)]
     last = last[last.n_edits == last.n_edits.max()]
     kept = [f"{label} {rows['mean'].item():.2f}" for update, (label, _) in UPDATES.items()
             if len(rows := last[last["update"] == update])]  # fmt: skip

@@ -2,7 +2,8 @@
 
 Every way gives each question a score for each stored edit, and may demand that the edit passes a second look; the best
 edit that passes answers, if its score reaches τ. Nothing is trained, and nothing but the stored prompts is looked at.
-Knows features, masks and words. The editor itself routes as in the paper.
+Knows features, masks and words. The editor routes as in the paper, or, given σ, by masks and then telling words
+(`telling.py`).
 """
 
 from collections import Counter
