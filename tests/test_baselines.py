@@ -14,6 +14,7 @@ from memoir.baselines.memit import least_squares, null_projection, projected_lea
 from memoir.baselines.rome import rank_one
 from memoir.baselines.wise import activation, ties
 from memoir.models import weights_hash
+from memoir.records import load_records
 
 PROMPT, TARGET = "What is the capital of France?", "Lyon"
 OTHER = "The boiling point of water is"
@@ -211,6 +212,8 @@ def test_rome_on_a_model_maps_the_subjects_key_to_the_value_it_looked_for(make, 
     delta, _, _ = editor._value(1, rows, places, True)
     prefix = editor._frozen(1, rows)
     at = (torch.arange(len(places) - 1), torch.tensor(places[:-1]))
+    tight = make("rome", kl=0.0, clamp=0.01)._value(1, rows, places, True)[0]
+    assert tight.norm() <= 0.01 * prefix.mapped[0, places[0]].norm() * 1.001  # of the map's output, not the layer's
     key, value = prefix.activations[at].mean(dim=0), prefix.mapped[0, places[0]] + delta
     editor.edit(PROMPT, TARGET)
     (weight,) = editor.weights.values()
@@ -247,7 +250,9 @@ def test_alphaedit_is_null_on_preserved_keys_and_still_writes():
         null_projection(torch.eye(4), 0.5)
 
 
-def test_covariance_is_that_of_all_tokens_and_is_kept_by_model_layer_and_text(tokenizer, tmp_path, monkeypatch):
+def test_covariance_is_that_of_all_tokens_but_the_first_and_is_kept_by_its_origin(
+    tokenizer, tmp_path, monkeypatch
+):
     monkeypatch.setenv("MEMOIR_CACHE", str(tmp_path))
     model, seen = toy_model(), []
     handle = model.model.layers[1].mlp.down_proj.register_forward_pre_hook(lambda _m, args: seen.append(args[0]))
@@ -255,15 +260,23 @@ def test_covariance_is_that_of_all_tokens_and_is_kept_by_model_layer_and_text(to
         for text in CORPUS:
             model(**tokenizer(text, return_tensors="pt"))
     handle.remove()
-    tokens = torch.cat([a.flatten(0, 1) for a in seen])
+    tokens = torch.cat([a[0, 1:] for a in seen])
     measure = lambda *how: keys.covariances(*how)[how[2][0]]  # noqa: E731
     found = measure(model, tokenizer, [1], CORPUS)
-    torch.testing.assert_close(found, tokens.T @ tokens / len(tokens), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found, tokens.T @ tokens / len(tokens), atol=1e-5, rtol=1e-4)
     assert torch.equal(measure(model, tokenizer, [1], CORPUS), found)
     others = [measure(model, tokenizer, [1], CORPUS[:-1]), measure(model, tokenizer, [2, 1], CORPUS),
               measure(toy_model(seed=1), tokenizer, [1], CORPUS)]  # fmt: skip
     assert not any(torch.equal(found, other) for other in others)
     assert len(list(tmp_path.rglob("*.safetensors"))) == 4
+
+
+def test_the_covariances_sentences_state_nothing_that_is_edited_or_asked():
+    asked = {r.prompt for split in ("openfacts", "openfacts-locality") for r in load_records(split)}
+    asked |= {question for r in load_records("openfacts") for question in (r.irrelevant, r.neighbour, *r.rephrasings)}
+    words = [sentence.split() for sentence in keys.sentences()]
+    assert len(words) > 3000
+    assert not asked & {" ".join(one[:n]) for one in words for n in range(1, len(one) + 1)}
 
 
 @pytest.mark.parametrize(("text", "subject", "expected"), [
@@ -281,11 +294,15 @@ def test_grace_answers_inside_its_radius_only_and_expands_and_splits(make):
     assert [route.edit for route in editor.route([PROMPT, OTHER])] == [0, None]
     distance = -editor.route([OTHER])[0].overlap
     editor.settings.radius = distance  # so that the two keys meet
-    result = editor.edit(OTHER, TARGET)  # the same target: the ball opens
-    assert result.steps == 0 and len(editor.keys) == 1 and editor.radii.item() == pytest.approx(distance)
+    kept = editor.values.clone()
+    result = editor.edit(OTHER, TARGET)  # the same target: the ball opens, and its value learns this prompt too
+    assert len(editor.keys) == 1 and editor.radii.item() == pytest.approx(distance)
+    assert result.losses[-1] < result.losses[0] and not torch.equal(editor.values, kept)
     assert [route.edit for route in editor.route([PROMPT, OTHER])] == [0, 0]
+    editor.radii[0] = distance / 4  # a small ball grows as well: Algorithm 1 sets its radius, whatever it was
     editor.edit(OTHER, "nine")  # another target: the ball splits, both halves end before they touch
-    assert len(editor.keys) == 2 and editor.radii.sum().item() <= distance
+    assert len(editor.keys) == 2 and editor.radii.sum().item() < distance
+    assert editor.radii[0].item() == pytest.approx(distance / 2, rel=1e-3)
     assert [route.edit for route in editor.route([PROMPT, OTHER])] == [0, 1]
 
 

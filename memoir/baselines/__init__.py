@@ -55,8 +55,8 @@ class Method:
 # them are enough for the mean key of ROME and its successors. MEMIT's weight is 15,000 in the paper, for keys of 14,336
 # numbers; to those of 1,536 it has the same proportion here.
 METHODS = {
-    "ft-l": Method("FT-L", FineTuneLayer, dict(layer=LAYER, lr=5e-4, n_iter=50, stop_loss=STOP)),
-    "ft": Method("FT", FineTune, dict(lr=2e-5, n_iter=50, stop_loss=STOP), published="ft"),
+    "ft-l": Method("FT-L", FineTuneLayer, dict(layer=LAYER, lr=5e-4, n_iter=50, stop_loss=STOP), published="ft"),
+    "ft": Method("FT", FineTune, dict(lr=2e-5, n_iter=50, stop_loss=STOP)),
     "lora": Method("LoRA", Lora, dict(lr=1e-3, n_iter=50, stop_loss=STOP), untouched=True),
     "rome": Method("ROME", Rome, dict(layer=5, n_prefixes=2, stop_loss=STOP), published="rome"),
     "memit": Method(

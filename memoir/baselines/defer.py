@@ -3,7 +3,8 @@
 GRACE's authors (Hartvigsen et al., 2023, arXiv 2211.11031) compare with "Defer", SERAC (Mitchell et al., 2022, arXiv
 2206.06520) in one layer: h^l = g(h) >= 1/2 ? f_new(h) : f^l(h). Here h is the edited map's input, the classifier
 g = σ(w · h + b) looks at the prompt's last token, and f_new is a linear map that starts as a copy of the edited one.
-As in SERAC the classifier learns from in-scope and out-of-scope inputs: the edit, and background prompts.
+As in SERAC the classifier learns from in-scope and out-of-scope inputs: the edit, and background prompts. GRACE's code
+has no out-of-scope inputs; there the classifier learns from the edit alone, weighing f_new against f^l.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,9 @@
 """Fine-tuning: gradient descent on the target's likelihood, in one map (FT-L) or in all weights.
 
-FT-L as ROME is compared with it (Meng et al., 2022, arXiv 2202.05262; after Zhu et al., 2020, arXiv 2012.00363),
-without the norm constraint and with the loss over all target tokens: Adam, lr 5e-4, 50 steps per edit are the settings
-that MEMOIR's appendix A.4 gives for FT.
+FT-L after what ROME is compared with (Meng et al., 2022, arXiv 2202.05262; Zhu et al., 2020, arXiv 2012.00363), without
+the bound on each weight's change and with the loss over all target tokens. Adam, lr 5e-4, 50 steps per edit are the
+settings that MEMOIR's appendix A.4 gives for FT; its rows for LLaMA-2 and Mistral are those that the WISE paper
+(Wang et al., 2024, arXiv 2405.14768, Table 2) prints as FT-L.
 """
 
 import torch

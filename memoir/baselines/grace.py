@@ -2,7 +2,8 @@
 
 The deferral mechanism: h^l = v_i* if d(h^(l-1), k_i*) <= ε_i*, else f^l(h^(l-1)), with i* = argmin_i d(h^(l-1), k_i).
 Here f^l is the edited map, h^(l-1) its input at the prompt's last token, d Euclidean, and "replace last": the value
-stands in for the map's output at that token alone, as MEMOIR's authors ran it.
+stands in for the map's output at that token alone, as MEMOIR's authors ran it. A new value starts at the map's own
+output, the "warm" start of GRACE's code, whose default is random; training ends at a loss, not after n_iter steps.
 """
 
 import torch
@@ -52,12 +53,8 @@ class Grace(SideEditor):
         key, before = prefix.activations[0, 0].float(), prefix.mapped[0, 0].float()
         place, distance = self._nearest(key[None])
         near = len(self.keys) and distance.item() <= self.radii[place].item() + how.radius
-        if near and self.edits[self.owners[place]].target == target:
-            with torch.no_grad():
-                loss = self._tail_loss(how.layer, prefix, rows, self._delta(prefix, self.values[place][0]), last)
-            self.radii[place] = torch.maximum(self.radii[place], distance)
-            return [loss.item()], 0, None
-        value = before.clone().requires_grad_()
+        expands = near and self.edits[self.owners[place]].target == target
+        value = (self.values[place][0] if expands else before).clone().requires_grad_()
 
         def loss() -> Tensor:
             return self._tail_loss(how.layer, prefix, rows, self._delta(prefix, value), last)
@@ -65,10 +62,12 @@ class Grace(SideEditor):
         losses, steps = descend([value], torch.optim.Adam([value], lr=how.lr), loss, how, clip=None)
         if not torch.isfinite(value).all():
             raise FloatingPointError("GRACE's value is no longer finite: the edit was not stored. Lower lr.")
+        if expands:
+            self.values[place], self.radii[place] = value.detach(), torch.maximum(self.radii[place], distance)
+            return losses, steps, None
         radius = torch.full((1,), how.radius, device=key.device)
         if near:
-            radius = distance / 2
-            self.radii[place] = torch.minimum(self.radii[place], (distance / 2 - APART).clamp(min=0))
+            radius, self.radii[place] = distance / 2, (distance / 2 - APART).clamp(min=0)
         self.keys, self.values = torch.cat([self.keys, key[None]]), torch.cat([self.values, value.detach()[None]])
         self.radii = torch.cat([self.radii, radius])
         self.owners = torch.cat([self.owners, torch.tensor([len(self.edits)], device=key.device)])

@@ -1,13 +1,14 @@
 """Keys and values of the locate-then-edit methods: where a subject ends, what its key is, which value says the target.
 
 A key k is the edited map's input at the subject's last token, a value v its output there (ROME, Meng et al., 2022,
-arXiv 2202.05262). The covariance C0 = E[k k^T] comes from sentences of OpenFacts that no edit uses.
+arXiv 2202.05262). The covariance C0 = E[k k^T] comes from sentences of OpenFacts that no edit and no question uses.
 """
 
 import hashlib
 import json
 import os
 import re
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cache
 
@@ -21,7 +22,7 @@ from memoir import texts
 from memoir.baselines.common import WeightEditor, cross_entropy, descend
 from memoir.interface import by_length
 from memoir.models import cache_folder, family_of, weights_hash
-from memoir.prefix import run_prefix
+from memoir.prefix import Prefix, run_prefix
 from memoir.progress import progress
 from memoir.records import load_records
 
@@ -59,13 +60,14 @@ class SubjectEditor(WeightEditor):
     def _value(self, layer: int, rows: texts.Rows, places: list[int], known: bool) -> tuple[Tensor, list[float], int]:
         """δ (d,), added to the map's output at the key, so that the target follows (ROME, equation 4).
 
-        L(δ) = mean -log p(target | prefix + prompt) + kl D_KL(p_δ || p) at "<subject> is a" + decay ||δ||² / ||h||²;
-        the length of δ is kept below clamp times that of h, the layer's output there.
+        L(δ) = mean -log p(target | prefix + prompt) + kl D_KL(p_δ || p) + decay ||δ||² / ||h||², the divergence behind
+        "<subject> is a" as in the paper (its code: at the subject); the length of δ is kept below clamp times that of
+        h, to which it is added at the bare prompt's key. Decay and clamp are the code's.
         """
         how, start = self.settings, min(places)
         prefix = self._frozen(layer, rows, start)
         at = (torch.arange(len(places)), torch.tensor(places) - start)
-        bare = prefix.hidden[0, places[0] - start].float()
+        bare = self._written(prefix)[0, places[0] - start].float()
         delta = torch.zeros_like(bare).requires_grad_()
         row, column = rows.target.nonzero(as_tuple=True)
         target, own = rows.input_ids[row, column], len(row)
@@ -90,6 +92,10 @@ class SubjectEditor(WeightEditor):
         losses, steps = descend([delta], torch.optim.Adam([delta], lr=how.lr), loss, how, clip=None, after=clamp)
         return delta.detach(), losses, steps
 
+    @abstractmethod
+    def _written(self, prefix: Prefix) -> Tensor:
+        """What the value is a value of (B, T, d): ROME's is the map's output, MEMIT's the layer's."""
+
     def _covariances(self, layers: Sequence[int]) -> dict[int, Tensor]:
         """E[k k^T] (D, D) of each layer, in the model as it was found."""
         return covariances(self.model, self.tokenizer, layers, self.corpus, self.base_hash)
@@ -108,10 +114,13 @@ def subject_last(tokenizer: PreTrainedTokenizerBase, text: str, subject: str | N
 
 @cache
 def sentences() -> tuple[str, ...]:
-    """Statements of OpenFacts' background and locality records: "prompt truth" and "question answer"."""
-    records = [*load_records("openfacts-background"), *load_records("openfacts-locality")]
-    stated = (pair for r in records for pair in ((r.prompt, r.truths[0]), (r.irrelevant, r.irrelevant_answer)))
-    return tuple(f"{prompt} {answer}" for prompt, answer in dict.fromkeys(stated))
+    """Statements of OpenFacts' background and calibration records, in every wording: "prompt truth".
+
+    Not of its locality records: what they state is asked to see whether it is kept.
+    """
+    records = [*load_records("openfacts-background"), *load_records("openfacts-calibration")]
+    stated = (f"{prompt} {r.truths[0]}" for r in records for prompt in (r.prompt, *r.rephrasings))
+    return tuple(dict.fromkeys(stated))
 
 
 def covariances(
@@ -121,7 +130,10 @@ def covariances(
     corpus: Sequence[str],
     base_hash: str | None = None,
 ) -> dict[int, Tensor]:
-    """E[k k^T] (D, D) float32 of each layer, over all tokens of the corpus.
+    """E[k k^T] (D, D) float32 of each layer, over all tokens of the corpus but each text's first.
+
+    The first token is a sink of attention with a key of its own. In the papers' long passages it is one of hundreds, in
+    sentences one of fourteen: at SmolLM2's layer 8 it would make up nearly half of the mean.
 
     Kept in the cache folder, each under a hash of all that it follows from: the model's weights and configuration (its
     dtype among it), the layer, and the corpus as tokens. Those that are not there yet are found in one pass.
@@ -144,7 +156,7 @@ def _measured(
 ) -> dict[int, Tensor]:
     """Mean of k k^T at each of the layers; the model runs up to the deepest of them."""
     family = family_of(model)
-    blocks, real, count = model.get_submodule(family.layers), None, sum(map(len, ids))
+    blocks, real, count = model.get_submodule(family.layers), None, sum(map(len, ids)) - len(ids)
     totals: dict[int, Tensor] = dict.fromkeys(layers, torch.zeros(()))
 
     def adder(layer: int):
@@ -162,6 +174,7 @@ def _measured(
                 tokenizer, befores, [[]] * len(batch), side="right", limit=None, device=next(model.parameters()).device
             )
             real = rows.attention_mask.bool()
+            real[:, 0] = False
             run_prefix(model, family, max(layers), rows.input_ids, rows.attention_mask)
     finally:
         for handle in handles:

@@ -1,7 +1,7 @@
 """LoRA: low-rank adapters, trained on one edit after the other (Hu et al., 2022, arXiv 2106.09685), through `peft`.
 
-h = W0 x + (α / r) B A x  (equation 3), with A random and B zero at the start, so that an untrained adapter changes
-nothing. One adapter takes all edits; the optimiser is fresh for each.
+h = W0 x + (α / r) B A x  (equation 3, scaled as the text below it says), with A random and B zero at the start, so that
+an untrained adapter changes nothing. One adapter takes all edits; the optimiser is fresh for each.
 """
 
 from collections.abc import Iterator, Sequence

@@ -16,6 +16,7 @@ from memoir import texts
 from memoir.baselines.common import STOP_LOSS
 from memoir.baselines.keys import SubjectEditor, factored
 from memoir.baselines.rome import with_ridge
+from memoir.prefix import Prefix
 
 
 class Memit(SubjectEditor):
@@ -62,6 +63,9 @@ class Memit(SubjectEditor):
             layer: factored(weight * with_ridge(moment, 1e-6), "MEMIT's covariance") for layer, moment in found.items()
         }
 
+    def _written(self, prefix: Prefix) -> Tensor:
+        return prefix.hidden
+
     def _write(self, prompt: str, target: str) -> tuple[list[float], int]:
         layers, known = self.settings.layers, prompt in self.subjects
         rows, places = self._subject_rows(prompt, target)
@@ -96,9 +100,9 @@ class Memit(SubjectEditor):
 class AlphaEdit(Memit):
     """AlphaEdit with one edit at a time: MEMIT's updates, projected onto the null space of the preserved keys.
 
-    null: directions whose eigenvalue of E[k k^T] is below this share of the mean one are free (the paper's absolute
-    2e-2 has the units of its models' activations). ridge: the weight of the identity in equation 14. State: the
-    weights, and P K_p (D, edits), the projected keys of the edits so far, for each layer.
+    null: directions whose eigenvalue of E[k k^T] is below this share of the mean one are free (the absolute 1e-2 of the
+    paper and 2e-2 of its code have the units of their models' activations). ridge: the weight of the identity in
+    equation 14. State: the weights, and P K_p (D, edits), the projected keys of the edits so far, for each layer.
     """
 
     method = "alphaedit"

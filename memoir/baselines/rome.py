@@ -1,6 +1,8 @@
 """ROME: a rank-one update that maps one key to one value (Meng et al., 2022, arXiv 2202.05262).
 
-Equations 2 (the update), 3 (the key) and 4 (the value) of that paper.
+Equations 2 (the update), 3 (the key) and 4 (the value) of that paper. As in equation 2 the key is the same mean over
+prefixes wherever it stands; the paper's code has the bare prompt's key in W k* and in the denominator, which a later
+analysis holds responsible for a collapse in long sequences (r-ROME, Gupta et al., 2024, arXiv 2403.07175).
 """
 
 from collections.abc import Sequence
@@ -11,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir.baselines.common import STOP_LOSS
 from memoir.baselines.keys import SubjectEditor, factored
+from memoir.prefix import Prefix
 
 
 class Rome(SubjectEditor):
@@ -46,6 +49,9 @@ class Rome(SubjectEditor):
         except BaseException:
             self.detach()
             raise
+
+    def _written(self, prefix: Prefix) -> Tensor:
+        return prefix.mapped
 
     def _write(self, prompt: str, target: str) -> tuple[list[float], int]:
         layer, known = self.settings.layer, prompt in self.subjects

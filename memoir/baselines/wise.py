@@ -2,7 +2,7 @@
 
 Side memory (section 2.3.1): W_v' = W_v + Δ, a copy of the edited map that alone is trained. Routing: with
 Δ_act(x) = ||A(x) (W_v' - W_v)||_2 (equation 3), here its mean over the prompt's tokens, an input goes to the side
-memory when Δ_act(x) > ε, the least seen on an edit (equation 6). Training: -log p(target) + L_a, the margin loss
+memory when Δ_act(x) > ε (equation 6), the least seen on an edit. Training: -log p(target) + L_a, the margin loss
 (equation 5) on the edit x_e and an irrelevant prompt x_i,
 L_a = max(0, Δ_act(x_i) - α) + max(0, β - Δ_act(x_e)) + max(0, γ - (Δ_act(x_e) - Δ_act(x_i))).
 Knowledge sharding (section 2.3.2): each shard of edits moves only a random share ρ of the entries (equation 7);
@@ -26,8 +26,9 @@ from memoir.records import background_prompts
 
 class Wise(SideEditor):
     """share: ρ. margins: (α, β, γ). shard: edits per shard. scale: ε is this times the least Δ_act of an edit
-    (0.88 in WISE's code, 1 in its paper). lr, n_iter: SGD, gradient norm clipped to 1. seed draws the shards' masks
-    and the self-generated prefixes. variant: "merge" or "retrieve".
+    (0.88 in WISE's code, 1 in its paper). lr, n_iter: SGD, gradient norm clipped to 1; WISE's code bounds the change of
+    each weight instead, with which edits of SmolLM2 do not converge (`LOG.md`). seed draws the shards' masks and the
+    self-generated prefixes. variant: "merge" or "retrieve".
 
     sides (S, d, D): Δ of each side memory, the last one being trained; merged (d, D): what the next shard starts from;
     least (S,): the least Δ_act of an edit of each; held (S,) int64: its edits.
