@@ -78,6 +78,11 @@ def shares(read: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def unknown(read: pd.DataFrame) -> list[str]:
+    """The sets that were asked and of which the untouched model knew no fact: `shares` has no row of them."""
+    return [title for name, title in SETS.items() if any(name in one and one[name].empty for one in read.tables)]
+
+
 def contrasts(read: pd.DataFrame) -> pd.DataFrame:
     """ROME's scores: columns dataset, label, tau, n_edits, metric, mean, before (the untouched model's)."""
     rows = []

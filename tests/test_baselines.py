@@ -250,9 +250,7 @@ def test_alphaedit_is_null_on_preserved_keys_and_still_writes():
         null_projection(torch.eye(4), 0.5)
 
 
-def test_covariance_is_that_of_all_tokens_but_the_first_and_is_kept_by_its_origin(
-    tokenizer, tmp_path, monkeypatch
-):
+def test_covariance_is_that_of_all_tokens_but_the_first_and_is_kept_by_its_origin(tokenizer, tmp_path, monkeypatch):
     monkeypatch.setenv("MEMOIR_CACHE", str(tmp_path))
     model, seen = toy_model(), []
     handle = model.model.layers[1].mlp.down_proj.register_forward_pre_hook(lambda _m, args: seen.append(args[0]))

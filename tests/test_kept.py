@@ -173,6 +173,9 @@ def test_what_is_kept_by_hand(results):
     # held at 0.48 one of four is opened and lost; at 201/439 = 0.458 two more are, one of them still right
     assert shares.kept.to_dict() == {"MEMOIR, registered τ": 0.75, "MEMOIR, τ calibrated": 0.5, "FT-L, lr 5e-4": 0.25}
     assert shares.opened[:2].tolist() == [0.25, 0.75] and np.isnan(shares.opened.iloc[2])
+    asked = read[read.label == "FT-L, lr 5e-4"].tables.item()
+    asked["known-questions"] = asked["known-openfacts"][:0]
+    assert kept.unknown(read) == ["Natural Questions"] and len(kept.shares(read)) == 3
     assert (shares.known == 4).all() and (shares.asked == 50).all()
     low, high = shares.loc["FT-L, lr 5e-4", ["low", "high"]]  # Wilson, 1 of 4, z = 1.96
     assert (low, high) == pytest.approx((0.0456, 0.6994), abs=1e-3)
