@@ -137,7 +137,7 @@ def by_threshold(profile: str, n_edits: int, taus: np.ndarray, experiment: str =
         here = {key: table[table.n_edits == n_edits] for key, table in tables.items() if "n_edits" in table}
         for tau in taus:
             about = {"dataset": planned.stream.dataset, "tau": tau}
-            for name in filter(here.__contains__, SETS):
+            for name in [name for name in SETS if name in here and len(here[name])]:
                 table = thresholds.gated_probe(here[name], tau)
                 rows.append(about | {"what": SETS[name], "value": table.knows.mean()})
             won = thresholds.gated_probe(here["contrast"], tau).groupby("metric", sort=False).won.mean()

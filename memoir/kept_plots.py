@@ -5,7 +5,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, ScalarFormatter
+from matplotlib.ticker import LogFormatter, StrMethodFormatter
 
 from memoir.plots import COLOURS, METHODS, SMALL, WIDE
 
@@ -60,8 +60,9 @@ def ability(table: pd.DataFrame) -> Figure:
         _lines(axes, table, what)
         axes.axhline(table[f"{what}_before"].iloc[0], color=COLOURS["paper"], lw=1.2, ls=":")
     panels[0].set(yscale="log", ylabel="perplexity of neutral text")
-    panels[0].yaxis.set_major_formatter(ScalarFormatter())
-    panels[0].yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+    panels[0].yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    if table.perplexity.max() < 1000:  # less than two decades: ticks between their ends
+        panels[0].yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
     panels[1].set(ylim=(0, 1.03), ylabel="share of sensible choices")
     return _finished(figure, panels, "General ability (dotted: before any edit; chance is a half on the right)")
 
@@ -73,7 +74,7 @@ def traded(table: pd.DataFrame, marked: dict[str, float]) -> Figure:
     for what, rows in table.groupby("what", sort=False):
         style = "-" if what in ("efficacy", "paraphrase", "neighbourhood") else "--"
         axes.plot(rows.tau, rows.value, style, color=next(palette), label=what)
-    for height, (label, tau) in zip((0.95, 0.87), marked.items(), strict=False):
+    for height, (label, tau) in zip((0.12, 0.04), marked.items(), strict=False):
         axes.axvline(tau, color="black", lw=1)
         axes.text(tau, height, f" {label}: {tau:.2f}", fontsize=SMALL)
     axes.set(xlabel="τ", ylabel="share", ylim=(0, 1.03), xlim=(0, 1))

@@ -140,9 +140,10 @@ def sweep(means):
 
 def test_the_layer_claim_is_decided_by_the_sweep():
     flat = dict.fromkeys(range(32), 0.7)
-    assert verdict("10", layers=sweep(flat | {27: 0.9})) == REPRODUCED
-    assert verdict("10", layers=sweep(flat | {10: 0.71})) == NOT_REPRODUCED
-    assert verdict("10", layers=sweep(flat | {27: 0.71})) == ONE_READING
+    assert verdict("10", OpenFacts=sweep(flat | {27: 0.9})) == REPRODUCED
+    assert verdict("10", OpenFacts=sweep(flat | {10: 0.71})) == NOT_REPRODUCED
+    assert verdict("10", OpenFacts=sweep(flat | {27: 0.71})) == ONE_READING
+    assert verdict("10", OpenFacts=sweep(flat | {10: 0.71}), ZsRE=sweep(flat | {27: 0.9})) == ONE_READING
 
 
 def long_targets(nll, likely=0.0, n=75):
@@ -391,7 +392,7 @@ def test_deleting_a_planted_result_turns_exactly_what_depends_on_it(tmp_path, mo
     assert all(s.size == "full" for s in map(paper_items.state, paper_items.items().values()) if s.planned)
     seen, some = set(), []  # one layer, or ablation, is like another
     for name in sorted(names | {"lasting/zsre-edits.parquet", "lasting/zsre-untouched.parquet"}):
-        kind = re.sub(r"^(layers|ablations)/.*", r"\1", name)
+        kind = re.sub(r"^(layers|layers-zsre|ablations)/.*", r"\1", name)
         some += [name] if kind not in seen else []
         seen.add(kind)
     check_deletions(tmp_path, some)
