@@ -85,7 +85,8 @@ def planned(profile: str, experiment: str = "") -> dict[str, Planned]:
     put into its name and into the editor's settings (`method` into the stream's). With `tries`, a list of settings, it
     stands for one stream for each of them, whose number is {n}. ValueError for an entry that names something unknown.
     """
-    values = yaml.safe_load((PARAMS / f"{profile}.yaml").read_text()) or {}
+    # the safe loader in C: read for every experiment, and ten times as fast
+    values = yaml.load((PARAMS / f"{profile}.yaml").read_text(), yaml.CSafeLoader) or {}
     found = {}
     for key, entry in (values.get("streams") or {}).items():
         if not key.startswith(experiment):
