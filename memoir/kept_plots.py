@@ -31,9 +31,10 @@ def kept(shares: pd.DataFrame, claimed: float) -> Figure:
         axes.set(ylim=(0, 1.03))
         axes.set_title(f"{name}\n{rows.known.max():,} of {rows.asked.max():,} known", fontweight="normal")
     panels[0, 0].set_ylabel("share still right, 95 % interval")
-    last = shares[shares.n_edits == shares.n_edits.max()].sort_values("kept")
-    ends = ", ".join(f"{row.label}: {row.kept:.0%}" for row in (last.iloc[-1], last.iloc[0]))
-    title = f"Known facts still right after {last.n_edits.max():,} edits (dotted: the claimed {claimed:.1%}).\n{ends}"
+    longest = shares.n_edits.max()
+    last = shares[shares.n_edits == longest].groupby("label").kept.agg(["min", "max"]).sort_values("min")
+    ends = "; ".join(f"{row.Index}: {row.min:.1%} to {row.max:.1%}" for row in last.iloc[[-1, 0]].itertuples())
+    title = f"Known facts still right after {longest:,} edits (dotted: the claimed {claimed:.1%}).\n{ends}"
     return _finished(figure, panels[0], title)
 
 
