@@ -179,7 +179,7 @@ def out_of_distribution(claim: Claim, results: dict) -> Iterator[Reading]:
 def _kept(results: dict, dataset: str, n_edits: int) -> pd.DataFrame:
     """`kept.shares` of a data set's streams after n_edits, at the size that the results are of."""
     profile = next(iter(results.values()))["parameters"]["stream"]["profile"]
-    found = kept.shares(kept.readings(profile))
+    found = kept.shares(kept.readings(profile, n_edits))
     found = found[(found.dataset == dataset) & (found.n_edits == n_edits)] if len(found) else found
     if found.empty:
         raise Untested(f"what was known before was not asked after {n_edits:,} edits of {dataset}")

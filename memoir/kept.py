@@ -23,16 +23,17 @@ SETS = {
 }  # fmt: skip
 
 
-def readings(profile: str, experiment: str = "kept") -> pd.DataFrame:
+def readings(profile: str, n_edits: int | None = None) -> pd.DataFrame:
     """Every finished stream at each threshold that it is read at: columns dataset, label, tau, n_edits, tables.
 
+    After n_edits alone, where they are given: what each threshold would have said takes most of the time.
     tables: those of the stream, at this length and threshold, by name. tau is missing for methods that do not route.
     """
-    ended, rows = list(streams.finished(profile, experiment)), []
+    ended, rows = list(streams.finished(profile, "kept")), []
     closed = {p.stream.dataset: tables["questions"] for p, _, tables in ended if p.method == Unedited.method}
     for planned, result, tables in ended:
         dataset, name = planned.stream.dataset, planned.stream.run.removeprefix(f"{planned.stream.dataset}-")
-        for n in planned.stream.at:
+        for n in [n for n in planned.stream.at if n_edits in (None, n)]:
             here = {key: table[table.n_edits == n] for key, table in tables.items() if "n_edits" in table}
             about = {"dataset": dataset, "label": TITLES[name], "n_edits": n}
             if planned.method != Memoir.method:
@@ -125,13 +126,13 @@ def perplexity(nll: pd.Series, tokens: pd.Series) -> float:
     return float(np.exp((nll * tokens).sum() / tokens.sum()))
 
 
-def by_threshold(profile: str, n_edits: int, taus: np.ndarray, experiment: str = "kept") -> pd.DataFrame:
+def by_threshold(profile: str, n_edits: int, taus: np.ndarray) -> pd.DataFrame:
     """What τ trades: share kept of each set, and ROME's scores of the edits, of the MEMOIR streams after n_edits.
 
     Columns dataset, tau, what, value.
     """
     rows = []
-    for planned, _, tables in streams.finished(profile, experiment):
+    for planned, _, tables in streams.finished(profile, "kept"):
         if planned.method != Memoir.method or n_edits not in planned.stream.at:
             continue
         here = {key: table[table.n_edits == n_edits] for key, table in tables.items() if "n_edits" in table}

@@ -177,7 +177,7 @@ def test_what_was_known_is_read_by_set_threshold_and_method(monkeypatch):
                      low=kept, high=kept) for label, n, kept in of.values()]  # fmt: skip
         monkeypatch.setattr(kept, "shares", lambda _: pd.DataFrame(rows))
 
-    monkeypatch.setattr(kept, "readings", lambda profile: {"full": None}[profile])
+    monkeypatch.setattr(kept, "readings", lambda profile, n_edits: {"full": None}[profile])
     roles = {"stream": stream(stream={"profile": "full"})}
     for ours, theirs, expected in (
         (0.993, 0.4, (REPRODUCED, REPRODUCED)), (0.992, 0.41, (NOT_REPRODUCED, NOT_REPRODUCED))
@@ -365,7 +365,7 @@ def check_deletions(folder, names):
 
 def test_deleting_a_planted_result_turns_exactly_what_depends_on_it(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "RESULTS", tmp_path)
-    monkeypatch.setattr(kept, "readings", lambda profile: None)
+    monkeypatch.setattr(kept, "readings", lambda profile, n_edits: None)
     rows = [dict(dataset="counterfact", label=label, tau=0.5, n_edits=n, set="OpenFacts", known=9, kept=1.0, low=1.0,
                  high=1.0) for label, n in (("MEMOIR, τ", 1000), ("FT", 100))]  # fmt: skip
     monkeypatch.setattr(kept, "shares", lambda _: pd.DataFrame(rows))
@@ -413,16 +413,17 @@ def test_deleting_a_committed_result_breaks_nothing_else(tmp_path, monkeypatch, 
     folder = tmp_path / "results"
     shutil.copytree(runs.RESULTS, folder)
     monkeypatch.setattr(runs, "RESULTS", folder)
-    for path in (folder / "full").glob("ablations*/*"):  # few stand for all: they are read anew for every deletion
-        if not re.match("(none|default|whole|k-878)-seed-0", path.name):
-            path.unlink()
-    kinds = {}  # a file of each kind: one stream's result, or table, is like another's, as a stream has all or none
-    tables = {table for one in PLANNED["full"].values() for table in one.tables.values()}
+    # few ablations and layers stand for all while figures are made anew for each deletion
+    few = "(none|default|whole|k-878|layer-2[4-7])-seed-0"
+    many = [path for wide in ("ablations*/*", "layers*/*") for path in (folder / "full").glob(wide)]
+    aside = [path for path in many if not re.match(few, path.name)]
+    aside = {path: path.rename(tmp_path / f"{path.parent.name}-{path.name}") for path in aside}
+    kinds = {}  # a file of each kind: one stream's result, or table of questions, is like another's
     for path in sorted((folder / "full").rglob("*.json")):
         planned = f"{path.parent.name}/{path.stem}" in PLANNED["full"]
         kinds.setdefault((path.parent.name, "stream" if planned else path.stem), path)
     for path in sorted((folder / "full").rglob("*.parquet")):
-        kinds.setdefault((path.parent.name, "table" if path in tables else path.stem.rpartition("-")[2]), path)
+        kinds.setdefault((path.parent.name, path.stem.rpartition("-")[2]), path)
     before = names_of_figures()
     for path in kinds.values():
         content = path.read_bytes()
@@ -430,6 +431,8 @@ def test_deleting_a_committed_result_breaks_nothing_else(tmp_path, monkeypatch, 
         assert names_of_figures() <= before, path.name
         path.write_bytes(content)
     assert names_of_figures() == before
+    for path, moved in aside.items():
+        moved.rename(path)
     names = [str(path.relative_to(folder / "full")).removesuffix(".json") for path in kinds.values()]
     check_deletions(folder, names)
 
