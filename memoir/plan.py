@@ -85,8 +85,7 @@ def planned(profile: str, experiment: str = "") -> dict[str, Planned]:
     put into its name and into the editor's settings (`method` into the stream's). With `tries`, a list of settings, it
     stands for one stream for each of them, whose number is {n}. ValueError for an entry that names something unknown.
     """
-    # the safe loader in C: this is read for every experiment
-    values = yaml.load((PARAMS / f"{profile}.yaml").read_text(), yaml.CSafeLoader) or {}
+    values = yaml.safe_load((PARAMS / f"{profile}.yaml").read_text()) or {}
     found = {}
     for key, entry in (values.get("streams") or {}).items():
         if not key.startswith(experiment):
