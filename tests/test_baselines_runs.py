@@ -143,3 +143,10 @@ def test_known_behaviours_are_read_from_the_rows():
     assert found[["method", "seen"]].values.tolist() == [
         ["FT", "yes"], ["FT", "yes"], ["GRACE", "no"], ["GRACE", "no"]
     ]  # fmt: skip
+
+
+def test_what_was_not_asked_is_a_gap_in_the_table_and_not_a_word():
+    about = dict(dataset="zsre", method="ft", n_edits=1, protocol="teacher-forced", failed=None)
+    rows = [about | dict(metric=part, mean=0.5) for part in compare.PARTS]
+    (row,) = shown.overview(pd.DataFrame(rows), None, "zsre", 1).to_string(index=False, na_rep="-").splitlines()[1:]
+    assert row.split()[:6] == ["FT", "0.5", "0.5", "0.5", "-", "-"]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -14,6 +15,7 @@ from memoir.metrics import GENERATED, TEACHER_FORCED
 # a line style for each kind: what writes the model's weights, what answers beside them, what only tells the prompt
 KINDS = {"writes weights": "--", "beside the weights": "-", "tells the prompt": ":"}
 MARKERS = "osD^vP"
+TITLES = {"zsre": "ZsRE", "openfacts": "OpenFacts"}
 
 
 def styles() -> dict[str, dict]:
@@ -93,11 +95,10 @@ def overview(results: pd.DataFrame, costs: pd.DataFrame | None, dataset: str, n_
     failures = results[(results.dataset == dataset) & results.failed.notna()].set_index("method")
     rows = []
     for name, method in METHODS.items():
-        of = _means(here[here.method == name])
-        row = {"method": method.title} | {part: of.get((part, TEACHER_FORCED)) for part in PARTS}
-        row["exact match"] = of.get(("reliability", GENERATED))
-        near = _means(beside[beside.method == name])
-        row["near neighbour"] = near.get(("neighbour locality", TEACHER_FORCED))
+        of, near = _means(here[here.method == name]), _means(beside[beside.method == name])
+        row = {"method": method.title} | {part: of.get((part, TEACHER_FORCED), np.nan) for part in PARTS}
+        row["exact match"] = of.get(("reliability", GENERATED), np.nan)
+        row["near neighbour"] = near.get(("neighbour locality", TEACHER_FORCED), np.nan)
         if costs is not None and name in set(costs.method):
             cost = costs.set_index("method").loc[name]
             row |= {"s/edit": cost.edit_seconds, "s/query": cost.query_seconds}
@@ -141,7 +142,9 @@ def rebuild() -> list[Path]:
         written += save_table(search.round(3), "09_baselines_search")
     for dataset in results.dataset.unique():
         table = averages(results, dataset)
-        figure = average_figure({f"{dataset} on SmolLM2-135M": table, "ZsRE on LLaMA-3-8B (paper)": paper_averages()})
+        figure = average_figure(
+            {f"{TITLES[dataset]} on SmolLM2-135M": table, "ZsRE on LLaMA-3-8B (paper)": paper_averages()}
+        )
         written += plots.save(figure, f"09_baselines_{dataset}")
         plt.close(figure)
         for n_edits in sorted(results[(results.dataset == dataset) & results.failed.isna()].n_edits.unique()):
