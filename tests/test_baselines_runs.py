@@ -55,6 +55,12 @@ def test_the_streams_wait_for_the_search_and_use_its_winner(model):
     first = json.loads(plan.run(compared[0]).read_text())["parameters"]["editor"]
     assert first["lr"] == METHODS["ft-l"].settings["lr"]  # nothing was searched for it
 
+    ends = compare.endings("full")  # a loss of 0 is never reached in three steps
+    assert ends.method.tolist() == ["FT-L", "GRACE"] and (ends["at the bound"] == 1).all() and (ends.steps == 3).all()
+    edits = pd.read_parquet(compared[0].tables["edits"]).assign(steps=2)
+    edits.to_parquet(compared[0].tables["edits"])
+    assert compare.endings("full")["at the bound"].tolist() == [0, 1]
+
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_failure_is_a_row_and_loses_no_other_method_and_nothing_is_done_twice(model, monkeypatch):

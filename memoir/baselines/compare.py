@@ -69,6 +69,22 @@ def searched(profile: str) -> pd.DataFrame:
     return table.assign(chosen=table.index.isin(best))
 
 
+def endings(profile: str) -> pd.DataFrame:
+    """How the training of single edits ends: columns dataset, method, steps, at the bound, last loss.
+
+    Means over the edits: of steps, of whether the bound on steps (n_iter) ended them, of the last loss in nats.
+    """
+    rows = []
+    for one in plan.planned(profile, f"{EXPERIMENT}/").values():
+        if one.singles and one.ended:
+            edits = pd.read_parquet(one.tables["edits"])
+            most = runs.read_result(profile, EXPERIMENT, one.stream.run)["parameters"]["editor"].get("n_iter")
+            bound = (edits.steps >= most).mean() if most else np.nan  # what stores a sentence takes no steps
+            found = {"steps": edits.steps.mean(), "at the bound": bound, "last loss": edits.last_loss.mean()}
+            rows.append({"dataset": one.stream.dataset, "method": METHODS[one.method].title} | found)
+    return pd.DataFrame(rows, columns=["dataset", "method", "steps", "at the bound", "last loss"])
+
+
 def not_run(profile: str, experiment: str) -> list[str]:
     """Names of the experiment's streams that have not ended."""
     planned = plan.planned(profile, f"{experiment}/")
