@@ -84,6 +84,12 @@ def average_figure(panels: dict[str, pd.DataFrame]) -> Figure:
     return figure
 
 
+def beside_paper(results: pd.DataFrame, dataset: str, model: str) -> Figure:
+    """`average_figure` of the results on a data set, and of the paper's Table 1."""
+    here = f"{TITLES[dataset]}, {model}"
+    return average_figure({here: averages(results, dataset), "ZsRE, LLaMA-3-8B (paper)": paper_averages()})
+
+
 def overview(results: pd.DataFrame, costs: pd.DataFrame | None, dataset: str, n_edits: int) -> pd.DataFrame:
     """A row per method: what it does after n_edits of a data set, and what it costs. Missing is missing.
 
@@ -141,10 +147,7 @@ def rebuild() -> list[Path]:
     if len(search):
         written += save_table(search.round(3), "09_baselines_search")
     for dataset in results.dataset.unique():
-        table = averages(results, dataset)
-        figure = average_figure(
-            {f"{TITLES[dataset]} on SmolLM2-135M": table, "ZsRE on LLaMA-3-8B (paper)": paper_averages()}
-        )
+        figure = beside_paper(results, dataset, "SmolLM2-135M")
         written += plots.save(figure, f"09_baselines_{dataset}")
         plt.close(figure)
         for n_edits in sorted(results[(results.dataset == dataset) & results.failed.isna()].n_edits.unique()):
