@@ -119,6 +119,8 @@ def test_the_cost_is_measured_in_turns_and_as_ratios_to_memoir(model, tokenizer)
     methods = {"memoir": dict(layer=1, k=24, n_iter=3, n_prefixes=1), "ft-l": dict(lr=0.05), "grace": {}}
     costs = compare.run_costs("smoke", model, tokenizer, methods, 1, 2).set_index("method")
     assert costs.loc["memoir", ["edit_ratio", "query_ratio"]].tolist() == [1.0, 1.0]
+    table = shown.ratios(costs.reset_index()).set_index("method")
+    assert table.loc["MEMOIR"].tolist() == [1.0] * 6 and table["edit, most"]["FT-L"] == costs.edit_most["ft-l"]
     assert (costs.edit_least <= costs.edit_ratio).all() and (costs.edit_ratio <= costs.edit_most).all()
     assert costs.extra_bytes["ft-l"] == 0 and costs.trained["ft-l"] == 32 * 96
     assert costs.trained["memoir"] == 32 * 24 and costs.trained["grace"] == 32

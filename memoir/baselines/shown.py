@@ -117,6 +117,14 @@ def overview(results: pd.DataFrame, costs: pd.DataFrame | None, dataset: str, n_
     return pd.DataFrame(rows).reindex(columns=[*columns, "can undo", "base untouched", "failed"])
 
 
+def ratios(costs: pd.DataFrame) -> pd.DataFrame:
+    """Cost as ratios to MEMOIR in the same round: a row per method, mean, least and most over the rounds."""
+    names = [f"{what}{part}" for what in ("edit", "query") for part in ("_ratio", "_least", "_most")]
+    table = costs.reindex(columns=["method", *names])  # without MEMOIR there is nothing to divide by
+    table["method"] = [METHODS[name].title for name in costs.method]
+    return table.rename(columns=lambda name: name.removesuffix("_ratio").replace("_", ", "))
+
+
 def known_behaviour(results: pd.DataFrame, dataset: str) -> pd.DataFrame:
     """What methods are known for, and whether it is seen here: columns method, known, measured, seen.
 
@@ -146,6 +154,8 @@ def rebuild() -> list[Path]:
     costs, search, written = pd.DataFrame(costs["metrics"]) if costs else None, compare.searched("full"), []
     if len(search):
         written += save_table(search.round(3), "09_baselines_search")
+    if costs is not None:
+        written += save_table(ratios(costs).round(2), "09_baselines_costs")
     for dataset in results.dataset.unique():
         figure = beside_paper(results, dataset, "SmolLM2-135M")
         written += plots.save(figure, f"09_baselines_{dataset}")
