@@ -368,7 +368,7 @@ def test_the_registry_says_what_a_method_is(name):
     assert method.title and set(method.settings) <= known | {"layer", "layers", "k", "threshold"}
     search = [one for one in plan.planned("full", "baselines-search/").values() if one.method == name]
     tried = [one.editor for one in search]
-    assert len(tried) == (0 if name == "memoir" else 6)  # the same budget for each
+    assert len(tried) == (0 if name == "memoir" else 7)  # the same budget for each
     assert len({one.stream.at for one in search}) <= 1 and tried[:1] in ([], [{}])
     for change in tried[1:]:
         assert set(change) <= known | {"layer", "layers"} and tried.count(change) == 1
