@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from memoir import plan, runs
+from memoir import plan, runs, streams
 from memoir.baselines import METHODS
 from memoir.interface import EditedModel
 from memoir.metrics import TEACHER_FORCED
@@ -75,13 +75,14 @@ def endings(profile: str) -> pd.DataFrame:
     Means over the edits: of steps, of whether the bound on steps (n_iter) ended them, of the last loss in nats.
     """
     rows = []
-    for one in plan.planned(profile, f"{EXPERIMENT}/").values():
-        if one.singles and one.ended:
-            edits = pd.read_parquet(one.tables["edits"])
-            most = runs.read_result(profile, EXPERIMENT, one.stream.run)["parameters"]["editor"].get("n_iter")
-            bound = (edits.steps >= most).mean() if most else np.nan  # what stores a sentence takes no steps
-            found = {"steps": edits.steps.mean(), "at the bound": bound, "last loss": edits.last_loss.mean()}
-            rows.append({"dataset": one.stream.dataset, "method": METHODS[one.method].title} | found)
+    for planned, result, tables in streams.finished(profile, EXPERIMENT):
+        if planned.singles:
+            edits, most = tables["edits"], result["parameters"]["editor"].get("n_iter")
+            row = {"dataset": planned.stream.dataset, "method": METHODS[planned.method].title}
+            row |= {"steps": edits.steps.mean(), "last loss": edits.last_loss.mean()}
+            if most:  # what stores a sentence takes no steps
+                row["at the bound"] = (edits.steps >= most).mean()
+            rows.append(row)
     return pd.DataFrame(rows, columns=["dataset", "method", "steps", "at the bound", "last loss"])
 
 

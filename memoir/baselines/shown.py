@@ -15,7 +15,6 @@ from memoir.metrics import GENERATED, TEACHER_FORCED
 # a line style for each kind: what writes the model's weights, what answers beside them, what only tells the prompt
 KINDS = {"writes weights": "--", "beside the weights": "-", "tells the prompt": ":"}
 MARKERS = "osD^vP"
-TITLES = {"zsre": "ZsRE", "openfacts": "OpenFacts"}
 
 
 def styles() -> dict[str, dict]:
@@ -32,6 +31,11 @@ def kind_of(name: str) -> str:
     if name.startswith("in-context"):
         return "tells the prompt"
     return "beside the weights" if METHODS[name].untouched else "writes weights"
+
+
+def dataset_title(dataset: str) -> str:
+    """A data set's name for readers."""
+    return {"zsre": "ZsRE", "openfacts": "OpenFacts"}.get(dataset, dataset)
 
 
 def averages(results: pd.DataFrame, dataset: str) -> pd.DataFrame:
@@ -86,7 +90,7 @@ def average_figure(panels: dict[str, pd.DataFrame]) -> Figure:
 
 def beside_paper(results: pd.DataFrame, dataset: str, model: str) -> Figure:
     """`average_figure` of the results on a data set, and of the paper's Table 1."""
-    here = f"{TITLES[dataset]}, {model}"
+    here = f"{dataset_title(dataset)}, {model}"
     return average_figure({here: averages(results, dataset), "ZsRE, LLaMA-3-8B (paper)": paper_averages()})
 
 
