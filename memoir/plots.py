@@ -69,6 +69,11 @@ def save(figure: Figure, name: str, folder: Path | None = None) -> list[Path]:
     title, description = described(figure)
     about = {"Title": title, "Description": description}
     figure.savefig(paths[0], metadata=about | {"Date": None})
+    # a clip path is named by a hash of its corners, whose last digits differ between processors: numbered instead
+    drawn = paths[0].read_text()
+    for number, name in enumerate(dict.fromkeys(re.findall(r'<clipPath id="(p[0-9a-f]{10})"', drawn)), 1):
+        drawn = drawn.replace(name, f"clip{number}")
+    paths[0].write_text(drawn)
     figure.savefig(paths[1], metadata=about | {"Software": None})
     return paths
 
