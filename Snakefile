@@ -3,7 +3,8 @@
 # its own: every rule is one line of `python -m memoir`, so that an executor plugin can run it elsewhere.
 from pathlib import Path
 
-from memoir import notebooks, plan, runs
+from memoir import notebooks
+from memoir.evidence import plan, runs
 
 PROFILE = config.get("profile", "laptop")
 CUDA = PROFILE == "paper"

@@ -4,7 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from memoir import figures, gpu, hub, notebooks, paper_items, plan, records
+from memoir import notebooks
+from memoir.evidence import gpu, plan
+from memoir.facts import reading
+from memoir.models import hub
+from memoir.paper import items as paper_items
+from memoir.report import figures
 
 MISSING = """
 Missing: {names}.
@@ -44,7 +49,7 @@ def main() -> None:
         for path in figures.rebuild():
             print(path.relative_to(notebooks.ROOT))
     elif arguments.command == "data":
-        table, faults = records.inventory()
+        table, faults = reading.inventory()
         print(table.to_string(index=False))
         if missing := [row.set for row in table.itertuples() if row[2] == "missing"]:
             print(MISSING.format(names=", ".join(missing)))

@@ -16,14 +16,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts, tophash
 from memoir.attach import Attachment, HookedModel
+from memoir.facts.reading import background_prompts
+from memoir.gate import SecondLook
 from memoir.interface import by_length
 from memoir.memory import ResidualMemory, Route
-from memoir.models import Family, Settings, family_of
+from memoir.models.registry import Family, Settings, family_of
 from memoir.packed import pack
 from memoir.prefix import Prefix, on, replaced, run_prefix, run_tail
-from memoir.records import background_prompts
 from memoir.rls import Write, projector
-from memoir.telling import SecondLook
 
 GRADIENT_NORM = 1.0  # the gradient of W_m is clipped to this norm
 

@@ -20,11 +20,11 @@ from torch.nn.functional import log_softmax
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import metrics, store, texts
+from memoir.facts.reading import EditRecord
 from memoir.memory import Route
-from memoir.models import weights_hash
+from memoir.models.registry import weights_hash
 from memoir.prefix import head_logits, on
 from memoir.progress import progress
-from memoir.records import EditRecord
 
 BATCH = 32  # rows of a batch at most
 POSITIONS = 2048  # of a batch, padding included: the logits of long targets at once would not fit

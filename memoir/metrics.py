@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student_t
 
-from memoir.records import EditRecord
+from memoir.facts.reading import EditRecord
 from memoir.texts import target_ids
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from memoir.models import Family
+from memoir.models.registry import Family
 
 
 @dataclass

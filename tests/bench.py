@@ -8,7 +8,7 @@ import torch
 from plain import plain_losses
 
 import memoir
-from memoir.telling import SecondLook
+from memoir.gate import SecondLook
 from memoir.tophash import overlap_counts
 
 STEPS, PAIRS = 10, 3

@@ -119,6 +119,13 @@ def edited(model: nn.Module, tokenizer) -> tuple:
     return *found, device
 
 
+def equal(here: tuple, there: tuple) -> None:
+    """The same answers and routes; numbers up to rounding, as sums depend on where in memory their terms lie."""
+    assert here[1:3] == there[1:3]
+    torch.testing.assert_close(here[0], there[0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(here[3], there[3], rtol=1e-5, atol=1e-5)
+
+
 def test_the_watch_sees_a_mix():
     with Watched():
         a = torch.ones(3, device="meta:0")
@@ -136,8 +143,8 @@ def test_everything_happens_on_the_models_device(kind, tokenizer):
     here = edited(model, tokenizer)
     with Watched():
         there = edited(place(toy_model(kind)), tokenizer)
-    assert there[-1] == torch.device("meta:0") and here[1:3] == there[1:3] and here[0] == there[0]
-    assert all(torch.equal(a, b) for a, b in zip(here[3], there[3], strict=True))
+    assert there[-1] == torch.device("meta:0")
+    equal(here, there)
 
 
 @pytest.mark.parametrize("border", [0, 1, 2])
@@ -149,4 +156,4 @@ def test_a_model_on_two_devices_is_edited_as_on_one(border, tokenizer):
     with Watched():
         there = edited(place(toy_model(), border), tokenizer)
     assert there[-1] == torch.device("meta:1" if border == 0 else "meta:0")
-    assert here[0] == there[0] and here[1:3] == there[1:3]
+    equal(here, there)

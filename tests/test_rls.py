@@ -7,8 +7,9 @@ import pytest
 import torch
 from test_store import RECORDS, assert_same_state
 
-from memoir import Memoir, interference, rls
+from memoir import Memoir, rls
 from memoir import editor as editing
+from memoir.experiments.masks import interference
 
 CPU = torch.device("cpu")
 SIZE, ONES = 60, 20

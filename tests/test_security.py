@@ -14,7 +14,8 @@ from conftest import toy_model
 from safetensors.torch import save
 from test_environment import ROOT, steps
 
-from memoir import DATASETS, MODELS, load_model, models, store
+from memoir import DATASETS, MODELS, load_model, store
+from memoir.models import registry
 
 MODULES = ("pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal")
 CALLS = ("torch.load", "os.system", "os.popen", "yaml.load", "yaml.unsafe_load", "yaml.full_load")
@@ -80,7 +81,7 @@ def test_weights_in_pickle_are_refused(tmp_path, monkeypatch, tokenizer):
     model.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"model.norm.weight": Bomb(mark)}))
-    monkeypatch.setitem(MODELS, "bad", models.Source(MODELS["smollm2-135m"].settings, hub=str(folder)))
+    monkeypatch.setitem(MODELS, "bad", registry.Source(MODELS["smollm2-135m"].settings, hub=str(folder)))
     with pytest.raises(OSError, match="safetensors"):
         load_model("bad")
     assert not mark.exists()

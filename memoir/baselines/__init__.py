@@ -19,7 +19,7 @@ from memoir.baselines.rome import Rome
 from memoir.baselines.wise import Wise
 from memoir.editor import Memoir
 from memoir.interface import EditedModel
-from memoir.models import settings
+from memoir.models.registry import settings
 
 __all__ = [
     "METHODS", "AlphaEdit", "Defer", "FineTune", "FineTuneLayer", "Grace", "InContext", "Lora", "Memit", "Method",

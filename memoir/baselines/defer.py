@@ -17,9 +17,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from memoir import texts
 from memoir.baselines.common import STOP_LOSS, descend
 from memoir.baselines.side import SideEditor, last_of
+from memoir.facts.reading import background_prompts
 from memoir.interface import by_length
 from memoir.memory import Route
-from memoir.records import background_prompts
 
 
 class Defer(SideEditor):

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts
 from memoir.baselines.common import STOP_LOSS, WeightEditor, cross_entropy, descend
-from memoir.models import family_of
+from memoir.models.registry import family_of
 from memoir.prefix import head_logits
 
 

@@ -20,11 +20,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts
 from memoir.baselines.common import WeightEditor, cross_entropy, descend
+from memoir.facts.reading import load_records
 from memoir.interface import by_length
-from memoir.models import cache_folder, family_of, weights_hash
+from memoir.models.registry import cache_folder, family_of, weights_hash
 from memoir.prefix import Prefix, run_prefix
 from memoir.progress import progress
-from memoir.records import load_records
 
 
 class SubjectEditor(WeightEditor):

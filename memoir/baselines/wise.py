@@ -19,9 +19,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from memoir import texts
 from memoir.baselines.common import STOP_LOSS, descend
 from memoir.baselines.side import SideEditor
+from memoir.facts.reading import background_prompts
 from memoir.memory import Route
 from memoir.prefix import Prefix
-from memoir.records import background_prompts
 
 
 class Wise(SideEditor):

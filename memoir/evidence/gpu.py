@@ -1,0 +1,81 @@
+"""`make gpu-check`: what only a GPU can show. The same edits on the CPU and on CUDA, in float32 and in bfloat16.
+
+Knows the small model. That no tensor is left on the wrong device is tested without a GPU, in `tests/test_devices.py`.
+"""
+
+import re
+from pathlib import Path
+
+import torch
+
+import memoir
+from memoir.evidence import runs
+from memoir.models import preflight, registry
+
+MODEL = "smollm2-135m"
+PROMPTS = ["The capital of France is", "Who wrote the song?", "The boiling point of water is"]
+TARGETS = ["Lyon", "nobody", "nine degrees"]
+# float32 on another device sums in another order; bfloat16 keeps 8 bits of every product
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
+
+
+def check(device: str = "cuda") -> str:
+    """Run the checks and write their result; says where, or that there is no CUDA. AssertionError when one fails."""
+    if device == "cuda" and not torch.cuda.is_available():
+        return "There is no CUDA here, so nothing was checked; tests/SKIPS.md says what that leaves open."
+    began, expected = runs.now(), _edited("cpu", torch.float32)
+    found = {}
+    for dtype, tolerance in TOLERANCE.items():
+        name = str(dtype).removeprefix("torch.")
+        got = _edited(device, dtype)
+        difference = max(abs(a - b) / a for a, b in zip(expected["first_losses"], got["first_losses"], strict=True))
+        assert difference <= tolerance, f"{name}: the first loss differs from the CPU's by {difference:.1e}"
+        assert got["routes"] == list(range(len(PROMPTS))), f"{name}: own prompts were routed to {got['routes']}"
+        assert got["memory"] == "float32", f"{name}: W_m is {got['memory']}"
+        if dtype == torch.float32:
+            assert got["answers"] == expected["answers"], f"{got['answers']} instead of {expected['answers']}"
+        found[name] = got | {"loss_difference": difference}
+    gpu = torch.cuda.get_device_name() if device == "cuda" else device
+    path = runs.result_path("paper", "gpu-check", re.sub("[^a-z0-9]+", "-", gpu.lower()))
+    runs.write_result(path, found | {"cpu": expected, "gpu": gpu}, {"model": MODEL}, runs.provenance(began))
+    return _report(found, gpu, path)
+
+
+def _edited(device: str, dtype: torch.dtype) -> dict:
+    """Edit and ask the small model on a device: losses, answers, routes, seconds per edit, peak memory in bytes."""
+    cuda = device.startswith("cuda")
+    if cuda:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    model, tokenizer = memoir.load_model(MODEL, dtype=dtype, device=device)
+    options = memoir.settings(MODEL) | {"prefixes": ["I think so", "Because it is", "Yes, it was", "You see"]}
+    editor = memoir.Memoir(model, tokenizer, **options)
+    results = [editor.edit(*pair) for pair in zip(PROMPTS, TARGETS, strict=True)]
+    wrong = {str(t.device) for t in (*model.parameters(), *editor.memory.buffers())} - {str(model.device)}
+    assert not wrong, f"tensors were left on {wrong}"
+    need = preflight.need(model, editor.family, editor.settings, rows=5, tokens=16, edits=3, asked=3)
+    found = {
+        "first_losses": [result.losses[0] for result in results],
+        "answers": editor.generate(PROMPTS, max_new_tokens=2),
+        "routes": [route.edit for route in editor.route(PROMPTS)],
+        "memory": str(editor.memory.weight.dtype).removeprefix("torch."),
+        "seconds_per_edit": min(result.seconds for result in results[1:]),
+        "seconds_per_step": min(result.seconds / result.steps for result in results[1:]),
+        "peak_bytes": torch.cuda.max_memory_allocated() if cuda else None,
+        "preflight_bytes": need.device,
+    }
+    before = registry.weights_hash(model)
+    editor.detach()
+    assert before == editor.base_hash, "a base weight changed"
+    return found
+
+
+def _report(found: dict, gpu: str, path: Path) -> str:
+    lines = [f"{gpu}: equal to the CPU within tolerance."]
+    for name, got in found.items():
+        peak = "unknown" if got["peak_bytes"] is None else f"{got['peak_bytes'] / 2**20:.0f} MiB"
+        lines.append(
+            f"{name}: {got['seconds_per_edit']:.2f} s an edit, peak {peak} (preflight "
+            f"{got['preflight_bytes'] / 2**20:.0f} MiB), first losses within {got['loss_difference']:.0e} of the CPU's"
+        )
+    return "\n".join([*lines, f"Written to {path.relative_to(runs.ROOT)}"])

@@ -1,0 +1,85 @@
+"""Result files by name, for claims and for the paper's items: which are there, at which size, and which are missing.
+
+A name is experiment/run. One that ends in * stands for every stream of the profile's plan whose name begins so, one
+that ends in .parquet for a table beside a result.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pandas as pd
+
+from memoir.evidence import plan, runs
+from memoir.models import registry
+
+
+@dataclass(frozen=True)
+class Source:
+    """A result file: its path from the repository's root, and the provenance that stands in it."""
+
+    path: str
+    provenance: dict
+
+
+def gather(
+    results: dict[str, str], paper_size: dict[str, str] | None = None
+) -> tuple[dict[str, Any], tuple[Source, ...], list[str]]:
+    """The results by role, where they come from, and the names that are missing.
+
+    results: role -> name at the size full; paper_size: the same at the size paper, taken where all of it is there. A
+    role has a result's content, a list of them for a name with *, a frame for one with .parquet.
+    """
+    sizes = [("paper", paper_size), ("full", results)]
+    for profile, roles in sizes:
+        if roles:
+            found = _gather(profile, roles)
+            if not found[2]:
+                return found
+    return found if paper_size or results else ({}, (), [])
+
+
+def read(profile: str, name: str) -> dict | pd.DataFrame | None:
+    """A result's content, or a table beside one (a name with .parquet); None where it is missing.
+
+    A stream of the plan is missing when one of its tables is, unless the method failed, which may leave none.
+    """
+    if name.endswith(".parquet"):
+        path = runs.RESULTS / profile / name
+        return pd.read_parquet(path) if path.exists() else None
+    stream, found = _planned(profile).get(name), runs.read_result(profile, *name.split("/"))
+    whole = found is None or stream is None or stream.ended or "failed" in found["parameters"]
+    return found if whole else None
+
+
+def model_of(result: dict) -> str:
+    """The registry's name of the model of a result. ValueError when the registry does not have it."""
+    of = result["provenance"]["model"]
+    for name, source in registry.MODELS.items():
+        if of.startswith(name) or (source.hub and source.hub.endswith(f"/{of}")):
+            return name
+    raise ValueError(f"The result {result['run']} is of the model {of}, which is not in the registry.")
+
+
+def _gather(profile: str, roles: dict[str, str]) -> tuple[dict[str, Any], tuple[Source, ...], list[str]]:
+    found, sources, missing = {}, [], []
+    for role, pattern in roles.items():
+        here = {name: read(profile, name) for name in names(profile, pattern)}
+        missing += [name for name, content in here.items() if content is None]
+        for name, content in here.items():
+            if isinstance(content, dict):
+                sources.append(Source(f"data/results/{profile}/{name}.json", content["provenance"]))
+        found[role] = list(here.values()) if pattern.endswith("*") else here[pattern]
+    return found, tuple(sources), missing
+
+
+def names(profile: str, pattern: str) -> list[str]:
+    """The results that a name stands for."""
+    if not pattern.endswith("*"):
+        return [pattern]
+    return [name for name in _planned(profile) if name.startswith(pattern[:-1])]
+
+
+@cache
+def _planned(profile: str) -> dict[str, plan.Planned]:
+    return plan.planned(profile)

@@ -1,0 +1,108 @@
+"""The figures of notebook 08, each from a tidy frame that `ablation_rows.py` makes."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from memoir.experiments.ablations.frames import ALWAYS, BASE, HELD, PARTS, RECALIBRATED
+from memoir.plots import COLOURS, SMALL, WIDE
+
+MARKS = {  # filled: the threshold as registered; open: recalibrated for the row
+    HELD: dict(marker="o"), RECALIBRATED: dict(marker="o", markerfacecolor="white"),
+    ALWAYS: dict(marker="s"), BASE: dict(marker="x"),
+}  # fmt: skip
+
+
+def rows(table: pd.DataFrame, parts: Sequence[str], title: str) -> Figure:
+    """One line a row of the ablation, grouped by what it changes: our means with intervals, the paper's beside them.
+
+    table: as `ablation_rows.rows` gives it; parts: the groups to show, after the registered row.
+    """
+    table = table[table.part.isin(["as registered", "no editing", *parts]) & table.metric.isin(PARTS)]
+    names = list(dict.fromkeys(table.sort_values("part", key=lambda p: p.map(_order(parts)), kind="stable").row))
+    labels = table.drop_duplicates("row").set_index("row")
+    figure, panels = plt.subplots(1, 3, figsize=(WIDE, 0.21 * len(names) + 1.4), sharey=True)
+    for axes, metric in zip(panels, PARTS, strict=True):
+        here = table[table.metric == metric]
+        for how, shift in ((HELD, -0.15), (RECALIBRATED, 0.15), (ALWAYS, 0.0), (BASE, 0.0)):
+            own = here[(here.how == how) & ((how != ALWAYS) | ~here.row.isin(here[here.how == HELD].row))]
+            places = [names.index(name) + shift for name in own.row]
+            error = [own["mean"] - own.low.clip(0), own.high.clip(upper=1) - own["mean"]]
+            style = dict(color=COLOURS[metric], ms=4, lw=1, ls="none", **MARKS[how])
+            axes.errorbar(own["mean"], places, xerr=error, label=how, **style)
+        printed = here.dropna(subset="paper").drop_duplicates("row")
+        places = [names.index(name) for name in printed.row]
+        axes.plot(printed.paper, places, "D", color=COLOURS["paper"], ms=4, label="paper")
+        beside = here.drop_duplicates("row")
+        places = [names.index(name) for name in beside.row]
+        axes.plot(beside.registered, places, "|", color="black", ms=11, mew=0.8, label="registered, same records")
+        axes.set(xlim=(-0.03, 1.05), xlabel=metric)
+    panels[0].set_yticks(range(len(names)), [_label(labels.loc[name]) for name in names], fontsize=SMALL)
+    panels[0].invert_yaxis()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def by_k(table: pd.DataFrame, paper: pd.DataFrame) -> Figure:
+    """Metrics against k/D with the threshold held and recalibrated, beside the paper's Figure 6.
+
+    table: `ablation_rows.rows`; paper: `ablation_rows.paper_by_k`.
+    """
+    table = table[(table.part == "k") | (table.row == "default")]
+    figure, panels = plt.subplots(1, 3, figsize=(WIDE, 2.4), sharey=True)
+    for axes, metric in zip(panels, PARTS, strict=True):
+        for how, style in ((HELD, "-"), (RECALIBRATED, "--")):
+            own = table[(table.metric == metric) & (table.how == how)].sort_values("k")
+            axes.plot(own.k / own.D, own["mean"], style, color=COLOURS[metric], ms=4, label=how, **MARKS[how])
+            axes.fill_between(own.k / own.D, own.low, own.high.clip(upper=1), color=COLOURS[metric], alpha=0.12, lw=0)
+        points = paper[paper.metric == metric]
+        axes.plot(points.share, points.value, "D", color=COLOURS["paper"], ms=4, label="paper, τ held")
+        axes.set(xscale="log", xlabel="k / D", ylim=(0, 1.03))
+        axes.set_xticks(
+            [0.04, 0.07, 0.14, 0.29, 0.57, 1.0], ["0.04", "0.07", "0.14", "0.29", "0.57", "1"], fontsize=SMALL
+        )
+        axes.minorticks_off()
+        axes.set_title(metric, fontweight="normal")
+    panels[0].set_ylabel("token accuracy, 95 % interval")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    best = table[(table.metric == "reliability") & (table.how == HELD)].sort_values("mean").iloc[-1]
+    figure.suptitle(f"Reliability is best with k/D = {best.k / best.D:.2f}", x=0.01, ha="left")
+    return figure
+
+
+def by_threshold(swept: pd.DataFrame, rocs: pd.DataFrame, areas: Sequence[float], registered: float) -> Figure:
+    """Left: metrics against τ, a thin line a seed. Right: which rephrasings and irrelevant questions τ tells apart."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 2.4))
+    for metric in PARTS:
+        own = swept[swept.metric == metric]
+        for _, seed in own.groupby("seed"):
+            left.plot(seed.tau, seed["mean"], color=COLOURS[metric], lw=0.7, alpha=0.6)
+        mean = own.groupby("tau")["mean"].mean()
+        left.plot(mean.index, mean, color=COLOURS[metric], lw=2, label=metric)
+    left.axvline(registered, color="black", lw=1)
+    left.text(registered, 0.02, f" τ = {registered:.2f}", fontsize=SMALL)
+    left.set(xlabel="τ", ylabel="token accuracy", xlim=(0, 1), ylim=(0, 1.03))
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    for _, seed in rocs.groupby("seed"):
+        right.plot(seed.irrelevant, seed.own, color=COLOURS["rephrasing"], lw=1.2)
+        at = seed[seed.tau >= registered].iloc[-1]
+        right.plot(at.irrelevant, at.own, "o", color="black", ms=4)
+    right.set(xlabel="irrelevant questions answered", ylabel="rephrasings matched\nto their own edit")
+    right.set(xlim=(-0.02, 1.02), ylim=(0, 1.03))
+    right.text(0.3, 0.08, f"dots: τ = {registered:.2f}", fontsize=SMALL)
+    figure.suptitle(
+        f"Rephrasings against irrelevant questions: the area under the curve is {np.mean(areas):.2f}", x=0.01, ha="left"
+    )
+    return figure
+
+
+def _order(parts: Sequence[str]) -> dict[str, int]:
+    return {part: i for i, part in enumerate(["as registered", *parts, "no editing"])}
+
+
+def _label(row: pd.Series) -> str:
+    return row.label if row.part in (row.label, "k") else f"{row.part}: {row.label}"

@@ -1,0 +1,200 @@
+"""Facts to edit: reading the data sets of the registry, checking their files, and the validator.
+
+Files are read through `datasets`, from the folder $MEMOIR_DATA when it is set and otherwise fetched with pooch from a
+pinned address; either way their SHA-256 is checked. What the sets are stands in `datasets_registry.py`. Knows texts. Of
+models it only asks a tokenizer how long a prompt is.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+import pooch
+import requests
+from transformers import PreTrainedTokenizerBase
+
+from memoir.facts.registry import DATA, DATASETS, DataFile, DataSet, EditRecord
+from memoir.models.registry import cache_folder
+
+__all__ = ["DATA", "DATASETS", "DataFile", "DataSet", "EditRecord", "Reject", "load_records", "read_records"]
+
+REJECTS = DATA / "rejects.csv"
+CONNECT, READ = 5, 60  # seconds to wait for a host, and for its next bytes
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A row that is not used, and why."""
+
+    file: str
+    row: int
+    reason: str
+
+
+def load_records(
+    name: str, n: int | None = None, *, tokenizer: PreTrainedTokenizerBase | None = None
+) -> list[EditRecord]:
+    """The first n valid records (all by default) of a data set of the registry, in the order of its files.
+
+    Rows that `validate` rejects are left out. Raises ValueError for an unknown name or a file whose hash is wrong and
+    FileNotFoundError when a file is not to be had here.
+    """
+    records, _ = read_records(name, tokenizer=tokenizer)
+    return records[:n]
+
+
+def same_template(records: list[EditRecord], n: int, share: float) -> list[EditRecord]:
+    """n of the records, in their order, of which this share is of one relation, the most frequent: one wording.
+
+    Evenly spread over the stream, the others follow in between. ValueError when there are too few of either kind.
+    """
+    frequent = pd.Series([record.relation for record in records]).mode()[0]
+    of_one, others = (
+        [record for record in records if (record.relation == frequent) == wanted] for wanted in (True, False)
+    )
+    alike = round(share * n)
+    if not 0 <= share <= 1 or alike > len(of_one) or n - alike > len(others):
+        raise ValueError(
+            f"share = {share} of {n} edits cannot be had: {frequent} has {len(of_one)}, the others {len(others)}."
+        )
+    taken = [(i + 1) * alike // n - i * alike // n for i in range(n)]  # 1 where the next one is of the relation
+    alikes, different = iter(of_one), iter(others)
+    return [next(alikes if one else different) for one in taken]
+
+
+def read_records(
+    name: str, *, tokenizer: PreTrainedTokenizerBase | None = None, limit: int = 1024
+) -> tuple[list[EditRecord], list[Reject]]:
+    """All valid records of a data set and the rejected rows; with a tokenizer, prompts over `limit` tokens too."""
+    if name not in DATASETS:
+        raise ValueError(f"There is no data set '{name}' in the registry; it has {', '.join(sorted(DATASETS))}.")
+    dataset = DATASETS[name]
+    places, records = [], []
+    for file in dataset.files:
+        path = file if isinstance(file, Path) else fetch(file)
+        for row, content in enumerate(_rows(path)):
+            if dataset.split in (None, content.get("split")):
+                found = list(dataset.read(content))
+                records += found
+                places += [(path.name, row)] * len(found)
+    if dataset.gather:
+        firsts, records = map(list, zip(*dataset.gather(records), strict=True))
+        places = [places[first] for first in firsts]
+    rejected = dict(validate(records, tokenizer=tokenizer, limit=limit))
+    kept = [record for i, record in enumerate(records) if i not in rejected]
+    return kept, [Reject(*places[i], reason) for i, reason in rejected.items()]
+
+
+def validate(
+    records: Iterable[EditRecord], *, tokenizer: PreTrainedTokenizerBase | None = None, limit: int = 1024
+) -> Iterator[tuple[int, str]]:
+    """Yield (position, reason) for each record that cannot be edited sensibly."""
+    seen: dict[tuple, int] = {}
+    for i, record in enumerate(records):
+        if reason := _reason(record, seen, tokenizer, limit):
+            yield i, reason
+        seen.setdefault((record.case, record.prompt), i)
+
+
+def _reason(
+    record: EditRecord, seen: dict[tuple, int], tokenizer: PreTrainedTokenizerBase | None, limit: int
+) -> str | None:
+    if not record.prompt.strip():
+        return "the prompt is empty"
+    if not record.target.strip():
+        return "the target is empty"
+    if record.subject.casefold() not in record.prompt.casefold():
+        return f"the subject {record.subject!r} is not in the prompt {record.prompt!r}"
+    if (earlier := seen.get((record.case, record.prompt))) is not None:
+        return f"the prompt {record.prompt!r} was record {earlier} already"
+    if record.target.casefold() in (truth.casefold() for truth in record.truths):
+        return f"the target {record.target!r} is the true answer already: the edit would change nothing"
+    if tokenizer and (length := len(tokenizer(record.prompt).input_ids)) > limit:
+        return f"the prompt has {length} tokens, more than {limit}"
+    return None
+
+
+@cache
+def background_prompts() -> tuple[str, ...]:
+    """The 100 irrelevant prompts of OpenFacts whose mean feature centres all others (μ)."""
+    return tuple(record.prompt for record in load_records("openfacts-background"))
+
+
+def fetch(file: DataFile) -> Path:
+    """The local path of a published file: in $MEMOIR_DATA when that is set, else downloaded once into the cache."""
+    local = os.environ.get("MEMOIR_DATA")
+    if local:
+        path = Path(local) / file.local
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing: $MEMOIR_DATA must hold {file.local}, from {file.url}")
+        if (found := pooch.file_hash(path, alg="sha256")) != file.sha256:
+            raise ValueError(f"{path} is not the published file: SHA-256 {found}, expected {file.sha256}.")
+        return path
+    try:
+        download = pooch.HTTPDownloader(timeout=(CONNECT, READ))
+        kept = {"fname": file.local, "path": cache_folder() / "data", "downloader": download}
+        return Path(pooch.retrieve(file.url, f"sha256:{file.sha256}", **kept))
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{file.local} could not be fetched from {file.url} ({type(error).__name__}). Without the internet, "
+            "name a folder that holds it in $MEMOIR_DATA."
+        ) from None
+
+
+def inventory() -> tuple[pd.DataFrame, list[str]]:
+    """What there is of every data set, one row each, and a sentence for every file whose hash is wrong.
+
+    Columns: set, from (committed, $MEMOIR_DATA, fetched or missing), records, rejected, licence, hash. The rejects of
+    all sets that were read go into data/rejects.csv; those of a set that is missing here stay there as they were.
+    """
+    state: dict[DataFile, str] = {}
+    faults, rows, rejects, reachable = [], [], [], True
+    for file in dict.fromkeys(f for dataset in DATASETS.values() for f in dataset.files if isinstance(f, DataFile)):
+        state[file] = "missing"
+        if not reachable and not (cache_folder() / "data" / file.local).exists():
+            continue
+        try:
+            fetch(file)
+            state[file] = "ok"
+        except FileNotFoundError as error:  # without an answer from the host, do not wait for it again
+            reachable = "MEMOIR_DATA" in os.environ or isinstance(error.__context__, requests.HTTPError)
+        except ValueError as error:
+            state[file] = "WRONG"
+            faults.append(str(error))
+    for name, dataset in DATASETS.items():
+        found = {state.get(file, "in git") for file in dataset.files}
+        fetched = "$MEMOIR_DATA" if os.environ.get("MEMOIR_DATA") else "fetched"
+        origin = "missing" if "missing" in found else "committed" if found == {"in git"} else fetched
+        row = {"set": name, "from": origin, "records": "-", "rejected": "-", "licence": _licence(dataset)}
+        if not found & {"missing", "WRONG"}:
+            kept, rejected = read_records(name)
+            row |= {"records": f"{len(kept) + len(rejected):,}", "rejected": len(rejected)}
+            rejects.append(pd.DataFrame([{"set": name} | asdict(reject) for reject in rejected]))
+        rows.append(row | {"hash": next((s for s in ("WRONG", "missing", "ok", "in git") if s in found), "")})
+    table = pd.DataFrame(rows)
+    _keep_rejects(pd.concat(rejects), set(table.set[table.records != "-"]))
+    return table.replace({"hash": {"missing": "-"}}), faults
+
+
+def _licence(dataset: DataSet) -> str:
+    return ", ".join(sorted({f.licence if isinstance(f, DataFile) else "see its card" for f in dataset.files}))
+
+
+def _keep_rejects(found: pd.DataFrame, read: set[str]) -> None:
+    """Write the rejects of the sets that were read beside the earlier ones of the sets that were not."""
+    if REJECTS.exists():
+        earlier = pd.read_csv(REJECTS)
+        found = pd.concat([earlier[~earlier.set.isin(read) & earlier.set.isin(DATASETS)], found])
+    found = found.reindex(columns=["set", "file", "row", "reason"]).astype({"row": int})
+    found.sort_values(["set", "file", "row"]).to_csv(REJECTS, index=False, lineterminator="\n")
+
+
+def _rows(path: Path) -> Iterable[dict]:
+    import datasets  # a slow import, needed only here
+
+    datasets.disable_progress_bars()
+    read = datasets.Dataset.from_parquet if path.suffix == ".parquet" else datasets.Dataset.from_json
+    return read(str(path), cache_dir=str(cache_folder() / "datasets"), keep_in_memory=True)

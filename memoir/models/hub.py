@@ -1,0 +1,75 @@
+"""The paper's models, from the hub: checked for size before they are fetched, pinned, safetensors only.
+
+Which models there are stands in `models.py`, what they take in `preflight.py`.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from huggingface_hub import constants
+from huggingface_hub.errors import GatedRepoError
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from memoir.models import preflight, registry
+
+MODELS = tuple(name for name, source in registry.MODELS.items() if source.hub)
+
+
+def load(
+    name: str, source: registry.Source, dtype: torch.dtype, device: str
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """What `registry.load_model` does for a model of the hub; the errors are described there."""
+    if source.shape:
+        shape = skeleton(source, dtype)
+        preflight.check(preflight.need(shape, registry.family_of(shape), source.settings), device, name)
+        print("\n".join(lines(name, dtype)))
+    local = Path(os.environ.get("MEMOIR_MODELS", "")) / name
+    place, revision = (local, None) if local.is_dir() else (source.hub, source.revision)
+    try:
+        tokenizer = registry.read_tokenizer(place, revision=revision)
+        model = AutoModelForCausalLM.from_pretrained(
+            place,
+            revision=revision,
+            dtype=dtype,
+            use_safetensors=True,
+            device_map="auto" if device == "auto" else {"": device},
+        )
+    except OSError as error:
+        raise _refusal(name, source, error) from error
+    if any(weight.is_meta for weight in model.parameters()):
+        raise MemoryError(f"{name} does not fit on the GPUs here: part of it would have to be fetched at every step.")
+    return model.eval(), tokenizer
+
+
+def skeleton(source: registry.Source, dtype: torch.dtype = torch.bfloat16) -> nn.Module:
+    """A registered hub model's shapes, without numbers, network or memory."""
+    shape = dict(source.shape)
+    return preflight.skeleton(AutoConfig.for_model(shape.pop("model_type"), **shape), dtype)
+
+
+def lines(name: str, dtype: torch.dtype = torch.bfloat16) -> Iterator[str]:
+    """What a hub model takes, to read before a run. ValueError when the registry has no such model."""
+    if name not in MODELS:
+        raise ValueError(f"There is no hub model '{name}' in the registry; it has {', '.join(MODELS)}.")
+    source = registry.MODELS[name]
+    shape = skeleton(source, dtype)
+    return preflight.table(name, shape, registry.family_of(shape), source.settings)
+
+
+def _refusal(name: str, source: registry.Source, error: OSError) -> OSError:
+    """What to do about a model that could not be had."""
+    page, cause = f"{constants.ENDPOINT}/{source.hub}", error
+    while cause is not None:
+        if isinstance(cause, GatedRepoError):
+            return PermissionError(
+                f"{name} is gated: its owner must let you in. Ask at {page}, make an access token there, and run "
+                "`hf auth login` or set HF_TOKEN. Then start again."
+            )
+        cause = cause.__cause__ or cause.__context__
+    return FileNotFoundError(
+        f"{name} could not be read from {page} as safetensors at revision {source.revision}; pickled weights are never "
+        f"opened. Without that network, put a safetensors copy into the folder {name} of $MEMOIR_MODELS. ({error})"
+    )

@@ -1,0 +1,146 @@
+"""Claims of the article about the paper, each with a verdict that is computed from result files and published numbers.
+
+The claims are records of data/claims.yaml; what decides each is a function that registers itself with `rule`, in
+`claims_printed` and `claims_measured`. A result that is missing gives "not tested here", with the command that would
+make it.
+"""
+
+import importlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cache
+
+import yaml
+
+from memoir import plots
+from memoir.evidence import results as evidence
+from memoir.facts.registry import DATA
+from memoir.theory import overlap
+
+CLAIMS = DATA / "claims.yaml"
+REPRODUCED, NOT_REPRODUCED, CONTRADICTED = "reproduced", "not reproduced", "contradicted"
+ONE_READING, NOT_TESTED = "holds only under a stated reading", "not tested here"
+VERDICTS = (REPRODUCED, ONE_READING, NOT_REPRODUCED, CONTRADICTED, NOT_TESTED)
+BASES = {"paper": "the paper's printed numbers", "law": "arithmetic and exact laws", "measured": "measured here"}
+RULES: dict[str, Callable] = {}  # claim's id -> function of the claim and its results that yields readings
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One record of data/claims.yaml; the meaning of each field stands at the top of that file."""
+
+    id: str
+    text: str
+    basis: str
+    stands: str
+    notebook: str
+    test: str
+    accept: str
+    results: dict[str, str] = field(default_factory=dict)
+    paper_size: dict[str, str] = field(default_factory=dict)
+    fields: str = ""
+    command: str = ""
+    article: dict = field(default_factory=dict)
+    paper: dict = field(default_factory=dict)
+    figures: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if self.basis not in BASES:
+            raise ValueError(f"claims.yaml, claim {self.id}: basis {self.basis!r} is none of {', '.join(BASES)}.")
+        if (self.results or self.paper_size) and not (self.command and self.fields):
+            raise ValueError(f"claims.yaml, claim {self.id}: a claim with results needs `fields` and `command`.")
+
+    @property
+    def number(self) -> int:
+        """The claim's number in the list; claims that are parts or sides of one share it."""
+        return int(self.id.partition("-")[0])
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way to read a claim, whether the claim holds when read so, and the numbers that say it, name -> value.
+
+    holds is None where one side's number is not to be had: such a reading is shown and decides nothing.
+    """
+
+    text: str
+    holds: bool | None
+    numbers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim and what became of it; reason and command say why, and what would test it, where it was not tested."""
+
+    claim: Claim
+    verdict: str
+    readings: tuple[Reading, ...] = ()
+    sources: tuple[evidence.Source, ...] = ()
+    reason: str = ""
+    command: str = ""
+
+    @property
+    def numbers(self) -> dict[str, str]:
+        """The numbers of all readings, name -> value."""
+        return {name: value for reading in self.readings for name, value in reading.numbers.items()}
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """The claim's figures that are there, as names in figures/ without their ending."""
+        return tuple(name for name in self.claim.figures if (plots.FIGURES / f"{name}.svg").exists())
+
+
+class Untested(Exception):
+    """A rule's result is there, but lacks the number that decides. The message says which, as a sentence."""
+
+
+def rule(*ids: str):
+    """Register a function (claim, results by role) -> readings as what decides the claims of these ids."""
+
+    def register(function):
+        RULES.update(dict.fromkeys(ids, function))
+        return function
+
+    return register
+
+
+@cache
+def claims() -> dict[str, Claim]:
+    """All claims by id, in the order of their file. ValueError or TypeError for a record that is not well formed."""
+    records = yaml.safe_load(CLAIMS.read_text())
+    found = [Claim(**record | {"figures": tuple(record.get("figures", ()))}) for record in records]
+    return {claim.id: claim for claim in found}
+
+
+def judged() -> list[Verdict]:
+    """Every claim with its verdict, from the result files and published numbers as they are now."""
+    return [judge(claim) for claim in claims().values()]
+
+
+def judge(claim: Claim) -> Verdict:
+    """One claim's verdict: what its readings, those that are decided, make of it."""
+    for module in ("claims_printed", "claims_measured"):
+        importlib.import_module(f"memoir.paper.{module}")
+    results, sources, missing = evidence.gather(claim.results, claim.paper_size)
+    if missing:
+        more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
+        reason = f"There is no result of {', '.join(missing[:4])}{more}."
+        return Verdict(claim, NOT_TESTED, reason=reason, command=claim.command)
+    try:
+        readings = tuple(RULES[claim.id](claim, results))
+    except Untested as why:
+        return Verdict(claim, NOT_TESTED, sources=sources, reason=f"{why}.", command=claim.command)
+    decided = [reading.holds for reading in readings if reading.holds is not None]
+    if not decided:
+        return Verdict(claim, NOT_TESTED, readings, sources, claim.paper.get("unknown", ""), claim.command)
+    return Verdict(claim, combined(decided, claim.basis), readings, sources)
+
+
+def combined(holds: Iterable[bool], basis: str) -> str:
+    """The verdict that readings make: all hold, some hold, none does.
+
+    Where none does, a claim about the paper or a law is contradicted; what was measured, most often on another model,
+    is only not reproduced.
+    """
+    found = overlap.verdict(holds)
+    return NOT_REPRODUCED if found == CONTRADICTED and basis == "measured" else found

@@ -1,0 +1,116 @@
+"""Verdicts to read: the table of the README, and each claim's page. Made from `claims.judged` alone."""
+
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+from memoir import plots
+from memoir.evidence import results as evidence
+from memoir.evidence.runs import ROOT
+from memoir.paper import claims
+from memoir.paper.claims import Verdict
+
+README = ROOT / "README.md"
+START, END = "<!-- verdicts -->\n", "<!-- /verdicts -->"
+HOLDS = {True: "holds", False: "does not hold", None: "cannot be decided"}
+
+
+def summary(verdicts: list[Verdict]) -> pd.DataFrame:
+    """A row per claim: columns claim, the article says, the paper's numbers (what they make of it), here; "–": no such.
+
+    A claim and its side "-paper", which has the article's wording, share a row.
+    """
+    rows = {}
+    for one in verdicts:
+        side = "the paper's numbers" if one.claim.basis == "paper" else "here"
+        row = rows.setdefault(one.claim.id.removesuffix("-paper"), {})
+        row[side] = _short(one)
+        row.setdefault("claim", one.claim.number)
+        row.setdefault("the article says", one.claim.text)
+    return pd.DataFrame(
+        list(rows.values()), columns=["claim", "the article says", "the paper's numbers", "here"]
+    ).fillna("–")
+
+
+def _short(verdict: Verdict) -> str:
+    """The verdict; of one that holds under some readings only, the first of these too."""
+    if verdict.verdict != claims.ONE_READING:
+        return verdict.verdict
+    which = [reading.text for reading in verdict.readings if reading.holds]
+    more = f", and {len(which) - 1} more" if len(which) > 1 else ""
+    return f"{verdict.verdict}: {which[0]}{more}"
+
+
+def counts(verdicts: list[Verdict]) -> str:
+    """How many records have each verdict, as a sentence's part: "9 contradicted, 3 reproduced, …"."""
+    found = [one.verdict for one in verdicts]
+    return ", ".join(f"{found.count(verdict)} {verdict}" for verdict in claims.VERDICTS if verdict in found)
+
+
+def readme_section(verdicts: list[Verdict]) -> str:
+    """What stands in the README between the markers."""
+    return (
+        f"{markdown(summary(verdicts))}\nWritten by `make figures` from the committed results: {counts(verdicts)}.\n"
+        "Readings, their numbers, where these come from, and the command for what is not tested: "
+        "[12_claims](notebooks/12_claims.ipynb).\n"
+    )
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table as markdown, with a line break at its end."""
+    rows = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
+    return "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows)
+
+
+def write_readme(path: Path = README) -> Path:
+    """Put the verdicts between the markers of the README. ValueError when it does not have both."""
+    text = path.read_text()
+    if START not in text or END not in text:
+        raise ValueError(f"{path.name} lacks the markers {START.strip()} and {END}, between which the verdicts stand.")
+    before, _, rest = text.partition(START)
+    path.write_text(f"{before}{START}{readme_section(claims.judged())}{END}{rest.partition(END)[2]}")
+    return path
+
+
+def page(verdict: Verdict) -> str:
+    """One claim as markdown: what is claimed, how it is read and tested, the numbers, where they come from."""
+    claim = verdict.claim
+    lines = [f"### {claim.id} · {verdict.verdict}", f"*“{claim.text}”*", ""]
+    lines += [f"**Tested by** {claims.BASES[claim.basis]}. {claim.test} **A reading holds when:** {claim.accept}", ""]
+    for reading in verdict.readings:
+        numbers = "; ".join(f"{name}: **{value}**" for name, value in reading.numbers.items())
+        lines.append(f"- {reading.text}: {HOLDS[reading.holds]}. {numbers}")
+    if verdict.reason:
+        command = f" `{verdict.command}`" if verdict.command else ""
+        lines += ["", f"**Not tested here:** {verdict.reason}{command}"]
+    lines += ["", f"In the paper: {claim.stands}. Notebook: {claim.notebook}." + _sources(verdict.sources)]
+    return "\n".join(lines) + "\n"
+
+
+def lines(name: str) -> str:
+    """One claim, by its id, as plain text for a notebook: the verdict, then each reading with its numbers."""
+    found = claims.judge(claims.claims()[name])
+    shown = [f"claim {name}: {found.verdict}"]
+    for reading in found.readings:
+        shown.append(f"  {HOLDS[reading.holds]}: {reading.text}")
+        shown += [f"      {number}: {value}" for number, value in reading.numbers.items()]
+    return "\n".join(shown + ([f"  {found.reason}"] if found.reason else []))
+
+
+def picture(name: str, width: int = 900) -> Image.Image:
+    """A figure of figures/ to look at in a notebook: few pixels and colours, so that it stays small."""
+    whole = Image.open(plots.FIGURES / f"{name}.png").convert("RGB")
+    return whole.resize((width, round(whole.height * width / whole.width)), Image.Resampling.LANCZOS).quantize(64)
+
+
+def _sources(sources: tuple[evidence.Source, ...]) -> str:
+    if not sources:
+        return ""
+    shown = [f"`{source.path}` ({_born(source.provenance)})" for source in sources[:4]]
+    return f" From {', '.join(shown)}{f' and {len(sources) - 4} more' if len(sources) > 4 else ''}."
+
+
+def _born(born: dict) -> str:
+    about = [born.get("model"), born.get("device"), f"code {(born.get('commit') or 'unknown')[:7]}", born["ended"][:10]]
+    return ", ".join(part for part in about if part)

@@ -1,0 +1,135 @@
+"""A run ends in one result file, with provenance; interrupted, it goes on; other settings never mix with it."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+import torch
+
+import memoir
+from memoir.evidence import runs
+from memoir.report import figures
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(runs, "WORK", tmp_path / "runs")
+
+
+def stream(**fields) -> runs.Stream:
+    return runs.Stream(
+        **dict(profile="smoke", experiment="toy", run="one", dataset="openfacts", at=(1, 3, 5), every=2) | fields
+    )
+
+
+def test_a_run_ends_in_a_result_file_with_metrics_rows_and_provenance(toy_editor):
+    path = runs.run_stream(stream(), toy_editor())
+    result = json.loads(path.read_text())
+    found = pd.DataFrame(result["metrics"])
+    assert set(found.n_edits) == {1, 3, 5}
+    assert set(found.metric) == {"reliability", "generalization", "locality", "neighbour locality"}
+    questions = pd.read_parquet(path.with_name("one-questions.parquet"))
+    mean = questions[(questions.n_edits == 5) & (questions.metric == "reliability")].generated.mean()
+    row = found[(found.n_edits == 5) & (found.metric == "reliability") & (found.protocol == "generated")]
+    assert row["mean"].item() == pytest.approx(mean)
+    edits = pd.read_parquet(path.with_name("one-edits.parquet"))
+    assert len(edits) == 5 and list(edits.columns) == ["steps", "first_loss", "last_loss", "seconds", "match"]
+    needed = {
+        "commit",
+        "dirty",
+        "model_sha256",
+        "data_sha256",
+        "versions",
+        "device",
+        "dtype",
+        "threads",
+        "began",
+        "ended",
+    }
+    assert needed <= result["provenance"].keys()
+    assert result["parameters"]["editor"]["seed"] == 0 and result["parameters"]["stream"]["at"] == [1, 3, 5]
+
+
+def test_the_questions_stand_in_the_order_of_the_edits_however_they_were_asked(toy_editor, monkeypatch):
+    """Those that are also generated, here every second one, are asked first; age is read from the order."""
+    monkeypatch.setattr(runs, "PART", 3)
+    questions = pd.read_parquet(runs.run_stream(stream(generated=3), toy_editor()).with_name("one-questions.parquet"))
+    for n, rows in questions.groupby("n_edits"):
+        assert rows.record.unique().tolist() == [fact.id for fact in memoir.load_records("openfacts", n)]
+    assert questions[questions.n_edits == 5].groupby("record").generated.count().astype(bool).sum() == 3
+
+
+def test_a_finished_run_is_not_done_again_and_other_settings_are_refused(toy_editor):
+    path = runs.run_stream(stream(), toy_editor())
+    before = path.read_bytes()
+    idle = toy_editor()
+    assert runs.run_stream(stream(), idle) == path and idle.edits == []
+    with pytest.raises(ValueError, match="other settings"):
+        runs.run_stream(stream(), toy_editor(lr=0.5))
+    assert path.read_bytes() == before
+
+
+def test_a_stream_that_was_made_longer_goes_on_from_where_it_ended(toy_editor):
+    whole = json.loads(runs.run_stream(stream(run="whole"), toy_editor()).read_text())
+    runs.run_stream(stream(at=(1, 3)), toy_editor())
+    longer = toy_editor()
+    grown = json.loads(runs.run_stream(stream(), longer).read_text())
+    assert grown["metrics"] == whole["metrics"] and grown["parameters"]["stream"]["at"] == [1, 3, 5]
+    assert len(grown["provenance"]["starts"]) == 2 and len(longer.edits) == 5
+    for other in (stream(at=(1, 3)), stream(at=(1, 4, 5)), stream(at=(1, 3, 5, 6), every=3)):
+        with pytest.raises(ValueError, match="other settings"):
+            runs.run_stream(other, toy_editor())
+
+
+def test_an_interrupted_run_goes_on_and_ends_the_same(toy_editor, monkeypatch, tmp_path):
+    whole = runs.run_stream(stream(run="whole"), toy_editor())
+
+    editor, edit = toy_editor(), memoir.Memoir.edit
+
+    def fail_at_the_fourth(self, prompt, target):
+        if len(self.edits) == 3:
+            raise KeyboardInterrupt
+        return edit(self, prompt, target)
+
+    monkeypatch.setattr(memoir.Memoir, "edit", fail_at_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        runs.run_stream(stream(run="cut"), editor)
+    assert not (tmp_path / "results" / "smoke" / "toy" / "cut.json").exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(runs, "WORK", tmp_path / "runs")
+    resumed = toy_editor()
+    cut = runs.run_stream(stream(run="cut"), resumed)
+    assert json.loads(cut.read_text())["metrics"] == json.loads(whole.read_text())["metrics"]
+    assert len(resumed.edits) == 5 and torch.isfinite(resumed.memory.weight).all()
+
+
+def test_streams_are_checked_before_anything_runs(toy_editor):
+    with pytest.raises(ValueError, match="growing"):
+        stream(at=(5, 3))
+    with pytest.raises(ValueError, match="valid records; this run asks for 1000000"):
+        runs.run_stream(stream(at=(1_000_000,)), toy_editor())
+
+
+def test_figures_are_made_from_result_files_alone(tmp_path, monkeypatch):
+    """From a copy of the results, without a model: the committed bytes; a deleted result takes its own away."""
+    committed = {path.name: path.read_bytes() for path in (*figures.plots.FIGURES.iterdir(), figures.readme.README)}
+    shutil.copytree(runs.ROOT / "data" / "results", tmp_path / "results", dirs_exist_ok=True)
+    monkeypatch.setattr(figures.plots, "FIGURES", tmp_path / "figures")
+    monkeypatch.setattr(figures.readme, "README", shutil.copy(figures.readme.README, tmp_path / "README.md"))
+
+    def rebuilt() -> dict[str, bytes]:
+        written = figures.rebuild()
+        assert {path.name for path in figures.plots.FIGURES.iterdir()} <= {path.name for path in written}
+        return {path.name: path.read_bytes() for path in written}
+
+    made = rebuilt()
+    differ = sorted(name for name in made.keys() | committed.keys() if made.get(name) != committed.get(name))
+    assert not differ, "make figures, and commit what it changes"
+    (tmp_path / "results" / "full" / "overlap" / "interference.json").unlink()
+    less, whole = rebuilt(), {"report.html", "README.md"}
+    assert less.keys() == {name for name in made if not name.startswith("02_")}
+    assert all(less[name] == made[name] for name in less.keys() - whole)
+    assert b"02_interference" in made["report.html"] and b"02_interference" not in less["report.html"]

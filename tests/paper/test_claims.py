@@ -1,0 +1,453 @@
+"""Verdicts turn when the numbers do: for every rule planted numbers on both sides; what is missing is no verdict."""
+
+import json
+import re
+import shutil
+from unittest.mock import MagicMock
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from memoir.baselines import METHODS
+from memoir.evidence import plan, published, runs
+from memoir.evidence import results as evidence
+from memoir.experiments.masks import figures as mask_figures
+from memoir.experiments.retention import frames as retention
+from memoir.paper import claims, claims_printed
+from memoir.paper import items as paper_items
+from memoir.paper.claims import CONTRADICTED, NOT_REPRODUCED, NOT_TESTED, ONE_READING, REPRODUCED
+from memoir.report import figures, verdicts
+
+ALL = claims.claims()
+PLANNED = {profile: plan.planned(profile) for profile in ("full", "paper")}
+LENGTHS = (10, 100, 107, 750, 1000, 1607, 7000, 11009)
+BORN = {"model": "smollm2-135m-abc", "device": "cpu", "commit": "abc", "ended": "2026-01-01", "edit_seconds": 10.0}
+
+
+def stream(values=None, lengths=LENGTHS, width=0.01, **more):
+    """A stream's result: each metric's mean at each length, 0.9 unless given by metric or by (metric, length)."""
+    values, rows = values or {}, []
+    for metric in ("reliability", "generalization", "locality"):
+        for n in lengths:
+            mean = values.get((metric, n), values.get(metric, 0.9))
+            rows.append(dict(metric=metric, protocol="teacher-forced", mean=mean, low=mean - width, high=mean + width,
+                             n=n, n_edits=n))  # fmt: skip
+    how = {"method": "memoir", "stream": {"at": list(lengths)}, "editor": {}} | more
+    return {"run": "planted", "metrics": rows, "parameters": how, "provenance": BORN}
+
+
+def verdict(claim_id, **results):
+    """The verdict on a claim from results by role."""
+    claim = ALL[claim_id]
+    readings = list(claims.RULES[claim_id](claim, results))
+    return claims.combined([r.holds for r in readings if r.holds is not None], claim.basis)
+
+
+@pytest.fixture
+def printed(monkeypatch):
+    """Put other numbers into the paper: rows of (item, dataset, model, method, n_edits, metric, value)."""
+
+    def put(*rows, variant=None):
+        names = ["item", "dataset", "model", "method", "n_edits", "metric", "value"]
+        frame = pd.DataFrame(rows, columns=names).assign(how="table", variant=variant)
+        monkeypatch.setattr(published, "everything", lambda: frame)
+
+    return put
+
+
+claims.judged()  # the rules register themselves
+
+
+def test_every_claim_of_the_list_has_a_record_and_a_rule():
+    assert {claim.number for claim in ALL.values()} == set(range(1, 19))
+    assert claims.RULES.keys() == ALL.keys()
+
+
+def test_records_name_results_that_some_run_writes():
+    planned = PLANNED["full"].keys() | {f"paper:{name}" for name in PLANNED["paper"]}
+    for claim in ALL.values():
+        for prefix, roles in (("", claim.results), ("paper:", claim.paper_size)):
+            for name in roles.values():
+                experiment, _, run = name.removesuffix("-questions.parquet").partition("/")
+                if experiment == "baselines":
+                    assert re.fullmatch(rf"zsre-(1|100|1000)-({'|'.join(METHODS)})", run), name
+                elif name not in ("overlap/simulation", "overlap/real_masks", "overlap/interference-capacity.parquet",
+                                  "beyond/routing"):  # fmt: skip
+                    wanted = prefix + name.removesuffix("*").removesuffix("-questions.parquet")
+                    assert wanted in planned or (name[-1] == "*" and any(one.startswith(wanted) for one in planned)), (
+                        name
+                    )
+
+
+def test_a_record_that_is_not_well_formed_is_refused():
+    about = dict(id="1", text="", basis="law", stands="", notebook="", test="", accept="")
+    with pytest.raises(ValueError, match="basis 'guess' is none of"):
+        claims.Claim(**about | {"basis": "guess"})
+    with pytest.raises(ValueError, match="needs `fields` and `command`"):
+        claims.Claim(**about, results={"a": "b/c"})
+
+
+def test_what_readings_make_of_a_claim():
+    assert claims.combined([True, True], "law") == REPRODUCED
+    assert claims.combined([True, False], "measured") == ONE_READING
+    assert claims.combined([False], "paper") == claims.combined([False], "law") == CONTRADICTED
+    assert claims.combined([False], "measured") == NOT_REPRODUCED
+
+
+MEASURED = [
+    ("1", dict(stream=stream({"reliability": 0.945}), wise=stream({"reliability": 0.78})), REPRODUCED),
+    ("1", dict(stream=stream({"reliability": 0.93}), wise=stream({"reliability": 0.9})), NOT_REPRODUCED),
+    ("1", dict(stream=stream({("reliability", 107): 0.96}), wise=stream({"reliability": 0.9})), ONE_READING),
+    ("4", dict(stream=stream({"reliability": 0.96, "locality": 0.99})), REPRODUCED),
+    ("4", dict(stream=stream()), NOT_REPRODUCED),
+    ("4", dict(stream=stream({"locality": 0.99})), ONE_READING),
+    ("5", dict(stream=stream(lengths=(5,))), REPRODUCED),
+    ("5", dict(stream=stream(lengths=(2,))), NOT_REPRODUCED),
+    ("11", dict(stream=stream({"generalization": 0.915}), grace=stream({"generalization": 0.3})), REPRODUCED),
+    ("11", dict(stream=stream({"generalization": 0.8}), grace=stream({"generalization": 0.6})), NOT_REPRODUCED),
+    ("11", dict(stream=stream({"generalization": 0.8}), grace=stream({"generalization": 0.3})), ONE_READING),
+    ("12", dict(stream=stream({"locality": 0.945})), REPRODUCED),
+    ("12", dict(stream=stream({"locality": 0.93})), NOT_REPRODUCED),
+]
+
+
+@pytest.mark.parametrize(("claim_id", "results", "expected"), MEASURED)
+def test_measured_claims_turn_with_the_numbers(claim_id, results, expected):
+    assert verdict(claim_id, **results) == expected
+
+
+def test_collapse_is_half_of_what_it_was_or_a_failure():
+    def fallen(value):
+        return stream({(metric, 1000): value for metric in ("reliability", "generalization", "locality")})
+
+    assert verdict("4-collapse", GRACE=fallen(0.44)) == REPRODUCED
+    assert verdict("4-collapse", GRACE=fallen(0.46)) == NOT_REPRODUCED
+    assert verdict("4-collapse", GRACE=fallen(0.44), WISE=stream()) == ONE_READING
+    assert verdict("4-collapse", GRACE=stream(lengths=(), failed={"n_edits": 12, "sentence": "nan"})) == REPRODUCED
+
+
+def sweep(means):
+    return [stream(dict.fromkeys(("reliability", "generalization", "locality"), mean), (30,), editor={"layer": layer})
+            for layer, mean in means.items()]  # fmt: skip
+
+
+def test_the_layer_claim_is_decided_by_the_sweep():
+    flat = dict.fromkeys(range(32), 0.7)
+    assert verdict("10", OpenFacts=sweep(flat | {27: 0.9})) == REPRODUCED
+    assert verdict("10", OpenFacts=sweep(flat | {10: 0.71})) == NOT_REPRODUCED
+    assert verdict("10", OpenFacts=sweep(flat | {27: 0.71})) == ONE_READING
+    assert verdict("10", OpenFacts=sweep(flat | {10: 0.71}), ZsRE=sweep(flat | {27: 0.9})) == ONE_READING
+
+
+def long_targets(nll, likely=0.0, n=75):
+    """A table of questions about five long targets, and about five texts on their subjects."""
+    rows = [dict(record=str(i), metric=metric, n_edits=n, nll=nll + i / 1e6, likely=likely, **{"teacher-forced": 0.9})
+            for metric in ("reliability", "ood generalization") for i in range(5)]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_perplexity_is_read_as_mean_and_as_median():
+    asked = long_targets(np.log(1.089), n=600)
+    roles = {"stream": stream(), "questions": asked}
+    assert verdict("2", **roles) == REPRODUCED
+    assert verdict("2", **roles | {"questions": asked.assign(nll=asked.nll + 0.1)}) == NOT_REPRODUCED
+    with pytest.raises(claims.Untested, match="not asked after 600 edits"):
+        verdict("2", **roles | {"questions": asked.assign(n_edits=10)})
+
+
+def test_ood_generalization_has_two_definitions_and_another_reading():
+    reliable = stream({"reliability": 1.0}, lengths=(75,), width=0.001)
+    assert verdict("3", stream=reliable, questions=long_targets(0.1, 1.0)) == REPRODUCED
+    assert verdict("3", stream=reliable, questions=long_targets(1.0, 0.4)) == ONE_READING
+    unreliable = stream({"reliability": 0.5}, lengths=(75,))
+    assert verdict("3", stream=unreliable, questions=long_targets(1.0, 0.4)) == NOT_REPRODUCED
+    assert verdict("3", stream=unreliable, questions=long_targets(1.0, 1.0)) == ONE_READING  # tokens, not texts
+
+
+def test_what_was_known_is_read_by_set_threshold_and_method(monkeypatch):
+    def shares(**of):
+        rows = [dict(dataset="counterfact", label=label, tau=0.5, n_edits=n, set="OpenFacts", known=50, kept=kept,
+                     low=kept, high=kept) for label, n, kept in of.values()]  # fmt: skip
+        monkeypatch.setattr(retention, "shares", lambda _: pd.DataFrame(rows))
+
+    monkeypatch.setattr(retention, "readings", lambda profile, n_edits: {"full": None}[profile])
+    roles = {"stream": stream(stream={"profile": "full"})}
+    for ours, theirs, expected in (
+        (0.993, 0.4, (REPRODUCED, REPRODUCED)), (0.992, 0.41, (NOT_REPRODUCED, NOT_REPRODUCED))
+    ):  # fmt: skip
+        shares(a=("MEMOIR, registered τ", 1000, ours), b=("FT-L, lr 5e-4", 100, theirs), c=("FT-L, lr 5e-4", 10, 0.0))
+        assert (verdict("7", **roles), verdict("17", **roles)) == expected
+    shares(a=("MEMOIR, registered τ", 1000, 1.0), b=("MEMOIR, τ calibrated", 1000, 0.5))
+    assert verdict("7", **roles) == ONE_READING
+    with pytest.raises(claims.Untested, match="not asked after 100 edits of counterfact"):
+        verdict("17", **roles)
+
+
+def test_opposite_statements_are_counted_at_both_thresholds():
+    def routed(*shares):
+        ways = ("masks (the paper), registered τ", "masks (the paper)", "telling words")
+        rows = [dict(way=way, tau=0.5, negated=share) for way, share in zip(ways, shares, strict=True)]
+        return {"metrics": rows}
+
+    assert verdict("13", routing=routed(0.9, 0.5, 0.0)) == REPRODUCED
+    assert verdict("13", routing=routed(0.9, 0.4, 0.0)) == ONE_READING
+    assert verdict("13", routing=routed(0.3, 0.4, 1.0)) == NOT_REPRODUCED
+
+
+def test_a_formula_must_be_right_at_every_length():
+    law = pd.DataFrame({"model": "exact", "N": [1, 20000], "reliability": [0.85, 0.85]})
+    assert verdict("14", stream=stream(), predicted=law) == NOT_REPRODUCED  # a formula within 0.1
+    assert verdict("14", stream=stream({("reliability", 7000): 0.7}), predicted=law) == REPRODUCED
+
+
+def test_overlap_readings_hold_for_tau_and_not_for_sharing():
+    runs_of = [{"mean": 0.2857, "law_mean": 0.2857}]
+    how = {"k": 4096, "D": 14336, "N": 7000, "tau": 0.4}
+    real = {"metrics": {"routing": [dict(dataset="zsre", N=9, threshold="registered", tau=0.4, irrelevant=0.2)]}}
+    simulation = {"parameters": how, "metrics": {"runs": runs_of}}
+    assert verdict("8", simulation=simulation, real=real) == ONE_READING
+    assert verdict("8", simulation=simulation | {"parameters": how | {"tau": 0.0}}, real=real) == CONTRADICTED
+    real["metrics"]["routing"][0]["irrelevant"] = 0.01
+    assert verdict("8", simulation=simulation | {"parameters": how | {"k": 1, "N": 2}}, real=real) == REPRODUCED
+    runs_of[0]["mean"] = 0.3  # a simulation that does not agree with the law: uniform masks decide nothing
+    decided = claims.RULES["8"](ALL["8"], {"simulation": simulation, "real": real})
+    assert [reading.holds for reading in decided if reading.holds is not None] == [True]
+
+
+def test_numbers_that_arithmetic_gives(monkeypatch):
+    llama = claims_printed.sizes()
+    assert llama["parameters"] == pytest.approx(8.03e9, rel=1e-3) and llama["D"] * llama["d"] == 58_720_256
+    for changed, expected in (
+        ({}, {"6": ONE_READING, "9": CONTRADICTED, "16": ONE_READING}),
+        ({"parameters": 5.87e11, "gib": 30.0}, {"6": ONE_READING, "9": CONTRADICTED, "16": CONTRADICTED}),
+        ({"parameters": 1e13, "gib": 9.0, "k": 430}, {"6": CONTRADICTED, "9": ONE_READING, "16": REPRODUCED}),
+    ):
+        monkeypatch.setattr(claims_printed, "sizes", lambda changed=changed: llama | changed)
+        assert {claim_id: verdict(claim_id) for claim_id in expected} == expected
+
+
+def test_two_numbers_must_stand_in_one_column(printed):
+    ours = ("Table 1", "zsre", "llama", "memoir", 10, "average", 0.95)
+    printed(ours, ("Table 1", "zsre", "llama", "wise", 10, "average", 0.79))
+    assert verdict("1-paper") == REPRODUCED
+    printed(ours, ("Table 1", "zsre", "llama", "wise", 100, "average", 0.79))  # another T
+    assert verdict("1-paper") == CONTRADICTED
+    printed(ours, ("Table 1", "zsre", "llama", "grace", 10, "average", 0.79))  # another method
+    assert verdict("1-paper") == CONTRADICTED
+
+
+def test_the_metric_claimed_is_one_reading_and_others_are_others(printed):
+    def rows(metric):
+        return [("Table 3", "temporal", "gpt-j", method, 10, metric, value)
+                for method, value in (("memoir", 0.99), ("memit", 0.88))]  # fmt: skip
+
+    printed(*rows("ood_generalization"))
+    assert verdict("3-paper") == REPRODUCED
+    printed(*rows("reliability"))
+    assert verdict("3-paper") == ONE_READING
+    printed(*rows("reliability")[:1])
+    assert verdict("3-paper") == CONTRADICTED
+
+
+def test_claims_about_what_is_printed_turn_with_it(printed, monkeypatch):
+    def expect(claim_id, expected, *rows, **more):
+        printed(*rows, **more)
+        assert verdict(claim_id) == expected
+
+    table_4 = ("Table 4", "zsre", "llama", "memoir", 7000)
+    expect("4-paper", REPRODUCED, (*table_4, "reliability", 0.95))
+    expect("4-paper", CONTRADICTED, (*table_4, "reliability", 0.94))
+    table_1 = ("Table 1", "zsre", "llama-3-8b-instruct", "ft")
+    for last, expected in ((0.3, REPRODUCED), (0.5, CONTRADICTED)):
+        averages = {1: 0.8, 100: 0.7, 1000: last}
+        expect("4-collapse-paper", expected, *((*table_1, n, "average", value) for n, value in averages.items()))
+    for value, expected in ((0.39, REPRODUCED), (0.41, CONTRADICTED)):
+        expect("17-paper", expected, (*table_1, 100, "locality", value))
+    expect("7-paper", REPRODUCED, ("Table 1", "counterfact", "llama", "memoir", 1, "locality", 1.0))
+    expect("7-paper", CONTRADICTED, ("Table 1", "zsre", "llama", "memoir", 1, "locality", 1.0))
+    for variant, expected in (("layer=27", REPRODUCED), ("k=512", CONTRADICTED)):
+        expect("10-paper", expected, (*table_1, 1, "average", 0.5), variant=variant)
+    for n, expected in ((10_000, REPRODUCED), (10_001, CONTRADICTED)):
+        expect("14-untested-paper", expected, ("Table 4", "zsre", "llama", "memoir", n, "average", 0.5))
+    expect("15-paper", REPRODUCED, ("Table 4", "zsre", "llama", "memoir", 1, "average", 0.5))
+    printed(("Table 4", "a set of unknown language", "llama", "memoir", 1, "average", 0.5))
+    assert [reading.holds for reading in claims.RULES["15-paper"](ALL["15-paper"], {})] == [None]
+
+
+def changed(claim_id, **more):
+    """The readings of a claim whose record says something else."""
+    claim = ALL[claim_id]
+    record = {name: getattr(claim, name) for name in claim.__dataclass_fields__} | more
+    return [reading.holds for reading in claims.RULES[claim_id](claims.Claim(**record), {})]
+
+
+def test_claims_about_settings_and_authors_turn_with_their_records():
+    for hours, holds in ((0.9, True), (3, False)):
+        assert changed("5-paper", paper=ALL["5-paper"].paper | {"hours": hours}) == [holds]
+    for samples, holds in (({"wise": 100000}, True), ({"rome": 100000}, False)):
+        assert changed("12-wise-paper", paper={"samples": samples, "where": "x"}) == [holds]
+    authors = {"authors": ALL["18"].paper["authors"], "affiliations": ["EPFL"]}
+    assert changed("18") == [None, None]
+    assert changed("18", article=authors) == [True, True]
+    assert changed("18", article=authors | {"affiliations": ["elsewhere"]}) == [True, False]
+
+
+def test_a_length_that_was_not_reached_is_not_a_verdict(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    write("full", "lasting/zsre", stream(lengths=(10, 107)))
+    found = claims.judge(ALL["12"])
+    assert found.verdict == NOT_TESTED and "no teacher-forced locality after 1,000 edits" in found.reason
+    assert found.command and found.sources[0].provenance == BORN
+
+
+def write(profile, name, content):
+    """Plant a result, with the tables that a stream of the plan leaves, or a table."""
+    path = runs.RESULTS / profile / (name if name.endswith(".parquet") else f"{name}.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if name.endswith(".parquet"):
+        content.to_parquet(path)
+        return
+    path.write_text(json.dumps(content))
+    planned = PLANNED[profile].get(name)
+    for table in planned.tables.values() if planned else ():
+        if not table.exists():
+            long_targets(0.1, n=1000).to_parquet(table)
+
+
+def test_results_of_the_papers_size_come_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    write("full", "lasting/zsre", stream({"locality": 0.5}))
+    assert claims.judge(ALL["12"]).verdict == NOT_REPRODUCED
+    large = stream({"locality": 1.0}) | {"provenance": BORN | {"model": "Meta-Llama-3-8B-Instruct"}}
+    write("paper", "lasting/zsre-llama-3", large)
+    found = claims.judge(ALL["12"])
+    assert found.verdict == REPRODUCED and found.sources[0].path == "data/results/paper/lasting/zsre-llama-3.json"
+    assert len(found.readings) == 1  # on the paper's model the same edits are the same load
+
+
+def state():
+    """What every claim that has results, and every item, says now."""
+    judged = [claims.judge(claim) for claim in ALL.values() if claim.results]
+    found = {one.claim.id: (one.verdict, one.reason) for one in judged}
+    return found | {name: str(paper_items.state(item)) for name, item in paper_items.items().items()}
+
+
+def dependent(name):
+    """The claims and items that are made from a result, or from a stream that a table belongs to, by their records."""
+    path = runs.RESULTS / "full" / name
+    owner = {name} | {stream for stream, one in PLANNED["full"].items() if path in one.tables.values()}
+    of_claims = {c.id for c in ALL.values() for p in c.results.values() if owner & set(evidence.names("full", p))}
+    return of_claims | {item.item for item in paper_items.items().values() if owner & set(item.inputs())}
+
+
+def check_deletions(folder, names):
+    before = state()
+    for name in names:
+        path = folder / "full" / (name if name.endswith(".parquet") else f"{name}.json")
+        content = path.read_bytes()
+        path.unlink()
+        after = state()
+        changed = {key for key in before if after[key] != before[key]}
+        fallen = {key for key in dependent(name) if before[key][0] != NOT_TESTED}
+        assert changed - dependent(name) == set() and fallen <= changed, name
+        for key in fallen:
+            said = after[key]
+            assert said[0] == NOT_TESTED if isinstance(said, tuple) else said.startswith("not run"), (name, key)
+        path.write_bytes(content)
+
+
+def test_deleting_a_planted_result_turns_exactly_what_depends_on_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    monkeypatch.setattr(retention, "readings", lambda profile, n_edits: None)
+    rows = [dict(dataset="counterfact", label=label, tau=0.5, n_edits=n, set="OpenFacts", known=9, kept=1.0, low=1.0,
+                 high=1.0) for label, n in (("MEMOIR, τ", 1000), ("FT", 100))]  # fmt: skip
+    monkeypatch.setattr(retention, "shares", lambda _: pd.DataFrame(rows))
+    names = {n for c in ALL.values() for p in c.results.values() for n in evidence.names("full", p)}
+    names |= {name for item in paper_items.items().values() for name in item.inputs()}
+    for n, name in ((600, "hallucination/all-600-stop-0.1"), (75, "temporal/stop-0.1")):
+        write("full", f"{name}-questions.parquet", long_targets(0.1, n=n))
+    law = pd.DataFrame({"model": "m", "N": [1, 9999], "reliability": [1.0, 0.5]})
+    write("full", "overlap/interference-capacity.parquet", law)
+    write("full", "overlap/real_masks-histograms.parquet", law)
+    write(
+        "full", "beyond/routing", {"metrics": [dict(way="masks (the paper)", tau=0.5, negated=1.0)], "provenance": BORN}
+    )
+    for name in ("simulation", "real_masks"):
+        shutil.copy(runs.ROOT / f"data/results/full/overlap/{name}.json", tmp_path / "full/overlap")
+    for i, name in enumerate(sorted(names)):
+        if not name.endswith(".parquet") and not (tmp_path / "full" / f"{name}.json").exists():
+            lengths = (75,) if name.startswith("temporal/") else LENGTHS
+            write(
+                "full", name, stream(lengths=lengths, editor={"layer": i % 30}, stream={"profile": "full", "at": [9]})
+            )
+    found = {one.claim.id: (one.verdict, one.reason) for one in claims.judged() if one.claim.results}
+    assert not [about for about in found.items() if about[1][0] == NOT_TESTED]
+    assert all(s.size == "full" for s in map(paper_items.state, paper_items.items().values()) if s.planned)
+    seen, some = set(), []  # one layer, or ablation, is like another
+    for name in sorted(names | {"lasting/zsre-edits.parquet", "lasting/zsre-untouched.parquet"}):
+        kind = re.sub(r"^(layers|layers-zsre|ablations)/.*", r"\1", name)
+        some += [name] if kind not in seen else []
+        seen.add(kind)
+    check_deletions(tmp_path, some)
+
+
+@pytest.fixture
+def names_of_figures(monkeypatch):
+    """The names of all figures that can be made, without drawing them."""
+    for where in (figures, mask_figures):
+        for module in [name for name in vars(where) if name.endswith("plots")]:
+            monkeypatch.setattr(where, module, MagicMock())
+    makers = [maker for name, maker in vars(figures).items() if name.endswith("_figures")]
+    assert {figures.stream_figures, figures.overlap_figures} <= set(makers)
+    return lambda: {name for maker in makers for name, _ in maker()}
+
+
+def test_deleting_a_committed_result_breaks_nothing_else(tmp_path, monkeypatch, names_of_figures):
+    folder = tmp_path / "results"
+    shutil.copytree(runs.RESULTS, folder)
+    monkeypatch.setattr(runs, "RESULTS", folder)
+    # few ablations and layers stand for all while figures are made anew for each deletion
+    few = "(none|default|whole|k-878|layer-2[4-7])-seed-0"
+    many = [path for wide in ("ablations*/*", "layers*/*") for path in (folder / "full").glob(wide)]
+    aside = [path for path in many if not re.match(few, path.name)]
+    aside = {path: path.rename(tmp_path / f"{path.parent.name}-{path.name}") for path in aside}
+    kinds = {}  # a file of each kind: one stream's result, or table of questions, is like another's
+    for path in sorted((folder / "full").rglob("*.json")):
+        planned = f"{path.parent.name}/{path.stem}" in PLANNED["full"]
+        kinds.setdefault((path.parent.name, "stream" if planned else path.stem), path)
+    for path in sorted((folder / "full").rglob("*.parquet")):
+        kinds.setdefault((path.parent.name, path.stem.rpartition("-")[2]), path)
+    before = names_of_figures()
+    for path in kinds.values():
+        content = path.read_bytes()
+        path.unlink()
+        assert names_of_figures() <= before, path.name
+        path.write_bytes(content)
+    assert names_of_figures() == before
+    for path, moved in aside.items():
+        moved.rename(path)
+    names = [str(path.relative_to(folder / "full")).removesuffix(".json") for path in kinds.values()]
+    check_deletions(folder, names)
+
+
+def test_the_readme_says_what_the_results_say():
+    text = verdicts.README.read_text()
+    shown = text.partition(verdicts.START)[2].partition(verdicts.END)[0]
+    assert shown == verdicts.readme_section(claims.judged()), "`python -m memoir figures` writes the verdicts anew"
+
+
+def test_an_outdated_readme_is_mended_and_one_without_markers_refused(tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text(f"before\n{verdicts.START}| 1 | reproduced |\n{verdicts.END}\nafter\n")
+    text = verdicts.write_readme(path).read_text()
+    assert text.startswith("before\n") and text.endswith(f"{verdicts.END}\nafter\n")
+    assert verdicts.readme_section(claims.judged()) in text and "| 1 | reproduced |" not in text
+    path.write_text("no markers")
+    with pytest.raises(ValueError, match="lacks the markers"):
+        verdicts.write_readme(path)
+
+
+def test_a_page_names_numbers_and_their_origin():
+    text = verdicts.page(claims.judge(ALL["8"]))
+    assert "10^-79" in text and "data/results/full/overlap/simulation.json" in text
