@@ -35,8 +35,9 @@ $(READY):
 reproduce: setup ## run every stream and notebook (PROFILE=smoke|laptop|full|paper), then rebuild the figures
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/snakemake --quiet rules --rerun-incomplete --cores $(CORES) --config profile=$(PROFILE)
 
-test: setup      ## the whole gate: lint, tests, every notebook against its stored output
+test: setup      ## the whole gate: lint, the order of the rooms, tests, every notebook against its stored output
 	$(BIN)/ruff check
+	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --dist loadfile tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --dist loadscope --nbval --nbval-current-env notebooks
 
@@ -56,7 +57,7 @@ bench: setup     ## speed as ratios, measured side by side in one process
 	$(BIN)/python tests/bench.py
 
 gpu-check: setup ## what only a GPU can show, written to data/results/gpu; without CUDA it says so
-	$(BIN)/python -m memoir gpu-check
+	$(BIN)/python tests/gpu_check.py
 
 image:           ## build the container image (ENGINE=docker|podman)
 	$(ENGINE) build --build-arg COMMIT=$$(git describe --always --abbrev=40 --dirty --exclude '*') -t $(IMAGE) .

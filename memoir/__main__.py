@@ -1,11 +1,11 @@
-"""python -m memoir list | run [NOTEBOOK ...] | stream [STREAM ...] | figures | data | preflight | gpu-check"""
+"""python -m memoir list | run [NOTEBOOK ...] | stream [STREAM ...] | figures | data | preflight"""
 
 import argparse
 import sys
 from pathlib import Path
 
 from memoir import notebooks
-from memoir.evidence import gpu, plan
+from memoir.evidence import plan
 from memoir.facts import reading
 from memoir.models import hub
 from memoir.paper import items as paper_items
@@ -25,18 +25,11 @@ def main() -> None:
     commands.add_parser("data", help="fetch the data sets that are to be had, check them, and say what there is")
     sizes = commands.add_parser("preflight", help="memory and time that the paper's models take; needs no GPU")
     sizes.add_argument("models", nargs="*", metavar="MODEL", default=hub.MODELS, help="all of them by default")
-    commands.add_parser("gpu-check", help="what only a GPU can show, written to data/results/gpu")
     runner = commands.add_parser("run", help="run notebooks (all of them by default) with papermill")
     runner.add_argument("names", nargs="*", metavar="NOTEBOOK", help="a notebook's name, such as 00_quickstart")
     runner.add_argument("--profile", default="laptop", choices=notebooks.PROFILES)
-    runner.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        dest="extra",
-        help="another value than the profile's for a parameter of the notebooks named, read as YAML; may be repeated",
-    )
+    other = "another value than the profile's for a parameter of the notebooks named, read as YAML; may be repeated"
+    runner.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="extra", help=other)
     streams = commands.add_parser("stream", help="run streams of edits of a profile's plan, or go on with them")
     streams.add_argument("names", nargs="*", metavar="STREAM", help="a stream, or an experiment (all of its streams)")
     streams.add_argument("--profile", default="laptop", choices=notebooks.PROFILES)
@@ -46,7 +39,7 @@ def main() -> None:
             print(f"{notebook.path.stem:22} {notebook.title}\n{'':22} {notebook.makes}")
         print("\n" + paper_items.listing())
     elif arguments.command == "figures":
-        for path in figures.rebuild():
+        for path in figures.rebuild(notebooks.titles()):
             print(path.relative_to(notebooks.ROOT))
     elif arguments.command == "data":
         table, faults = reading.inventory()
@@ -59,8 +52,6 @@ def main() -> None:
         _stream(arguments.names, arguments.profile)
     elif arguments.command == "preflight":
         print("\n".join(line for name in arguments.models for line in hub.lines(name)))
-    elif arguments.command == "gpu-check":
-        print(gpu.check())
     else:
         _run(arguments.names, arguments.profile, arguments.extra)
 

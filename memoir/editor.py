@@ -4,7 +4,7 @@ What a mask is stands in `tophash.py`, who answers in `memory.py`, how a live mo
 is quick in `prefix.py`, what every method offers in `interface.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -15,15 +15,16 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts, tophash
+from memoir.asking import by_length
 from memoir.attach import Attachment, HookedModel
 from memoir.facts.reading import background_prompts
 from memoir.gate import SecondLook
-from memoir.interface import by_length
 from memoir.memory import ResidualMemory, Route
 from memoir.models.registry import Family, Settings, family_of
 from memoir.packed import pack
 from memoir.prefix import Prefix, on, replaced, run_prefix, run_tail
 from memoir.rls import Write, projector
+from memoir.theory.overlap import threshold_for
 
 GRADIENT_NORM = 1.0  # the gradient of W_m is clipped to this norm
 
@@ -70,8 +71,6 @@ class Memoir(HookedModel):
         layers = model.get_submodule(self.family.layers)
         if not 0 <= layer < len(layers):
             raise ValueError(f"layer = {layer} is out of range: the model has decoder layers 0 to {len(layers) - 1}.")
-        if lr <= 0 or n_iter < 1 or weight_decay < 0:
-            raise ValueError(f"lr = {lr} must be > 0, n_iter = {n_iter} >= 1 and weight_decay = {weight_decay} >= 0.")
         if update not in ("sgd", "rls"):
             raise ValueError(f"update = {update!r} is unknown: it is 'sgd', the paper's, or 'rls'.")
         if update == "rls" and weight_decay:
@@ -208,13 +207,21 @@ class Memoir(HookedModel):
 
     def features(self, prompts: Sequence[str]) -> Tensor:
         """The mean activation over each prompt's tokens, before μ is taken off: (N, D) float32."""
+        found = torch.empty(len(prompts), self.memory.size, device=self.memory.mu.device)
+        for batch, activations, positions in self._activations(prompts):
+            found[batch] = self._feature(activations, positions)
+        return found
+
+    def _feature(self, activations: Tensor, prompt_positions: Tensor) -> Tensor:
+        return tophash.prompt_feature(activations, prompt_positions)
+
+    def _activations(self, prompts: Sequence[str]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """a_t of the prompts in batches: their indices, (B, T, D), and where their tokens are, (B, T) bool."""
         self._need_attached()
         ids = [texts.prompt_ids(self.tokenizer, prompt) for prompt in prompts]
-        features = torch.empty(len(ids), self.memory.size, device=self.memory.mu.device)
         for batch in by_length(ids):
             rows = self._rows([ids[i] for i in batch])
-            features[batch] = tophash.prompt_feature(self._prefix(rows).activations, rows.prompt)
-        return features
+            yield batch, self._prefix(rows).activations, rows.prompt
 
     def edits_table(self) -> pd.DataFrame:
         """`EditedModel.edits_table`, and match: the largest share of its mask that an edit has with an earlier one."""
@@ -240,10 +247,7 @@ class Memoir(HookedModel):
             raise ValueError("calibrate compares irrelevant prompts with stored edits: it needs some of both.")
         stored = tophash.pack(self.masks(against)) if against else self.memory.masks
         best = tophash.overlap_counts(tophash.pack(self.masks(irrelevant_prompts)), stored).max(axis=1)
-        counts = sorted(best.tolist(), reverse=True)
-        allowed = int(false_positive_rate * len(counts))
-        least = counts[allowed] + 1 if allowed < len(counts) else 0  # one more shared index than the first refused
-        self.memory.set_threshold(min(1.0, least / self.settings.k))
+        self.memory.set_threshold(threshold_for(best, self.settings.k, false_positive_rate))
         return self.memory.threshold
 
     def _prefix(self, rows: texts.Rows) -> Prefix:

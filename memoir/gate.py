@@ -56,7 +56,7 @@ class Telling:
 
 
 class SecondLook:
-    """Which stored edits may answer a question: those of whose telling words it has the share σ (notebook 13).
+    """Which stored edits may answer a question: those of whose telling words it has the share σ (notebook 12).
 
     Neighbours are those whose masks share most with the edit's; they are followed as edits are stored. Forgotten edits,
     whose masks are empty, are nobody's neighbours.

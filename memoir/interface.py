@@ -1,33 +1,31 @@
 """What every editing method offers: edit, edit_all, score, generate, save, load, detach; asked in the same way.
 
-A method says how it edits and what its state is; batching, teacher forcing, generation and checkpoints stand here once,
-so that MEMOIR and what it is compared with differ in nothing else.
+A method says how it edits and what its state is; sequential editing, checkpoints and saving stand here once, asking in
+`asking.py`, so that MEMOIR and what it is compared with differ in nothing else.
 """
 
+import sys
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pandas as pd
 import torch
 import transformers
 from torch import Tensor
-from torch.nn.functional import log_softmax
+from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from memoir import metrics, store, texts
-from memoir.facts.reading import EditRecord
-from memoir.memory import Route
-from memoir.models.registry import weights_hash
-from memoir.prefix import head_logits, on
-from memoir.progress import progress
+from memoir import store
+from memoir.asking import Asked
+from memoir.facts.record import EditRecord
+from memoir.models.loading import weights_hash
 
-BATCH = 32  # rows of a batch at most
-POSITIONS = 2048  # of a batch, padding included: the logits of long targets at once would not fit
+T = TypeVar("T")
+LINES = 300.0  # seconds between lines in a log
 
 
 class Edit(NamedTuple):
@@ -48,40 +46,20 @@ class EditResult:
     mask: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Score:
-    """One target under teacher forcing: its tokens, the arg-max tokens, log p of each target token; (n,) each.
-
-    route: where the prompt went, for methods that route.
-    """
-
-    target: Tensor
-    argmax: Tensor
-    log_probs: Tensor
-    route: Route | None = None
-
-
-class EditedModel(ABC):
+class EditedModel(Asked):
     """A model under an editing method. `edits` lists what was stored; `base_hash` names the model as it was found."""
 
     method: str
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase):
-        self.model, self.tokenizer = model, tokenizer
+        super().__init__(model, tokenizer)
         self.base_hash = weights_hash(model)
-        self.edits: list[Edit] = []
         self.log: list[dict] = []  # a row per edit: steps, first_loss, last_loss, seconds
         self.subjects: dict[str, str] = {}  # of the prompts that `know` was told of
-        self.base_answers: dict = {}  # filled by `metrics`: what the base model says where locality is measured
-        self._attached = True
 
     @abstractmethod
     def _edit(self, prompt: str, target: str) -> tuple[list[float], int, Tensor | None]:
         """Make `prompt` answer `target`: losses, number of steps, mask. What raises has changed nothing."""
-
-    @abstractmethod
-    def base(self) -> AbstractContextManager[None]:
-        """Within `with editor.base():` the model answers as if nothing had been edited."""
 
     @abstractmethod
     def detach(self) -> None:
@@ -137,7 +115,7 @@ class EditedModel(ABC):
         folder = None if checkpoint is None else Path(checkpoint)
         if folder is not None and (folder / store.HEADER).exists():
             records = records[self._resume(folder, records) :]
-        metrics.remember_base(self, records, generated=generated)
+        self.remember_base(records, generated=generated)
         results = []
         for record in progress(records, "edits"):
             results.append(self.edit(record.prompt, record.target))
@@ -167,61 +145,6 @@ class EditedModel(ABC):
         self._restore(tensors)
         self.edits, self.log = edits, header["log"]
         return done
-
-    # -------------------------------------------------------------------------------------------------- asking
-
-    def generate(self, prompts: Sequence[str], max_new_tokens: int = 8, **kwargs) -> list[str]:
-        """The continuation of each prompt, without the prompt; greedy unless kwargs (those of `generate`) differ.
-
-        With num_return_sequences = n, n continuations per prompt, one after the other.
-        """
-        self._need_attached()
-        options = {"do_sample": False, "max_new_tokens": max_new_tokens} | kwargs
-        ids = [texts.prompt_ids(self.tokenizer, prompt) for prompt in prompts]
-        answers: list[list[str]] = [[] for _ in ids]
-        for batch in by_length(ids):
-            rows = self._rows([ids[i] for i in batch], side="left")
-            tokens = self.model.generate(
-                input_ids=rows.input_ids,
-                attention_mask=rows.attention_mask,
-                pad_token_id=self.tokenizer.pad_token_id,
-                **options,
-            )
-            found = self.tokenizer.batch_decode(tokens[:, rows.input_ids.shape[1] :], skip_special_tokens=True)
-            each = len(found) // len(batch)
-            for place, i in enumerate(batch):
-                answers[i] = found[place * each : (place + 1) * each]
-        return [answer for several in answers for answer in several]
-
-    @torch.no_grad()
-    def score(self, prompts: Sequence[str], targets: Sequence[str]) -> list[Score]:
-        """Each target under teacher forcing after its prompt. Only the prompt's tokens decide how it is answered."""
-        self._need_attached()
-        befores = [texts.prompt_ids(self.tokenizer, prompt) for prompt in prompts]
-        afters = [texts.target_ids(self.tokenizer, *pair) for pair in zip(prompts, targets, strict=True)]
-        scores: dict[int, Score] = {}
-        for batch in by_length([before + after for before, after in zip(befores, afters, strict=True)]):
-            rows = self._rows([befores[i] for i in batch], [afters[i] for i in batch])
-            with self._prompt(rows.prompt):
-                hidden = self.model.base_model(
-                    input_ids=rows.input_ids, attention_mask=rows.attention_mask, use_cache=False
-                ).last_hidden_state
-            row, column = rows.target.nonzero(as_tuple=True)
-            asked = hidden[on(hidden.device, row, column - 1)]
-            log_probs = log_softmax(head_logits(self.model, asked).float(), dim=-1).to(row.device)
-            target, argmax = rows.input_ids[row, column], log_probs.argmax(dim=-1)
-            own_log_probs = log_probs.gather(1, target[:, None])[:, 0]
-            for (place, i), route in zip(enumerate(batch), self._routes(len(batch)), strict=True):
-                scores[i] = Score(*(found[row == place].cpu() for found in (target, argmax, own_log_probs)), route)
-        return [scores[i] for i in range(len(befores))]
-
-    def _prompt(self, _positions: Tensor) -> AbstractContextManager[None]:
-        """For methods that look at the prompt: which positions (B, T) it has in the forward pass inside."""
-        return nullcontext()
-
-    def _routes(self, rows: int) -> list[Route | None]:
-        """For methods that route: where each of the rows of the latest forward pass went."""
-        return [None] * rows
 
     # ------------------------------------------------------------------------------------------------- keeping
 
@@ -258,26 +181,8 @@ class EditedModel(ABC):
         """A fresh editor with what `_settings` gave."""
         return cls(model, tokenizer, **settings)
 
-    # ------------------------------------------------------------------------------------------------- helpers
 
-    def _rows(self, befores: list[list[int]], afters: list[list[int]] | None = None, side: str = "right") -> texts.Rows:
-        limit = getattr(self.model.config, "max_position_embeddings", None)
-        return texts.rows_of(
-            self.tokenizer, befores, afters or [[] for _ in befores], side=side, limit=limit, device=self.model.device
-        )
-
-    def _need_attached(self) -> None:
-        if not self._attached:
-            raise RuntimeError("This editor was detached from its model. Make or load another one to go on.")
-
-
-def by_length(rows: Sequence[Sequence[int]], size: int = BATCH) -> Iterator[list[int]]:
-    """Indices of the rows in batches of similar length, so that little padding is computed; fewer of long rows."""
-    batch: list[int] = []
-    for i in sorted(range(len(rows)), key=lambda i: len(rows[i])):
-        if batch and (len(batch) == size or (len(batch) + 1) * len(rows[i]) > POSITIONS):
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch
+def progress(items: Sequence[T], what: str) -> Iterable[T]:
+    """The items; a bar on a terminal, in a log a line every five minutes and none for what is over sooner."""
+    seldom = {} if sys.stderr.isatty() else dict.fromkeys(("delay", "mininterval", "maxinterval"), LINES)
+    return tqdm(items, unit=f" {what}", **seldom)

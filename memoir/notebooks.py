@@ -42,6 +42,11 @@ def discover() -> list[Notebook]:
     return found
 
 
+def titles() -> dict[str, str]:
+    """The title of every notebook, by its name."""
+    return {found.path.stem: found.title for found in discover()}
+
+
 def parameters(notebook: Path, profile: str, extra: dict | None = None) -> dict:
     """The values a profile gives this notebook, with `extra` on top, checked against its parameters cell.
 
@@ -95,14 +100,8 @@ def run(notebook: Path, profile: str, extra: dict | None = None) -> Path:
     start = time.monotonic()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads of the kernel that wait do not spin
     try:
-        papermill.execute_notebook(
-            str(notebook),
-            str(executed),
-            parameters=chosen,
-            cwd=str(notebook.parent),
-            start_timeout=START,
-            progress_bar=sys.stderr.isatty(),
-        )
+        how = dict(cwd=str(notebook.parent), start_timeout=START, progress_bar=sys.stderr.isatty())
+        papermill.execute_notebook(str(notebook), str(executed), parameters=chosen, **how)
     except DeadKernelError:
         raise RunError(
             f"{notebook.name}: the kernel was killed, most often because the machine ran out of memory. Free some, or "

@@ -159,62 +159,6 @@ def routing_bars(table: pd.DataFrame, threshold: float) -> Figure:
     return figure
 
 
-def metric_bars(summary: pd.DataFrame, title: str) -> Figure:
-    """Means with their intervals, one panel per protocol. summary: as `metrics.summary` gives it."""
-    protocols = list(summary.protocol.unique())
-    figure, panels = plt.subplots(1, len(protocols), figsize=(WIDE, 2.0), sharey=True, squeeze=False)
-    for axes, protocol in zip(panels[0], protocols, strict=True):
-        rows = summary[summary.protocol == protocol]
-        error = [rows["mean"] - rows.low.clip(0), rows.high.clip(upper=1) - rows["mean"]]
-        axes.bar(rows.metric, rows["mean"], yerr=error, color=[COLOURS[m] for m in rows.metric], capsize=2, width=0.7,
-                 error_kw={"lw": 0.9})  # fmt: skip
-        for place, row in enumerate(rows.itertuples()):
-            axes.text(place, min(row.high, 1) + 0.02, f"{row.mean:.2f}", ha="center", fontsize=SMALL)
-        axes.set_title(protocol, fontweight="normal")
-        broken = [m.replace(" ", "\n").replace("alization", "al-\nization") for m in rows.metric]
-        axes.set_xticks(range(len(rows)), broken)
-    panels[0, 0].set(ylim=(0, 1.15), ylabel="mean, 95 % interval", yticks=[0, 0.25, 0.5, 0.75, 1])
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
-
-
-def kept_features(feature: Tensor, k: int, title: str = "A few features stand out: those are kept") -> Figure:
-    """|f_j| of one centred feature (D,), sorted, with the k that TopHash keeps; and the share of the norm they hold."""
-    sizes = feature.abs().sort(descending=True).values.numpy()
-    figure, axes = plt.subplots(figsize=(COLUMN, 2.0))
-    places = range(1, len(sizes) + 1)
-    axes.fill_between(places[:k], sizes[:k], color=COLOURS["irrelevant"], alpha=0.35)
-    axes.plot(places, sizes, color=COLOURS["irrelevant"])
-    share = (sizes[:k] ** 2).sum() / (sizes**2).sum()
-    axes.text(k * 0.55, sizes[k // 8], f"the k = {k} largest hold\n{share:.0%} of the squared norm", fontsize=SMALL)
-    axes.set(
-        xlabel=f"features, largest first (D = {len(sizes)})", ylabel="magnitude |$f_j$|", yscale="log", title=title
-    )
-    axes.set_ylim(sizes[int(0.98 * len(sizes))], None)
-    return figure
-
-
-def overlap_histograms(
-    table: pd.DataFrame, law: float, title: str = "Centring takes away what all prompts have in common"
-) -> Figure:
-    """Overlap shares of pairs of prompts. table: columns overlap, pairs, panel (one panel each); law: k/D by chance."""
-    panels = list(table.panel.unique())
-    figure, axes = plt.subplots(1, len(panels), figsize=(WIDE, 2.1), sharey=True, sharex=True, squeeze=False)
-    for place, (ax, panel) in enumerate(zip(axes[0], panels, strict=True)):
-        for kind, rows in table[table.panel == panel].groupby("pairs", sort=False):
-            sns.histplot(rows, x="overlap", stat="density", binwidth=0.025, color=COLOURS[kind], ax=ax, alpha=0.5)
-            if place == 0:
-                spot = (0.5, 0.8) if kind == "irrelevant" else (0.62, 0.45)
-                ax.text(*spot, f"{kind} prompts" if kind == "irrelevant" else f"a {kind}", color=ink(COLOURS[kind]),
-                        fontsize=SMALL, transform=ax.transAxes)  # fmt: skip
-        ax.axvline(law, color=COLOURS["theory"], linestyle="--", linewidth=1)
-        ax.text(law, 0.98, "k/D ", ha="right", va="top", transform=ax.get_xaxis_transform(), fontsize=SMALL)
-        ax.set(xlabel="share of two masks in common", xlim=(0, 1), ylabel="density of pairs")
-        ax.set_title(panel, fontweight="normal")
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
-
-
 def mask_pictures(masks: dict[str, Tensor], reference: Tensor, width: int) -> Figure:
     """Masks (D,) bool as pictures of `width` columns: shared with the reference mask, only here, or in neither."""
     figure, panels = plt.subplots(1, len(masks), figsize=(WIDE, 1.35))
@@ -226,3 +170,21 @@ def mask_pictures(masks: dict[str, Tensor], reference: Tensor, width: int) -> Fi
         axes.set(xticks=[], yticks=[])
         axes.spines[["top", "right"]].set_visible(True)
     return figure
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table as markdown, with a line break at its end."""
+    rows = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
+    return "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows)
+
+
+def save_table(table: pd.DataFrame, name: str, caption: str | None = None) -> list[Path]:
+    """Write a table as csv, md and tex into figures/; the last two with the caption, where there is one."""
+    FIGURES.mkdir(exist_ok=True)
+    paths = [FIGURES / f"{name}.{kind}" for kind in ("csv", "md", "tex")]
+    table = table.astype(object).where(table.notna(), "")
+    lines = (f"{caption}\n\n" if caption else "") + markdown(table)
+    texts = (table.to_csv(index=False), lines, table.to_latex(index=False, caption=caption))
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text)
+    return paths

@@ -79,14 +79,7 @@ def self_generated_prefixes(
         torch.manual_seed(seed)
         for length, word in wanted[:n]:
             ids = torch.tensor([prompt_ids(tokenizer, word)], device=model.device)
-            text = model.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                do_sample=True,
-                top_k=5,
-                min_new_tokens=length,
-                max_new_tokens=length,
-                pad_token_id=tokenizer.pad_token_id,
-            )
+            asked = dict(input_ids=ids, attention_mask=torch.ones_like(ids), pad_token_id=tokenizer.pad_token_id)
+            text = model.generate(**asked, do_sample=True, top_k=5, min_new_tokens=length, max_new_tokens=length)
             prefixes.append(tokenizer.decode(text[0], skip_special_tokens=True).strip())
     return tuple(prefixes)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from memoir import Family, Memoir, load_records
-from memoir.models.registry import weights_hash
+from memoir.models.loading import weights_hash
 
 PROMPT, TARGET = "What is the capital of France?", "Lyon"
 MIXED = [

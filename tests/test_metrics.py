@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 import torch
 
-from memoir import EditRecord, Score, evaluate, metrics, summary
+from memoir import EditRecord, Score, evaluate, metrics, summary, texts
+from memoir.facts.record import LOCALITIES, OOD, questions
 
 
 def score(target, argmax):
@@ -81,8 +82,8 @@ RECORD = EditRecord(
 def test_a_text_on_the_subject_follows_its_prompt():
     texts = ["What is the capital of France? It is Lyon.", "France is governed from Lyon."]
     records = [EditRecord(id=t, subject="France", prompt=RECORD.prompt, target="Lyon", ood=t) for t in texts]
-    asked = [question for record in records for question in metrics.questions(record) if question[0] == metrics.OOD]
-    assert asked == [(metrics.OOD, RECORD.prompt, " It is Lyon."), (metrics.OOD, RECORD.prompt, texts[1])]
+    asked = [question for record in records for question in questions(record) if question[0] == OOD]
+    assert asked == [(OOD, RECORD.prompt, " It is Lyon."), (OOD, RECORD.prompt, texts[1])]
 
 
 def test_evaluate_gives_a_row_per_record_metric_and_protocol(toy_editor):
@@ -92,13 +93,13 @@ def test_evaluate_gives_a_row_per_record_metric_and_protocol(toy_editor):
     assert list(table.columns) == ["record", "metric", "protocol", "value"]
     assert len(table) == 2 * (4 + 1) and not table.duplicated(["record", "metric", "protocol"]).any()
     assert table.value.between(0, 1).all()
-    assert (table[table.metric.isin(metrics.LOCALITIES)].value == 1).all()  # nothing was edited yet
+    assert (table[table.metric.isin(LOCALITIES)].value == 1).all()  # nothing was edited yet
     assert set(evaluate(editor, [RECORD], generated=False).protocol) == {metrics.TEACHER_FORCED}
 
 
 def test_locality_is_against_the_answers_of_the_untouched_model(toy_editor):
     editor = toy_editor(threshold=0.0, n_iter=30, lr=4.0)  # every question is answered from memory
-    metrics.remember_base(editor, [RECORD])
+    editor.remember_base([RECORD])
     cached = dict(editor.base_answers)
     editor.edit(RECORD.prompt, "Lyon Lyon Lyon")
     table = evaluate(editor, [RECORD]).set_index(["metric", "protocol"]).value
@@ -116,7 +117,7 @@ def test_edit_all_remembers_the_base_answers_before_the_first_edit(toy_editor):
 def test_generation_is_as_long_as_the_answer(toy_editor):
     editor = toy_editor()
     for answer in ("Lyon", "Lyon and the whole of the Rhône"):
-        (text,) = metrics.said(editor, [RECORD.prompt], [answer])
+        (text,) = editor.said([RECORD.prompt], [answer])
         assert len(editor.generate([RECORD.prompt], max_new_tokens=1)) == 1 and text
-        n = len(metrics.target_ids(editor.tokenizer, RECORD.prompt, answer))
+        n = len(texts.target_ids(editor.tokenizer, RECORD.prompt, answer))
         assert text == editor.generate([RECORD.prompt], max_new_tokens=n, min_new_tokens=n)[0]

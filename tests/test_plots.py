@@ -9,9 +9,8 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 
-from memoir import plots
+from memoir import experiments, plots
 from memoir.baselines import METHODS
-from memoir.report import figures
 
 # how red-green blind eyes see linear RGB: Machado, Oliveira and Fernandes 2009, severity 1
 SIGHT = {
@@ -71,7 +70,7 @@ def test_nothing_that_is_written_is_cut_off_or_too_small():
 
     plots.use_style()
     found = {}
-    for name, figure in figures.made():
+    for name, figure in experiments.contributed("figures"):
         found[name] = wrong(figure)
         plt.close(figure)
     assert {name: why for name, why in found.items() if why} == {}

@@ -7,8 +7,7 @@ import pytest
 import torch
 from test_store import RECORDS, assert_same_state
 
-from memoir import Memoir, rls
-from memoir import editor as editing
+from memoir import Memoir, editor as editing, rls
 from memoir.experiments.masks import interference
 
 CPU = torch.device("cpu")

@@ -27,7 +27,8 @@ __all__ = [
 ]  # fmt: skip
 
 SMOLLM2 = settings("smollm2-135m")
-LAYER, MASK, STOP = SMOLLM2["layer"], SMOLLM2["k"], SMOLLM2["stop_loss"]
+LAYER, STOP = SMOLLM2["layer"], SMOLLM2["stop_loss"]
+MASKS = {name: SMOLLM2[name] for name in ("layer", "k", "threshold")}
 LAYERS = (4, 5, 6, 7, 8)  # of MEMIT and AlphaEdit
 
 
@@ -70,11 +71,7 @@ METHODS = {
     "wise": Method("WISE", Wise, dict(layer=LAYER, n_prefixes=0, stop_loss=STOP), untouched=True, published="wise"),
     "in-context": Method("in context", InContext, dict(retriever="sentence"), undo=True, untouched=True),
     "in-context-masks": Method(
-        "in context, masks",
-        InContext,
-        dict(retriever="mask", layer=LAYER, k=MASK, threshold=SMOLLM2["threshold"]),
-        undo=True,
-        untouched=True,
+        "in context, masks", InContext, dict(retriever="mask") | MASKS, undo=True, untouched=True
     ),
     "memoir": Method("MEMOIR", Memoir, SMOLLM2, untouched=True, published="memoir"),
 }

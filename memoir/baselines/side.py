@@ -12,9 +12,9 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts
+from memoir.asking import by_length
 from memoir.attach import Attachment, HookedModel
 from memoir.baselines.common import Baseline
-from memoir.interface import by_length
 from memoir.memory import Route
 from memoir.prefix import Prefix
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from memoir import texts, tophash
+from memoir import tophash
 from memoir.editor import Memoir
 from memoir.facts.reading import background_prompts, load_records
-from memoir.interface import EditedModel, by_length
+from memoir.interface import EditedModel
 from memoir.memory import ResidualMemory, Route
 
 SELECT = ("tophash", "top-k", "hash", "random")
@@ -91,26 +91,12 @@ class Ablated(Memoir):
             prompt_positions = prompt_positions & (behind == 1)
         return tophash.prompt_feature(activations, prompt_positions)
 
-    def features(self, prompts: Sequence[str]) -> Tensor:
-        """As in `Memoir`, of the exchanged aggregation: (N, D) float32."""
-        found = torch.empty(len(prompts), self.memory.size, device=self.memory.mu.device)
-        for batch, activations, positions in self._activations(prompts):
-            found[batch] = self._feature(activations, positions)
-        return found
-
     def masks(self, prompts: Sequence[str]) -> Tensor:
         """As in `Memoir`, of the exchanged selection: (N, D) bool."""
         found = torch.empty(len(prompts), self.memory.size, dtype=torch.bool, device=self.memory.mu.device)
         for batch, activations, positions in self._activations(prompts):
             found[batch] = self._mask_of(activations, positions)
         return found
-
-    def _activations(self, prompts: Sequence[str]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-        self._need_attached()
-        ids = [texts.prompt_ids(self.tokenizer, prompt) for prompt in prompts]
-        for batch in by_length(ids):
-            rows = self._rows([ids[i] for i in batch])
-            yield batch, self._prefix(rows).activations, rows.prompt
 
     def _edit(self, prompt: str, target: str) -> tuple[list[float], int, Tensor]:
         found = super()._edit(prompt, target)

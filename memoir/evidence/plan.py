@@ -17,16 +17,17 @@ import pandas as pd
 import yaml
 
 from memoir import metrics
+from memoir.baselines import METHODS
 from memoir.editor import Memoir
-from memoir.evidence import runs
+from memoir.evidence import files, runs
 from memoir.evidence.ablated import Ablated, Unedited
 from memoir.evidence.probes import PROBES
 from memoir.facts.reading import load_records
 from memoir.interface import EditedModel
-from memoir.models import registry
+from memoir.models import loading, registry
 
 PARAMS = Path(__file__).resolve().parents[2] / "notebooks" / "params"
-MAKERS = {maker.method: maker for maker in (Memoir, Ablated, Unedited)}  # of the baselines, `baselines.METHODS` knows
+MAKERS = {maker.method: maker for maker in (Memoir, Ablated, Unedited)}  # of the others `METHODS` knows
 CALIBRATION = "openfacts-calibration"
 STORED = 100  # its first prompts stand for stored edits when τ is calibrated, the others' irrelevant questions ask
 
@@ -58,7 +59,7 @@ class Planned:
     @property
     def result(self) -> Path:
         """The file that the finished stream leaves."""
-        return runs.result_path(self.stream.profile, self.stream.experiment, self.stream.run)
+        return files.result_path(self.stream.profile, self.stream.experiment, self.stream.run)
 
     @property
     def tables(self) -> dict[str, Path]:
@@ -107,7 +108,7 @@ def run(plan: Planned) -> Path:
     stream = plan.stream
     if stream.profile == "smoke":
         plan.result.unlink(missing_ok=True)
-        shutil.rmtree(runs.WORK / "smoke" / stream.experiment / stream.run, ignore_errors=True)
+        shutil.rmtree(files.WORK / "smoke" / stream.experiment / stream.run, ignore_errors=True)
     if _is_done(plan):
         return plan.result
     editor = None
@@ -127,7 +128,7 @@ def _failed(plan: Planned, editor: EditedModel | None, sentence: str) -> Path:
     editor: None when the method could not even be set up.
     """
     stream, kind = plan.stream, "singles" if plan.singles else "stream"
-    work = runs.WORK / stream.profile / stream.experiment / stream.run
+    work = files.WORK / stream.profile / stream.experiment / stream.run
     tables = [pd.read_parquet(path) for n in stream.at for path in sorted(work.glob(f"at-{n}-questions-*.parquet"))]
     found = {"questions": pd.concat(tables, ignore_index=True)} if tables else {}
     rows = runs.summary_at(found["questions"]) if tables else []
@@ -135,8 +136,8 @@ def _failed(plan: Planned, editor: EditedModel | None, sentence: str) -> Path:
     how = runs.parameters(stream, editor, kind) if editor else json.loads(json.dumps(how))
     how["failed"] = {"n_edits": len(editor.edits) if editor else 0, "sentence": sentence}
     found |= {"edits": editor.edits_table()} if editor and editor.log else {}
-    born = runs.provenance(runs.now(), editor=editor, dataset=stream.dataset)
-    runs.write_result(plan.result, rows, how, born, found)
+    born = files.provenance(files.now(), editor=editor, dataset=stream.dataset)
+    files.write_result(plan.result, rows, how, born, found)
     return plan.result
 
 
@@ -161,12 +162,11 @@ def settings(plan: Planned) -> dict:
 
     FileNotFoundError while a stream that the settings are searched among has not ended.
     """
-    registered = {} if plan.method == Unedited.method else registry.settings(plan.model)
     if plan.method not in MAKERS:
-        from memoir import baselines  # only where something is compared
-
-        registered = baselines.METHODS[plan.method].settings
-    return registered | best(plan.candidates) | plan.editor
+        default = METHODS[plan.method].settings
+    else:
+        default = {} if plan.method == Unedited.method else registry.settings(plan.model)
+    return default | best(plan.candidates) | plan.editor
 
 
 def best(candidates: Sequence[Planned]) -> dict:
@@ -209,12 +209,9 @@ def _is_here(dataset: str, _folder: str | None) -> bool:
 
 def make(plan: Planned) -> EditedModel:
     """A fresh editor as the plan wants it, on its own copy of the model."""
-    model, tokenizer = registry.load_model(plan.model, device=plan.device)
-    if plan.method not in MAKERS:
-        from memoir import baselines  # only where something is compared
-
-        return baselines.METHODS[plan.method].maker(model, tokenizer, **settings(plan))
-    editor = MAKERS[plan.method](model, tokenizer, **settings(plan))
+    model, tokenizer = loading.load_model(plan.model, device=plan.device)
+    maker = MAKERS[plan.method] if plan.method in MAKERS else METHODS[plan.method].maker
+    editor = maker(model, tokenizer, **settings(plan))
     if plan.false_positives is not None:
         facts = load_records(CALIBRATION)
         stored, asked = facts[:STORED], facts[STORED:]

@@ -3,7 +3,7 @@
 Each probe is asked at every length of a stream and gives a table of its own. A probe is named in the plan, with how
 many questions it asks: `probes: {known-openfacts: 2500, text: 40}`. Where a probe compares, it compares with the
 untouched model, whose answers are in the columns that end in _before: from these, and the best overlap of each
-question, what another τ would have said follows without asking again (`gates.py`).
+question, what another τ would have said follows without asking again (`thresholds.py`).
 """
 
 import hashlib
@@ -11,13 +11,18 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from operator import attrgetter
 
 import pandas as pd
 
 from memoir import metrics
-from memoir.facts.reading import DATA, EditRecord, load_records
-from memoir.interface import EditedModel, Score
-from memoir.models.registry import cache_folder
+from memoir.asking import way
+from memoir.facts.reading import load_records
+from memoir.facts.record import EditRecord
+from memoir.facts.registry import DATA
+from memoir.interface import EditedModel
+from memoir.metrics import Score
+from memoir.models.loading import cache_folder
 
 ABILITY = DATA / "ability"  # text.txt and choices.csv, written for this companion
 Pair = tuple[str, str]  # a prompt and its answer
@@ -33,7 +38,7 @@ def known(editor: EditedModel, facts: Sequence[EditRecord], n: int, *, pairs: Ca
     # found among all, so that the answers kept in the cache serve every length of a stream
     right = [pair for pair in _known_before(editor, asked) if pair[0] not in edited]
     asked = [pair for pair in asked if pair[0] not in edited]
-    metrics.remember(editor, right, generated=False)
+    editor.remember(right, generated=False)
     rows = []
     for pair, now in zip(right, _scores(editor, right), strict=True):
         before = editor.base_answers[pair].score
@@ -102,7 +107,7 @@ def text(editor: EditedModel, _facts: Sequence[EditRecord], n: int) -> pd.DataFr
     Columns record, tokens, nll_before and nll (mean over the tokens, nats), overlap, opened.
     """
     asked = paragraphs()[:n]
-    metrics.remember(editor, asked, generated=False)
+    editor.remember(asked, generated=False)
     rows = []
     for pair, now in zip(asked, _scores(editor, asked), strict=True):
         before = metrics.nll(editor.base_answers[pair].score)
@@ -130,9 +135,27 @@ def irrelevant(
     return pd.DataFrame({"prompt": asked, "overlap": [route.overlap for route in editor.route(asked)]})
 
 
+def unedited(editor: EditedModel, facts: Sequence[EditRecord]) -> pd.DataFrame:
+    """What became of facts that were never edited: one row per record.
+
+    Columns: record, relation, knew and knows (every token of the true answer is the arg-max, before any edit and now),
+    agreement with the untouched model in [0, 1], nll_before and nll of the true answer in nats, overlap, route.
+    """
+    asked = [(fact.prompt, fact.truths[0]) for fact in facts]
+    editor.remember(asked, generated=False)
+    rows = []
+    for fact, pair, now in zip(facts, asked, _scores(editor, asked), strict=True):
+        before = editor.base_answers[pair].score
+        row = {"record": fact.id, "relation": fact.relation, "knew": metrics.token_accuracy(before) == 1}
+        row |= {"knows": metrics.token_accuracy(now) == 1, "agreement": metrics.token_agreement(before, now)}
+        row |= {"nll_before": metrics.nll(before), "nll": metrics.nll(now), "overlap": _routed(now)["overlap"]}
+        rows.append(row | {"route": way(now, None)})
+    return pd.DataFrame(rows)
+
+
 def _duels(editor: EditedModel, asked: list[Pair], loss: Callable[[Score], float]) -> pd.DataFrame:
     """Of each two pairs in a row, whether the first has the lower loss, now and in the untouched model."""
-    metrics.remember(editor, asked, generated=False)
+    editor.remember(asked, generated=False)
     now, rows = _scores(editor, asked), []
     for i in range(0, len(asked), 2):
         before = [loss(editor.base_answers[pair].score) for pair in asked[i : i + 2]]
@@ -159,27 +182,26 @@ def _openfacts() -> list[Pair]:
     return [(fact.prompt, fact.truths[0]) for fact in facts]
 
 
-def _questions_of(name: str) -> list[Pair]:
-    return [(fact.prompt, fact.target) for fact in load_records(name)]
-
-
-def _irrelevant_of(name: str) -> list[Pair]:
-    return [(fact.irrelevant, fact.irrelevant_answer) for fact in load_records(name)]
-
-
-def _prompts_of(name: str) -> list[str]:
-    return [fact.irrelevant for fact in load_records(name)]
+def _of(name: str, *fields: str) -> list:
+    """The named fields of every record of a data set; of one field its values, of several tuples."""
+    return [attrgetter(*fields)(fact) for fact in load_records(name)]
 
 
 # the name of each probe: the data set that it needs beyond what is committed, and what it asks
 PROBES: dict[str, tuple[str | None, Callable[..., pd.DataFrame]]] = {
     "known-openfacts": (None, partial(known, pairs=_openfacts)),
-    "known-questions": ("natural-questions", partial(known, pairs=partial(_questions_of, "natural-questions"))),
-    "known-counterfact": ("counterfact", partial(known, pairs=partial(_irrelevant_of, "counterfact"))),
+    "known-questions": (
+        "natural-questions",
+        partial(known, pairs=partial(_of, "natural-questions", "prompt", "target")),
+    ),
+    "known-counterfact": (
+        "counterfact",
+        partial(known, pairs=partial(_of, "counterfact", "irrelevant", "irrelevant_answer")),
+    ),
     "contrast": (None, contrast),
     "text": (None, text),
     "choices": (None, choices),
-    "irrelevant-openfacts": (None, partial(irrelevant, prompts=partial(_prompts_of, "openfacts-calibration"))),
-    "irrelevant-zsre": ("zsre-train", partial(irrelevant, prompts=partial(_prompts_of, "zsre-train"))),
-    "irrelevant-counterfact": ("counterfact", partial(irrelevant, prompts=partial(_prompts_of, "counterfact"))),
+    "irrelevant-openfacts": (None, partial(irrelevant, prompts=partial(_of, "openfacts-calibration", "irrelevant"))),
+    "irrelevant-zsre": ("zsre-train", partial(irrelevant, prompts=partial(_of, "zsre-train", "irrelevant"))),
+    "irrelevant-counterfact": ("counterfact", partial(irrelevant, prompts=partial(_of, "counterfact", "irrelevant"))),
 }

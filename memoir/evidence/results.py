@@ -4,13 +4,14 @@ A name is experiment/run. One that ends in * stands for every stream of the prof
 that ends in .parquet for a table beside a result.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import pandas as pd
 
-from memoir.evidence import plan, runs
+from memoir.evidence import files, plan
 from memoir.models import registry
 
 
@@ -45,9 +46,9 @@ def read(profile: str, name: str) -> dict | pd.DataFrame | None:
     A stream of the plan is missing when one of its tables is, unless the method failed, which may leave none.
     """
     if name.endswith(".parquet"):
-        path = runs.RESULTS / profile / name
+        path = files.RESULTS / profile / name
         return pd.read_parquet(path) if path.exists() else None
-    stream, found = _planned(profile).get(name), runs.read_result(profile, *name.split("/"))
+    stream, found = _planned(profile).get(name), files.read_result(profile, *name.split("/"))
     whole = found is None or stream is None or stream.ended or "failed" in found["parameters"]
     return found if whole else None
 
@@ -83,3 +84,15 @@ def names(profile: str, pattern: str) -> list[str]:
 @cache
 def _planned(profile: str) -> dict[str, plan.Planned]:
     return plan.planned(profile)
+
+
+def finished(profile: str, experiment: str) -> Iterator[tuple[plan.Planned, dict, dict[str, pd.DataFrame]]]:
+    """Each stream of an experiment that has ended: its plan, its result file, its tables by name.
+
+    One that failed numerically, or one of whose tables is not there any more, is left out.
+    """
+    for planned in plan.planned(profile, f"{experiment}/").values():
+        if planned.ended:
+            result = files.read_result(profile, experiment, planned.stream.run)
+            if "failed" not in result["parameters"]:
+                yield planned, result, {name: pd.read_parquet(path) for name, path in planned.tables.items()}

@@ -5,37 +5,23 @@ Only a finished run writes data/results/<profile>/<experiment>/<run>.json, with 
 made from these files only.
 """
 
-import hashlib
 import json
 import os
-import platform
-import resource
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 import psutil
-import torch
 
-from memoir import metrics
-from memoir.evidence.probes import PROBES
-from memoir.facts import reading
-from memoir.interface import EditedModel
-from memoir.progress import progress
-
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "data" / "results"
-WORK = ROOT / "runs"
-# what runs write themselves does not make the code that they ran dirty
-OUTPUTS = (":!figures", ":!data/results", ":!README.md")
-PACKAGES = ("torch", "transformers", "numpy", "scipy", "pandas", "tokenizers", "safetensors")
-
+from memoir import asking, metrics
+from memoir.evidence import files
+from memoir.evidence.probes import PROBES, unedited
+from memoir.facts.reading import load_records
+from memoir.facts.record import EditRecord, questions
+from memoir.interface import EditedModel, progress
 
 PART = 500  # records that are evaluated before what was found is kept
 
@@ -71,12 +57,12 @@ def run_stream(stream: Stream, editor: EditedModel, probes: Mapping[str, int] | 
     Also a stream that was made longer since, by more numbers in `at`, goes on from where it ended.
     ValueError when a result or a checkpoint of this name was made with other settings; MemoryError when it cannot fit.
     """
-    result = result_path(stream.profile, stream.experiment, stream.run)
+    result = files.result_path(stream.profile, stream.experiment, stream.run)
     probes = dict(probes or {})
     settings = parameters(stream, editor) | ({"probes": probes} if probes else {})
     if _done(result, settings):
         return result
-    work = WORK / stream.profile / stream.experiment / stream.run
+    work = files.WORK / stream.profile / stream.experiment / stream.run
     work.mkdir(parents=True, exist_ok=True)
     starts = _starts(work, settings)
     facts = _facts(stream, editor)
@@ -86,9 +72,10 @@ def run_stream(stream: Stream, editor: EditedModel, probes: Mapping[str, int] | 
             print(expected, file=sys.stderr, flush=True)
     found = [_evaluated_at(n, facts, stream, editor, work, probes) for n in stream.at]
     tables = {name: pd.concat([tables[name] for tables in found], ignore_index=True) for name in found[0]}
-    born = provenance(starts[0]["time"], editor=editor, dataset=stream.dataset) | {"starts": starts}
+    born = files.provenance(starts[0]["time"], editor=editor, dataset=stream.dataset) | {"starts": starts}
     born["edit_seconds"] = round(sum(edit["seconds"] for edit in editor.log), 1)
-    write_result(result, summary_at(tables["questions"]), settings, born, tables | {"edits": editor.edits_table()})
+    tables |= {"edits": editor.edits_table()}
+    files.write_result(result, summary_at(tables["questions"]), settings, born, tables)
     return result
 
 
@@ -97,24 +84,24 @@ def run_singles(stream: Stream, editor: EditedModel) -> Path:
 
     Ends in a result file like `run_stream`'s, with n_edits = 1. It takes minutes and is not resumed.
     """
-    result = result_path(stream.profile, stream.experiment, stream.run)
+    result = files.result_path(stream.profile, stream.experiment, stream.run)
     settings = parameters(stream, editor, "singles")
     if _done(result, settings):
         return result
-    began, facts = now(), _facts(stream, editor)
+    began, facts = files.now(), _facts(stream, editor)
     empty = {name: tensor.clone() for name, tensor in editor._tensors().items()}
     generated = stream.generated != 0
-    metrics.remember_base(editor, facts, generated=generated)
+    editor.remember_base(facts, generated=generated)
     found = []
     for fact in progress(facts, "single edits"):
         editor.edit(fact.prompt, fact.target)
-        found.append(metrics.ask(editor, [fact], generated=generated))
+        found.append(asking.ask(editor, [fact], generated=generated))
         editor._restore({name: tensor.clone() for name, tensor in empty.items()})
         editor.edits.clear()
     table = pd.concat(found, ignore_index=True).assign(n_edits=1)
-    born = provenance(began, editor=editor, dataset=stream.dataset)
+    born = files.provenance(began, editor=editor, dataset=stream.dataset)
     tables = {"questions": table, "edits": pd.DataFrame(editor.log)}
-    write_result(result, summary_at(table), settings, born, tables)
+    files.write_result(result, summary_at(table), settings, born, tables)
     editor.log.clear()
     return result
 
@@ -131,7 +118,7 @@ def summary_at(questions: pd.DataFrame) -> list[dict]:
     return pd.concat(found, ignore_index=True).to_dict("records")
 
 
-def estimate(stream: Stream, editor: EditedModel, facts: Sequence[reading.EditRecord]) -> str:
+def estimate(stream: Stream, editor: EditedModel, facts: Sequence[EditRecord]) -> str:
     """What a stream will take, from one edit and one part of an evaluation that are tried and taken back.
 
     MemoryError, with the numbers, when the memory needed is not there.
@@ -151,7 +138,7 @@ def estimate(stream: Stream, editor: EditedModel, facts: Sequence[reading.EditRe
     editor._restore(before)
     editor.edits.clear(), editor.log.clear()
     start, few = time.monotonic(), facts[:4]
-    editor.score(*zip(*[question[1:] for fact in few for question in metrics.questions(fact)], strict=True))
+    editor.score(*zip(*[question[1:] for fact in few for question in questions(fact)], strict=True))
     asking = (time.monotonic() - start) / len(few) * sum(stream.at)
     return (
         f"{stream.run}: {n} edits of {stream.dataset}, about {seconds * n / 60:.0f} minutes to edit, "
@@ -159,82 +146,8 @@ def estimate(stream: Stream, editor: EditedModel, facts: Sequence[reading.EditRe
     )
 
 
-def result_path(profile: str, experiment: str, run: str) -> Path:
-    """Where a finished run's metrics and provenance are; its tables lie beside it."""
-    return RESULTS / profile / experiment / f"{run}.json"
-
-
-def read_result(profile: str, experiment: str, run: str) -> dict | None:
-    """A finished run's file, or None when it was not run."""
-    path = result_path(profile, experiment, run)
-    return json.loads(path.read_text()) if path.exists() else None
-
-
-def write_result(
-    path: Path, found: list[dict] | dict, parameters: dict, born: dict, tables: dict[str, pd.DataFrame] | None = None
-) -> None:
-    """Write tables as <run>-<name>.parquet and then, last, the result file itself: it is there only when all is.
-
-    found: the metrics, fit for JSON; born: what `provenance` gave.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for name, table in (tables or {}).items():
-        table.to_parquet(path.with_name(f"{path.stem}-{name}.parquet"), compression="zstd", index=False)
-    content = {"run": path.stem, "metrics": found, "parameters": parameters, "provenance": born}
-    draft = path.with_suffix(".draft")
-    draft.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    os.replace(draft, path)
-
-
-def provenance(began: str, *, editor: EditedModel | None = None, dataset: str | None = None) -> dict:
-    """Where a result comes from: code, model, data, versions, device, times (UTC), peak memory of this process in MiB.
-
-    `began` is what `now` said at the start; a run without a model or without a data set has none in its provenance.
-    """
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *OUTPUTS)
-    born = {
-        "commit": _commit(),
-        "dirty": None if changed is None else bool(changed),
-        "versions": {name: version(name) for name in PACKAGES},
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "threads": torch.get_num_threads(),
-        "began": began,
-        "ended": now(),
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-    }
-    if editor is not None:
-        weight = next(editor.model.parameters())
-        born |= {
-            "model": editor.model.config.name_or_path.rpartition("/")[2],
-            "model_sha256": editor.base_hash,
-            "model_revision": getattr(editor.model.config, "_commit_hash", None),  # of the hub; else unknown
-            "device": str(weight.device),
-            "dtype": str(weight.dtype).removeprefix("torch."),
-        }
-    return born | ({"dataset": dataset, "data_sha256": data_hash(dataset)} if dataset else {})
-
-
-def now() -> str:
-    """The present time, UTC, as written into results."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def data_hash(dataset: str) -> str:
-    """SHA-256 over the files of a data set, in their order."""
-    digest = hashlib.sha256()
-    for file in reading.DATASETS[dataset].files:
-        digest.update((file if isinstance(file, Path) else reading.fetch(file)).read_bytes())
-    return digest.hexdigest()
-
-
 def _evaluated_at(
-    n: int,
-    facts: Sequence[reading.EditRecord],
-    stream: Stream,
-    editor: EditedModel,
-    work: Path,
-    probes: Mapping[str, int],
+    n: int, facts: Sequence[EditRecord], stream: Stream, editor: EditedModel, work: Path, probes: Mapping[str, int]
 ) -> dict[str, pd.DataFrame]:
     """Edit up to n and ask about all n, or read what an earlier start of this run found there; tables by name."""
     chosen = _spread(facts[:n], stream.generated)
@@ -242,7 +155,7 @@ def _evaluated_at(
     tables = [*parts, *(["untouched"] if stream.untouched else []), *probes]
     paths = {name: work / f"at-{n}-{name}.parquet" for name in tables}
     if n == stream.at[-1] or not all(path.exists() for path in paths.values()):
-        metrics.remember_base(editor, chosen)
+        editor.remember_base(chosen)
         editor.edit_all(
             facts[len(editor.edits) : n], checkpoint=work / "checkpoint", every=stream.every, generated=False
         )
@@ -250,12 +163,12 @@ def _evaluated_at(
         if path.exists():
             continue
         if name == "untouched":
-            found = metrics.retention(editor, reading.load_records("openfacts-locality", stream.untouched))
+            found = unedited(editor, load_records("openfacts-locality", stream.untouched))
         elif name in probes:
             found = PROBES[name][1](editor, facts[:n], probes[name])
         else:
             asked = [[fact for fact in parts[name] if (fact in chosen) == wanted] for wanted in (True, False)]
-            found = [metrics.ask(editor, some, generated=i == 0) for i, some in enumerate(asked) if some]
+            found = [asking.ask(editor, some, generated=i == 0) for i, some in enumerate(asked) if some]
             found = pd.concat(found, ignore_index=True)
         found.assign(n_edits=n).to_parquet(path.with_suffix(".draft"), index=False)
         os.replace(path.with_suffix(".draft"), path)
@@ -266,14 +179,14 @@ def _evaluated_at(
     return {"questions": asked.reset_index(drop=True)} | others
 
 
-def _spread(facts: Sequence[reading.EditRecord], most: int | None) -> Sequence[reading.EditRecord]:
+def _spread(facts: Sequence[EditRecord], most: int | None) -> Sequence[EditRecord]:
     """At most so many of the facts, evenly spread; None: all."""
     return facts if most is None else facts[:: -(-len(facts) // most)] if most else []
 
 
-def _facts(stream: Stream, editor: EditedModel) -> list[reading.EditRecord]:
+def _facts(stream: Stream, editor: EditedModel) -> list[EditRecord]:
     end = stream.first + stream.at[-1]
-    facts = reading.load_records(stream.dataset, end, tokenizer=editor.tokenizer)
+    facts = load_records(stream.dataset, end, tokenizer=editor.tokenizer)
     if len(facts) < end:
         raise ValueError(f"{stream.dataset} has {len(facts)} valid records; this run asks for {end}.")
     editor.know(facts[stream.first :])
@@ -301,7 +214,7 @@ def _starts(work: Path, settings: dict) -> list[dict]:
         raise ValueError(
             f"{work} holds a run that was begun with other settings. Name this run otherwise, or delete it."
         )
-    note = {"starts": [*note["starts"], {"time": now(), "commit": _commit()}], "settings": settings}
+    note = {"starts": [*note["starts"], {"time": files.now(), "commit": files.commit()}], "settings": settings}
     path.with_suffix(".draft").write_text(json.dumps(note))
     os.replace(path.with_suffix(".draft"), path)
     return note["starts"]
@@ -314,17 +227,3 @@ def _lengthened(earlier: dict, settings: dict) -> bool:
     at = earlier["stream"]["at"]
     begun = settings["stream"]["at"][: len(at)] == at
     return begun and settings | {"stream": settings["stream"] | {"at": at}} == earlier
-
-
-def _commit() -> str | None:
-    return _git("rev-parse", "HEAD") or os.environ.get("MEMOIR_COMMIT") or None  # an image knows its own
-
-
-def _git(*arguments: str) -> str | None:
-    """What git says, or None where there is no git or no repository: unknown is not a guess."""
-    try:
-        return subprocess.run(
-            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

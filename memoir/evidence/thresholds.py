@@ -21,7 +21,7 @@ UNTOUCHED = {"knows": True, "agreement": 1.0, "nll": "nll_before", "won": "won_b
 def gated(opened: pd.DataFrame, closed: pd.DataFrame, tau: float) -> pd.DataFrame:
     """The questions of a stream as they would have been answered at τ = tau.
 
-    opened: asked at τ = 0; closed: the untouched model's, of the same records; both as `metrics.ask` gives them, with
+    opened: asked at τ = 0; closed: the untouched model's, of the same records; both as `asking.ask` gives them, with
     n_edits. ValueError when `closed` lacks a question. Generated values are missing where either was not asked.
     """
     key = ["record", "metric", "place"]

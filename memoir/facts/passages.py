@@ -3,14 +3,9 @@
 Knows records, nothing of files or models.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from memoir.facts.registry import EditRecord
+from memoir.facts.record import EditRecord
 
 LEAST = 4  # statements that a subject needs: half of them are told, half are edited
 
@@ -32,22 +27,13 @@ def of_subjects(facts: Sequence[EditRecord]) -> Iterator[tuple[int, EditRecord]]
         told, edited = about[: len(about) // 2], about[len(about) // 2 :]
         opening = [f"This is a passage about {subject}.", *(f"{fact.prompt} {fact.truths[0]}." for fact in told)]
         anew = [f"{next(filter(_statement, fact.rephrasings))} {fact.target}." for fact in reversed(edited)]
-        passage = replace(
-            edited[0],
-            id=f"passage-{subject}",
-            relation=None,
-            subject=subject,
-            prompt=" ".join(opening),
-            target=" ".join(f"{fact.prompt} {fact.target}." for fact in edited),
-            truths=(),
-            rephrasings=(),
-            neighbour=None,
-            neighbour_answer=None,
-            negated=None,
-            chinese=None,
-            ood=" ".join([*opening, *anew]),
+        asked = edited[0].irrelevant, edited[0].irrelevant_answer
+        target = " ".join(f"{fact.prompt} {fact.target}." for fact in edited)
+        texts = {"prompt": " ".join(opening), "target": target, "ood": " ".join([*opening, *anew])}
+        yield (
+            places[0],
+            EditRecord(f"passage-{subject}", subject, **texts, irrelevant=asked[0], irrelevant_answer=asked[1]),
         )
-        yield places[0], passage
 
 
 def _statement(text: str) -> bool:

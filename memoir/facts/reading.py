@@ -1,7 +1,7 @@
 """Facts to edit: reading the data sets of the registry, checking their files, and the validator.
 
 Files are read through `datasets`, from the folder $MEMOIR_DATA when it is set and otherwise fetched with pooch from a
-pinned address; either way their SHA-256 is checked. What the sets are stands in `datasets_registry.py`. Knows texts. Of
+pinned address; either way their SHA-256 is checked. What the sets are stands in `registry.py`. Knows texts. Of
 models it only asks a tokenizer how long a prompt is.
 """
 
@@ -16,10 +16,9 @@ import pooch
 import requests
 from transformers import PreTrainedTokenizerBase
 
-from memoir.facts.registry import DATA, DATASETS, DataFile, DataSet, EditRecord
-from memoir.models.registry import cache_folder
-
-__all__ = ["DATA", "DATASETS", "DataFile", "DataSet", "EditRecord", "Reject", "load_records", "read_records"]
+from memoir.facts.record import EditRecord
+from memoir.facts.registry import DATA, DATASETS, DataFile, DataSet
+from memoir.models.loading import cache_folder
 
 REJECTS = DATA / "rejects.csv"
 CONNECT, READ = 5, 60  # seconds to wait for a host, and for its next bytes

@@ -1,47 +1,19 @@
-"""The registry of data sets: what a record is, where each set's files come from, and how a row becomes records.
+"""The registry of data sets: how a row becomes records (`record.py`); data/sources.csv says where files come from.
 
 To add a data set, write a function from a row to its records and an entry in `DATASETS`; data/README.md shows one.
-Knows no file's contents; `records.py` fetches, checks, reads and validates.
+Knows no file's contents; `reading.py` fetches, checks, reads and validates.
 """
 
+import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from memoir.facts import passages
+from memoir.facts.record import EditRecord
 
 DATA = Path(__file__).resolve().parents[2] / "data"
-
-
-@dataclass(frozen=True)
-class EditRecord:
-    """One fact to write, and the questions that tell whether it was written well. Absent parts are None or ().
-
-    truths: answers that were true before; rephrasings: other wordings of prompt; irrelevant: a question that must keep
-    its answer; neighbour: the prompt about another subject; negated: the opposite statement; chinese: prompt in
-    Chinese; ood: text in another style that should follow the edit; multihop: questions whose answer follows from
-    several edits; case: those several edits share it and are made together, one case at a time. A prompt may occur
-    once in each case, with another target in another.
-    """
-
-    id: str
-    subject: str
-    prompt: str
-    target: str
-    relation: str | None = None
-    truths: tuple[str, ...] = ()
-    rephrasings: tuple[str, ...] = ()
-    irrelevant: str | None = None
-    irrelevant_answer: str | None = None
-    neighbour: str | None = None
-    neighbour_answer: str | None = None
-    negated: str | None = None
-    chinese: str | None = None
-    ood: str | None = None
-    multihop: tuple[str, ...] = ()
-    multihop_answer: str | None = None
-    case: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +25,7 @@ class DataFile:
     commit: str
     path: str
     sha256: str
-    licence: str = "MIT"
+    licence: str
 
     @property
     def url(self) -> str:
@@ -122,127 +94,30 @@ def _natural_question(row: dict) -> Iterator[EditRecord]:
 
 
 def _openfacts(row: dict) -> Iterator[EditRecord]:
-    yield EditRecord(
-        **{
-            name: row[name]
-            for name in (
-                "id",
-                "relation",
-                "subject",
-                "prompt",
-                "target",
-                "irrelevant",
-                "irrelevant_answer",
-                "neighbour",
-                "neighbour_answer",
-                "negated",
-                "chinese",
-            )
-        },
-        truths=(row["truth"], *row["aliases"]),
-        rephrasings=tuple(row["rephrasings"]),
-    )
+    same = ("id", "relation", "subject", "prompt", "target", "irrelevant", "irrelevant_answer", "neighbour",
+            "neighbour_answer", "negated", "chinese")  # fmt: skip
+    truths, rephrasings = (row["truth"], *row["aliases"]), tuple(row["rephrasings"])
+    yield EditRecord(**{name: row[name] for name in same}, truths=truths, rephrasings=rephrasings)
 
 
-_WISE = ("fasdkljfds/EasyEdit", "e7880657d5944e9466646fdf7399dd5792e8e506")
+FILES = {row["local"]: DataFile(**row) for row in csv.DictReader((DATA / "sources.csv").open())}
 _OPENFACTS = (DATA / "openfacts" / "openfacts.parquet",)
-_ZSRE_EDIT = DataFile(
-    "zsre/zsre_mend_edit.json",
-    *_WISE,
-    "data/wise/ZsRE/zsre_mend_edit.json",
-    "0cf155da229b2eccae19fcfe5f7a09523363d357f5f15508d1521f495ad5ecd9",
-)
-_ZSRE_TRAIN = DataFile(
-    "zsre/zsre_mend_train_10000.json",
-    "shaobo9856/EasyEdit",
-    "9df3cf7e29834895eaa53a7aab33475f6225d0fb",
-    "data/MzsRE/zsre_mend_train_10000.json",
-    "86f1d06ad075dc806fd046cc292b866726ff981fdf2c14a7d933fa12dd5c5010",
-)
+
+
+def _of(read: Callable[[dict], Iterable[EditRecord]], *local: str) -> DataSet:
+    return DataSet(tuple(FILES[name] for name in local), read)
+
 
 DATASETS = {
-    "zsre": DataSet((_ZSRE_EDIT, _ZSRE_TRAIN), _zsre),
-    "zsre-train": DataSet((_ZSRE_TRAIN,), _zsre),
-    "selfcheckgpt": DataSet(
-        (
-            DataFile(
-                "hallucination/hallucination-edit.json",
-                *_WISE,
-                "data/wise/hallucination/hallucination-edit.json",
-                "523ce88b5299047bf58ea3ad8b7e9d12635592543df54b58c8eaf16d5e68aaaf",
-            ),
-        ),
-        _flat,
-    ),
-    "selfcheckgpt-train": DataSet(
-        (
-            DataFile(
-                "hallucination/hallucination-train.json",
-                *_WISE,
-                "data/wise/hallucination/hallucination-train.json",
-                "ef280a0ce9aa194c545e7a1c7983df181b8e48dbfb1945ffe40e1903cca0d297",
-            ),
-        ),
-        _flat,
-    ),
-    "temporal": DataSet(
-        (
-            DataFile(
-                "temporal/temporal-edit.json",
-                *_WISE,
-                "data/wise/temporal/temporal-edit.json",
-                "3c27956224d56111762e7b56ca0595dc638cc005faaf322a01c48ecd5283aef8",
-            ),
-        ),
-        _flat,
-    ),
-    "temporal-train": DataSet(
-        (
-            DataFile(
-                "temporal/temporal-train.json",
-                *_WISE,
-                "data/wise/temporal/temporal-train.json",
-                "0ba8c40de49bd0d0ffc1da69ac17fcfce6db8c32bf36a7df5c88730b48e1172a",
-            ),
-        ),
-        _flat,
-    ),
-    "counterfact": DataSet(
-        (
-            DataFile(
-                "counterfact/counterfact-edit.json",
-                "qizhou000/RECIPE",
-                "b8ff1fc2c649d44dc88d2d4fccfa14343066a835",
-                "data/evaluation/cf/counterfact-edit.json",
-                "c31a07f7eb3d37e4acdaa284f0926a40d5a9340ca115141e0d026c79425bea56",
-            ),
-        ),
-        _flat,
-    ),
-    "mquake": DataSet(
-        (
-            DataFile(
-                "multihop/MQuAKE-hard.json",
-                "Alanzxd/memit_for_mquake",
-                "7d658a522b3988b18bd1cdc22335837303223f42",
-                "data/MQuAKE-hard.json",
-                "fc78dc7bec4625d3ce6e2923acae7f1920691b0b23e663182bf799f2856f2a11",
-            ),
-        ),
-        _mquake,
-    ),
-    "natural-questions": DataSet(
-        (
-            DataFile(
-                "natural_questions.jsonl",
-                "llm-editing/editing-attack",
-                "b991ef83c044e604abc96e7cd9ae1e06c23c1889",
-                "data/general_capacity/natural_questions.jsonl",
-                "024b6a9b02cd1cdea0ce0053d8f6504c6fb6c47ebb08ae886d99ee76eb6a163a",
-            ),
-        ),
-        _natural_question,
-    ),
+    "zsre": _of(_zsre, "zsre/zsre_mend_edit.json", "zsre/zsre_mend_train_10000.json"),
+    "zsre-train": _of(_zsre, "zsre/zsre_mend_train_10000.json"),
+    "selfcheckgpt": _of(_flat, "hallucination/hallucination-edit.json"),
+    "selfcheckgpt-train": _of(_flat, "hallucination/hallucination-train.json"),
+    "temporal": _of(_flat, "temporal/temporal-edit.json"),
+    "temporal-train": _of(_flat, "temporal/temporal-train.json"),
+    "counterfact": _of(_flat, "counterfact/counterfact-edit.json"),
+    "mquake": _of(_mquake, "multihop/MQuAKE-hard.json"),
+    "natural-questions": _of(_natural_question, "natural_questions.jsonl"),
     "openfacts": DataSet(_OPENFACTS, _openfacts, split="edit"),
     "openfacts-passages": DataSet(_OPENFACTS, _openfacts, split="edit", gather=passages.of_subjects),
     "openfacts-background": DataSet(_OPENFACTS, _openfacts, split="background"),

@@ -1,1 +1,2 @@
-"""TODO"""
+"""Which models there are, their default settings, how they are loaded, and what the large ones take.
+Knows weights and shapes; of facts, edits and results it knows nothing."""

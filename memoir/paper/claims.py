@@ -5,8 +5,7 @@ The claims are records of data/claims.yaml; what decides each is a function that
 make it.
 """
 
-import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -15,7 +14,6 @@ import yaml
 from memoir import plots
 from memoir.evidence import results as evidence
 from memoir.facts.registry import DATA
-from memoir.theory import overlap
 
 CLAIMS = DATA / "claims.yaml"
 REPRODUCED, NOT_REPRODUCED, CONTRADICTED = "reproduced", "not reproduced", "contradicted"
@@ -110,37 +108,3 @@ def claims() -> dict[str, Claim]:
     records = yaml.safe_load(CLAIMS.read_text())
     found = [Claim(**record | {"figures": tuple(record.get("figures", ()))}) for record in records]
     return {claim.id: claim for claim in found}
-
-
-def judged() -> list[Verdict]:
-    """Every claim with its verdict, from the result files and published numbers as they are now."""
-    return [judge(claim) for claim in claims().values()]
-
-
-def judge(claim: Claim) -> Verdict:
-    """One claim's verdict: what its readings, those that are decided, make of it."""
-    for module in ("claims_printed", "claims_measured"):
-        importlib.import_module(f"memoir.paper.{module}")
-    results, sources, missing = evidence.gather(claim.results, claim.paper_size)
-    if missing:
-        more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
-        reason = f"There is no result of {', '.join(missing[:4])}{more}."
-        return Verdict(claim, NOT_TESTED, reason=reason, command=claim.command)
-    try:
-        readings = tuple(RULES[claim.id](claim, results))
-    except Untested as why:
-        return Verdict(claim, NOT_TESTED, sources=sources, reason=f"{why}.", command=claim.command)
-    decided = [reading.holds for reading in readings if reading.holds is not None]
-    if not decided:
-        return Verdict(claim, NOT_TESTED, readings, sources, claim.paper.get("unknown", ""), claim.command)
-    return Verdict(claim, combined(decided, claim.basis), readings, sources)
-
-
-def combined(holds: Iterable[bool], basis: str) -> str:
-    """The verdict that readings make: all hold, some hold, none does.
-
-    Where none does, a claim about the paper or a law is contradicted; what was measured, most often on another model,
-    is only not reproduced.
-    """
-    found = overlap.verdict(holds)
-    return NOT_REPRODUCED if found == CONTRADICTED and basis == "measured" else found

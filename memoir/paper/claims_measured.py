@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from memoir.evidence import results as evidence
-from memoir.experiments.lasting import frames as lasting
+from memoir.experiments.layers import frames as layer_frames
 from memoir.experiments.long_targets import frames as long_targets
 from memoir.experiments.retention import frames as retention
 from memoir.metrics import TEACHER_FORCED
+from memoir.models import registry
 from memoir.paper.claims import Claim, Reading, Untested, rule
 
 PAPER = "llama-3-8b-instruct"
@@ -41,7 +42,7 @@ def shown(row: dict) -> str:
 def same_edits_same_load(result: dict, n_edits: int) -> dict[str, int]:
     """The claimed number of edits as it stands, and the one that is the same load on the model that was run."""
     model = evidence.model_of(result)
-    load = round(n_edits / lasting.WIDTH[PAPER] * lasting.WIDTH[model])
+    load = round(n_edits / registry.WIDTH[PAPER] * registry.WIDTH[model])
     found = {f"{n_edits:,} edits on {model}": n_edits}
     return found if load == n_edits else found | {f"{load:,} edits, the same load, on {model}": load}
 
@@ -100,7 +101,7 @@ def layer(claim: Claim, results: dict) -> Iterator[Reading]:
     """In each sweep: the layer at the paper's depth is within a standard error of the best, the others fall so far."""
     for dataset, sweep in results.items():
         rows = [pd.DataFrame(one["metrics"]).assign(layer=one["parameters"]["editor"]["layer"]) for one in sweep]
-        found = lasting.averages(pd.concat(rows)).set_index("layer")
+        found = layer_frames.averages(pd.concat(rows)).set_index("layer")
         best, how = found.average.idxmax(), claim.article
         counterpart = min(found.index, key=lambda layer: abs(layer - how["depth"] * len(found)))
         fall = 1 - found.average.drop(best) / found.average[best]
@@ -153,11 +154,7 @@ def perplexity(claim: Claim, results: dict) -> Iterator[Reading]:
     if n not in found.index:
         raise Untested(f"{results['stream']['run']} was not asked after {n:,} edits")
     for statistic in ("mean", "median"):
-        row = dict(
-            zip(
-                ("mean", "low", "high"), found.loc[n, [statistic, f"{statistic}_low", f"{statistic}_high"]], strict=True
-            )
-        )
+        row = dict(mean=found[statistic][n], low=found[f"{statistic}_low"][n], high=found[f"{statistic}_high"][n])
         name = f"{statistic} perplexity, {n:,} edits on {evidence.model_of(results['stream'])}"
         yield Reading(f"{statistic} over the targets", row["low"] <= claim.article["value"], {name: shown(row)})
 

@@ -11,13 +11,13 @@ from functools import cache
 import pandas as pd
 import yaml
 
-from memoir.evidence import published
-from memoir.evidence import results as evidence
+from memoir.evidence import published, results as evidence
 from memoir.experiments.ablations import frames as ablations
 from memoir.experiments.lasting import frames as lasting
 from memoir.experiments.long_targets import frames as long_targets
 from memoir.facts.registry import DATA
 from memoir.metrics import TEACHER_FORCED
+from memoir.models import registry
 
 ITEMS = DATA / "paper_items.yaml"
 SIZES = ("paper", "full")
@@ -148,7 +148,7 @@ def _by_length(item: Item, row: Row) -> Iterator[dict]:
         model = evidence.model_of(result)
         points = {int(n): int(n) for n in published.table(item.item).n_edits}
         if row.load:
-            points = {round(n / lasting.WIDTH[REFERENCE] * lasting.WIDTH[model]): n for n in points}
+            points = {round(n / registry.WIDTH[REFERENCE] * registry.WIDTH[model]): n for n in points}
         rows = pd.DataFrame(result["metrics"], columns=["n_edits", "protocol", "metric", "mean", "low", "high"])
         for n, here in rows[(rows.protocol == TEACHER_FORCED) & rows.n_edits.isin(points)].groupby("n_edits"):
             about = {"model": model, "n_edits": points[n]}
@@ -224,7 +224,7 @@ def _metrics(rows: pd.DataFrame) -> Iterator[dict]:
 
 
 def _average(parts: pd.DataFrame) -> str:
-    """The mean of three means; its interval as if they were independent, as in `lasting.averages`."""
+    """The mean of three means; its interval as if they were independent, as in `layer_frames.averages`."""
     mean, half = parts["mean"].mean(), ((parts.high - parts["mean"]) ** 2).sum() ** 0.5 / len(parts)
     return _shown(mean, mean - half, mean + half)
 

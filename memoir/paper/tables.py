@@ -4,12 +4,10 @@ Made from published numbers and result files alone; what is printed there and no
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pandas as pd
 
-from memoir.evidence import published
-from memoir.evidence import results as evidence
+from memoir.evidence import published, results as evidence
 from memoir.paper import items as paper_items
 from memoir.paper.items import KEY, Item
 
@@ -18,14 +16,6 @@ SHORT = {
     "logical_generalization": "Log. gen.", "specificity": "Spec.", "locality": "Loc.", "average": "Avg.",
 }  # fmt: skip
 OURS = "smollm2-135m"  # whose results those at the size full are
-
-
-def rebuild() -> list[Path]:
-    """Write each item's table as csv, md and tex into figures/; returns the files."""
-    from memoir.report.figures import save_table
-
-    tables = [item for item in paper_items.items().values() if item.table]
-    return [path for item in tables for path in save_table(layout(item), item.table, caption(item))]
 
 
 def layout(item: Item) -> pd.DataFrame:

@@ -13,10 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from memoir import plots
-from memoir.evidence.runs import ROOT
-from memoir.paper import claims
-from memoir.paper import items as paper_items
-from memoir.paper import tables as paper_tables
+from memoir.evidence.files import ROOT
+from memoir.paper import claims, claims_judged, items as paper_items, tables as paper_tables
 from memoir.report import verdicts
 
 NAME = "report.html"
@@ -33,12 +31,15 @@ HEADINGS = {
 DC = "{*}"  # Dublin Core, whatever its namespace is called
 
 
-def write() -> Path:
-    """Write figures/report.html from the results and the figures that are there; returns its path."""
-    judged = claims.judged()
+def write(layouts: dict[str, pd.DataFrame]) -> Path:
+    """Write figures/report.html from the results and the figures that are there; returns its path.
+
+    layouts: the paper's tables as `paper.tables.layout` gives them, by item.
+    """
+    judged = claims_judged.judged()
     items = [
         {"item": item, "state": str(state := paper_items.state(item)), "done": state.size is not None,
-         "table": paper_tables.layout(item) if item.table else None,
+         "table": layouts.get(item.item),
          "caption": paper_tables.caption(item) if item.table else "The paper prints no points of it."}
         for item in paper_items.items().values()
     ]  # fmt: skip
@@ -62,13 +63,8 @@ def _page(judged: Sequence[claims.Verdict], items: Sequence[dict], figures: dict
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {
-        "table": _table,
-        "born": _born,
-        "slug": _slug,
-        "powers": _powers,
-        "commands": lambda text: text.split(" && "),
-    }
+    environment.filters |= {"table": _table, "born": _born, "slug": _slug, "powers": _powers}
+    environment.filters["commands"] = lambda text: text.split(" && ")
     groups: dict[str, list[claims.Verdict]] = {}
     for one in judged:  # a claim, and the side of it that the paper's own numbers decide, are one row
         groups.setdefault(one.claim.id.removesuffix("-paper"), []).append(one)

@@ -1,18 +1,14 @@
-"""Verdicts to read: the table of the README, and each claim's page. Made from `claims.judged` alone."""
-
-from pathlib import Path
+"""Verdicts to read: the table of the README, and each claim's page. Made from `claims_judged.judged` alone."""
 
 import pandas as pd
 from PIL import Image
 
 from memoir import plots
 from memoir.evidence import results as evidence
-from memoir.evidence.runs import ROOT
-from memoir.paper import claims
+from memoir.paper import claims, claims_judged
 from memoir.paper.claims import Verdict
+from memoir.plots import markdown
 
-README = ROOT / "README.md"
-START, END = "<!-- verdicts -->\n", "<!-- /verdicts -->"
 HOLDS = {True: "holds", False: "does not hold", None: "cannot be decided"}
 
 
@@ -53,24 +49,8 @@ def readme_section(verdicts: list[Verdict]) -> str:
     return (
         f"{markdown(summary(verdicts))}\nWritten by `make figures` from the committed results: {counts(verdicts)}.\n"
         "Readings, their numbers, where these come from, and the command for what is not tested: "
-        "[12_claims](notebooks/12_claims.ipynb).\n"
+        "[14_claims](notebooks/14_claims.ipynb).\n"
     )
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """A table as markdown, with a line break at its end."""
-    rows = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
-    return "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows)
-
-
-def write_readme(path: Path = README) -> Path:
-    """Put the verdicts between the markers of the README. ValueError when it does not have both."""
-    text = path.read_text()
-    if START not in text or END not in text:
-        raise ValueError(f"{path.name} lacks the markers {START.strip()} and {END}, between which the verdicts stand.")
-    before, _, rest = text.partition(START)
-    path.write_text(f"{before}{START}{readme_section(claims.judged())}{END}{rest.partition(END)[2]}")
-    return path
 
 
 def page(verdict: Verdict) -> str:
@@ -90,7 +70,7 @@ def page(verdict: Verdict) -> str:
 
 def lines(name: str) -> str:
     """One claim, by its id, as plain text for a notebook: the verdict, then each reading with its numbers."""
-    found = claims.judge(claims.claims()[name])
+    found = claims_judged.judge(claims.claims()[name])
     shown = [f"claim {name}: {found.verdict}"]
     for reading in found.readings:
         shown.append(f"  {HOLDS[reading.holds]}: {reading.text}")

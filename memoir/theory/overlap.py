@@ -5,7 +5,6 @@ mask that shares at least tau of its k columns. Share = overlap / k. Logarithms 
 """
 
 import math
-from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -204,14 +203,6 @@ def active_readings(k: int, D: int, d: int, parameters: float) -> list[dict]:
         ("all numbers of W_m, as a share of the model", D * d / parameters),
     ]
     return [{"reading": text, "value": value, "about_3_percent": round(100 * value) == 3} for text, value in rows]
-
-
-def verdict(holds: Iterable[bool]) -> str:
-    """What readings that hold or fail make of a claim: all, none, or some of them."""
-    holds = list(holds)
-    if not holds:
-        raise ValueError("A verdict needs at least one reading.")
-    return "reproduced" if all(holds) else "holds only under a stated reading" if any(holds) else "contradicted"
 
 
 def describe(histogram: NDArray, k: int, tau: float) -> dict:

@@ -14,7 +14,7 @@ from memoir.baselines.rome import rank_one
 from memoir.baselines.wise import activation, ties
 from memoir.evidence import plan
 from memoir.facts.reading import load_records
-from memoir.models.registry import weights_hash
+from memoir.models.loading import weights_hash
 
 PROMPT, TARGET = "What is the capital of France?", "Lyon"
 OTHER = "The boiling point of water is"

@@ -6,7 +6,7 @@ import torch
 from conftest import BACKGROUND, PREFIXES, toy_model
 
 import memoir
-from memoir.evidence import runs
+from memoir.evidence import files, runs
 
 torch.set_num_threads(1)
 TOKENIZER = memoir.load_model("smollm2-135m")[1]
@@ -14,7 +14,7 @@ STREAM = runs.Stream("smoke", "toy", "crash", "openfacts", at=(8, 30), every=3, 
 
 
 def work(folder: Path) -> None:
-    runs.RESULTS, runs.WORK = folder / "results", folder / "runs"
+    files.RESULTS, files.WORK = folder / "results", folder / "runs"
     editor = memoir.Memoir(
         toy_model(), TOKENIZER, layer=1, k=24, threshold=0.5, lr=1.0, n_iter=4, background=BACKGROUND, prefixes=PREFIXES
     )

@@ -6,7 +6,7 @@ from conftest import BACKGROUND, PREFIXES, toy_model
 
 from memoir import tophash
 from memoir.evidence.ablated import Ablated, Unedited, drawn_mask
-from memoir.facts.reading import EditRecord
+from memoir.facts.record import EditRecord
 
 TOLD = [("The capital of France is", "Lyon"), ("Name a river in Peru.", "Danube"), ("Who wrote the song?", "Nobody")]
 OTHER = "The capital city of France is called"

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from memoir import store
-from memoir.evidence import runs
+from memoir.evidence import files, runs
 
 KILLS = 20
 
@@ -77,8 +77,8 @@ def test_a_full_disk_keeps_what_was_stored_and_says_so(tmp_path, monkeypatch):
 
 
 def test_a_run_that_cannot_fit_is_refused_with_the_number(tmp_path, toy_editor, monkeypatch):
-    monkeypatch.setattr(runs, "WORK", tmp_path)
-    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    monkeypatch.setattr(files, "WORK", tmp_path)
+    monkeypatch.setattr(files, "RESULTS", tmp_path)
     monkeypatch.setattr(runs.psutil, "virtual_memory", lambda: type("", (), {"available": 1000})())
     editor = toy_editor()
     with pytest.raises(MemoryError, match=r"30 edits of openfacts need about \d+ MiB more; 0 MiB are free"):
@@ -87,8 +87,8 @@ def test_a_run_that_cannot_fit_is_refused_with_the_number(tmp_path, toy_editor, 
 
 
 def test_an_estimate_is_given_and_leaves_no_trace(tmp_path, toy_editor, monkeypatch, capsys):
-    monkeypatch.setattr(runs, "WORK", tmp_path)
-    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    monkeypatch.setattr(files, "WORK", tmp_path)
+    monkeypatch.setattr(files, "RESULTS", tmp_path)
     editor = toy_editor()
     facts = runs._facts(crash_worker.STREAM, editor)
     before = {name: tensor.clone() for name, tensor in editor._tensors().items()}

@@ -5,14 +5,14 @@ import json
 import pytest
 
 from memoir import notebooks
-from memoir.evidence import plan, runs
+from memoir.evidence import files, plan, runs
 
 
 @pytest.fixture
 def params(tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "PARAMS", tmp_path)
-    monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(runs, "WORK", tmp_path / "runs")
+    monkeypatch.setattr(files, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(files, "WORK", tmp_path / "runs")
     return lambda text, profile="laptop": (tmp_path / f"{profile}.yaml").write_text(text)
 
 

@@ -9,11 +9,10 @@ import pytest
 import torch
 from conftest import toy_model
 
-from memoir import metrics
-from memoir.evidence import plan, probes, runs
+from memoir.evidence import files, plan, probes, runs
 from memoir.evidence.ablated import Unedited
 from memoir.experiments.retention import frames as retention
-from memoir.facts.reading import EditRecord
+from memoir.facts.record import LOCALITIES, EditRecord
 
 
 @pytest.fixture
@@ -107,7 +106,7 @@ def test_what_ships_is_fixed_and_well_formed():
 
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
-    for module, name in ((plan, "PARAMS"), (runs, "RESULTS"), (runs, "WORK")):
+    for module, name in ((plan, "PARAMS"), (files, "RESULTS"), (files, "WORK")):
         monkeypatch.setattr(module, name, tmp_path / name)
     plan.PARAMS.mkdir()
     monkeypatch.setenv("MEMOIR_CACHE", str(tmp_path))
@@ -125,7 +124,7 @@ def test_a_stream_keeps_what_its_probes_found(folders, toy_editor, monkeypatch):
     assert result["parameters"]["probes"] == {"text": 2, "irrelevant-openfacts": 3}
     text, overlaps = (pd.read_parquet(path.with_name(f"one-{name}.parquet")) for name in planned.probes)
     assert text.n_edits.tolist() == [1, 1, 2, 2] and overlaps.n_edits.tolist() == [1] * 3 + [2] * 3
-    assert set(pd.DataFrame(result["metrics"]).metric) == {*metrics.LOCALITIES, "reliability", "generalization"}
+    assert set(pd.DataFrame(result["metrics"]).metric) == {*LOCALITIES, "reliability", "generalization"}
     monkeypatch.setattr(plan, "make", None)
     assert plan.run(planned) == path  # finished, so no model
     folders.write_text(entry.replace("PROBES", "text: 3, irrelevant-openfacts: 3"))

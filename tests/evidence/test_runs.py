@@ -8,14 +8,15 @@ import pytest
 import torch
 
 import memoir
-from memoir.evidence import runs
+from memoir import notebooks
+from memoir.evidence import files, runs
 from memoir.report import figures
 
 
 @pytest.fixture(autouse=True)
 def folders(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(runs, "WORK", tmp_path / "runs")
+    monkeypatch.setattr(files, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(files, "WORK", tmp_path / "runs")
 
 
 def stream(**fields) -> runs.Stream:
@@ -98,8 +99,8 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(toy_editor, monkeypatch, t
         runs.run_stream(stream(run="cut"), editor)
     assert not (tmp_path / "results" / "smoke" / "toy" / "cut.json").exists()
     monkeypatch.undo()
-    monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(runs, "WORK", tmp_path / "runs")
+    monkeypatch.setattr(files, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(files, "WORK", tmp_path / "runs")
     resumed = toy_editor()
     cut = runs.run_stream(stream(run="cut"), resumed)
     assert json.loads(cut.read_text())["metrics"] == json.loads(whole.read_text())["metrics"]
@@ -116,12 +117,12 @@ def test_streams_are_checked_before_anything_runs(toy_editor):
 def test_figures_are_made_from_result_files_alone(tmp_path, monkeypatch):
     """From a copy of the results, without a model: the committed bytes; a deleted result takes its own away."""
     committed = {path.name: path.read_bytes() for path in (*figures.plots.FIGURES.iterdir(), figures.readme.README)}
-    shutil.copytree(runs.ROOT / "data" / "results", tmp_path / "results", dirs_exist_ok=True)
+    shutil.copytree(files.ROOT / "data" / "results", tmp_path / "results", dirs_exist_ok=True)
     monkeypatch.setattr(figures.plots, "FIGURES", tmp_path / "figures")
     monkeypatch.setattr(figures.readme, "README", shutil.copy(figures.readme.README, tmp_path / "README.md"))
 
     def rebuilt() -> dict[str, bytes]:
-        written = figures.rebuild()
+        written = figures.rebuild(notebooks.titles())
         assert {path.name for path in figures.plots.FIGURES.iterdir()} <= {path.name for path in written}
         return {path.name: path.read_bytes() for path in written}
 

@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 from conftest import toy_model
 
-from memoir import metrics
+from memoir import asking, metrics
 from memoir.evidence import probes, thresholds
 from memoir.evidence.ablated import Unedited
-from memoir.facts.reading import EditRecord
+from memoir.facts.record import EditRecord
 
 PLACES = ["Peru", "Chad", "Oman", "Fiji"]
 FACTS = [
@@ -24,12 +24,12 @@ PAIRS = [(f"The {thing} of Peru is", "the one that is known") for thing in ("cap
 def asked(toy_editor, tokenizer):
     """An editor with all facts at τ = 0, what it says there, and what the untouched model says."""
     editor = toy_editor(threshold=0.0, n_iter=12, lr=4.0)
-    metrics.remember_base(editor, FACTS)
+    editor.remember_base(FACTS)
     for fact in FACTS:
         editor.edit(fact.prompt, fact.target)
-    opened = metrics.ask(editor, FACTS).assign(n_edits=4)
+    opened = asking.ask(editor, FACTS).assign(n_edits=4)
     base = Unedited(toy_model(), tokenizer)
-    closed = metrics.ask(base, FACTS).assign(n_edits=4)
+    closed = asking.ask(base, FACTS).assign(n_edits=4)
     return editor, opened, closed
 
 
@@ -40,7 +40,7 @@ def test_every_threshold_follows_from_one_evaluation(asked):
     changed = 0
     for tau in (taus[0], taus[len(taus) // 2], taus[-1], 0.37):
         editor.memory.set_threshold(tau - 1e-6)
-        direct = metrics.ask(editor, FACTS).assign(n_edits=4)
+        direct = asking.ask(editor, FACTS).assign(n_edits=4)
         found = thresholds.gated(opened, closed, tau - 1e-6)
         pd.testing.assert_frame_equal(found[list(direct)], direct, rtol=1e-5)
         changed += int((direct.route != opened.route).any())

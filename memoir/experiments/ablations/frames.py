@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from memoir import metrics
-from memoir.evidence import published, thresholds
+from memoir.evidence import published, results as evidence, thresholds
 from memoir.evidence.ablated import Unedited
 from memoir.experiments.lasting import frames as lasting
 from memoir.metrics import TEACHER_FORCED
@@ -86,7 +86,7 @@ class Read:
 
 def read(profile: str, experiment: str = "ablations") -> Iterator[Read]:
     """Every finished stream whose questions the untouched model was asked too."""
-    ended = [(*_named(planned.stream.run), planned, *rest) for planned, *rest in lasting.finished(profile, experiment)]
+    ended = [(*_named(planned.stream.run), planned, *rest) for planned, *rest in evidence.finished(profile, experiment)]
     closed = {seed: tables["questions"] for name, seed, _, _, tables in ended if name == Unedited.method}
     for name, seed, planned, result, tables in ended:
         if seed not in closed:
@@ -101,7 +101,7 @@ def read(profile: str, experiment: str = "ablations") -> Iterator[Read]:
                 if key.startswith("irrelevant-"):
                     taus[RECALIBRATED] = thresholds.calibrated(tables[key], k, RATE)
             at |= {how: (tau, thresholds.gated(asked, closed[seed], tau)) for how, tau in taus.items()}
-        yield Read(name, seed, settings.get("layer"), k, lasting.WIDTH[planned.model], n, at)
+        yield Read(name, seed, settings.get("layer"), k, registry.WIDTH[planned.model], n, at)
 
 
 def rows(profile: str, experiment: str = "ablations") -> pd.DataFrame:
@@ -119,7 +119,7 @@ def rows(profile: str, experiment: str = "ablations") -> pd.DataFrame:
         if ablated and one.seed not in ablated:
             continue
         for how, (tau, asked) in one.at.items():
-            values = _forced(asked)
+            values = forced(asked)
             own = found.setdefault((one.row, how, one.k, one.D, one.n_edits), [])
             own.append((tau, values.assign(record=values.record + f" of seed {one.seed}", seed=one.seed)))
     tables = []
@@ -139,20 +139,6 @@ def rows(profile: str, experiment: str = "ablations") -> pd.DataFrame:
         return pd.DataFrame(columns=["row", "how", "metric", "item", "k", "D"])
     together = pd.concat(tables, ignore_index=True).astype({"k": float})
     return together.merge(_paper(), how="left", on=["item", "variant", "metric"])
-
-
-def layers(profile: str, experiment: str) -> pd.DataFrame:
-    """A sweep over layers that was asked at τ = 0, each layer at its own recalibrated τ, as `lasting.layers` gives it.
-
-    Columns layer, k, seed, threshold, metric, protocol, mean, low, high, n.
-    """
-    found = []
-    for one in read(profile, experiment):
-        if RECALIBRATED in one.at:
-            tau, asked = one.at[RECALIBRATED]
-            table = metrics.summary(_forced(asked))
-            found.append(table.assign(layer=one.layer, k=one.k, seed=one.seed, threshold=tau))
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
 def _paper() -> pd.DataFrame:
@@ -215,7 +201,7 @@ def drift(profile: str, experiment: str) -> pd.DataFrame:
     return pd.concat(found).groupby(["row", "edits_before"], as_index=False)[TEACHER_FORCED].mean()
 
 
-def _forced(asked: pd.DataFrame) -> pd.DataFrame:
+def forced(asked: pd.DataFrame) -> pd.DataFrame:
     """The teacher-forced values alone, per record; generated ones were not asked of every stream."""
     return metrics.per_record(asked.drop(columns=metrics.GENERATED, errors="ignore"))
 

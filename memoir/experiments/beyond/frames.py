@@ -1,4 +1,4 @@
-"""What notebook 13 measures: what the second update protects, full streams under both, and ways to route.
+"""What notebook 12 measures: what the second update protects, full streams under both, and ways to route.
 
 Knows editors, records and results. The update itself stands in `rls.py`, the ways of routing in `routing.py`.
 """
@@ -11,13 +11,13 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir.editor import Memoir
-from memoir.evidence import results as evidence
-from memoir.evidence import runs
+from memoir.evidence import files, results as evidence
 from memoir.evidence.ablated import Unedited
 from memoir.experiments.beyond import routing
 from memoir.experiments.lasting.frames import by_edits
 from memoir.experiments.masks.interference import rows_of_edit
-from memoir.facts.reading import EditRecord, load_records
+from memoir.facts.reading import load_records
+from memoir.facts.record import EditRecord
 from memoir.metrics import TEACHER_FORCED
 from memoir.rls import projector
 
@@ -67,10 +67,10 @@ def run_routing(
     Thresholds are chosen on calibration records (n of OpenFacts' and 190 of ZsRE), for at most `limit` of the near
     neighbours and 1 % of the irrelevant prompts routed, and then asked once on records that had no part in it.
     """
-    path = runs.result_path("full", "beyond", "routing")
+    path = files.result_path("full", "beyond", "routing")
     if path.exists():
         return
-    began, zsre = runs.now(), load_records("zsre", 990)
+    began, zsre = files.now(), load_records("zsre", 990)
     sets = {"calibration": ("openfacts-calibration", zsre[800:]), "test": ("openfacts", zsre[:190])}
     ways, asked, tables, found = {}, {}, [], []
     for name, (dataset, more) in sets.items():
@@ -88,9 +88,9 @@ def run_routing(
     plain = routing.matches(ways["test"]["masks (the paper)"], 0.0)
     row = {"way": "masks (the paper), registered τ", "tau": options["threshold"], "sigma": 0.0}
     found.insert(0, row | routing.rates(plain, asked["test"], options["threshold"]))
-    born = runs.provenance(began, editor=Unedited(model, tokenizer), dataset="openfacts")
+    born = files.provenance(began, editor=Unedited(model, tokenizer), dataset="openfacts")
     how = options | {"n": n, "limit": limit, "stored": {name: len(own["edited"]) for name, own in asked.items()}}
-    runs.write_result(path, found, how, born, {"frontier": pd.concat(tables, ignore_index=True)})
+    files.write_result(path, found, how, born, {"frontier": pd.concat(tables, ignore_index=True)})
 
 
 def run_look(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: dict, first: int, n: int) -> None:
@@ -99,10 +99,10 @@ def run_look(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options
     A row per σ: the τ that matches most rephrasings to their own edit with at most 1 % of the irrelevant prompts
     routed, and those rates. ZsRE has no near neighbours: what they cost, `run_routing` measures.
     """
-    path = runs.result_path("full", "beyond", "look")
+    path = files.result_path("full", "beyond", "look")
     if path.exists():
         return
-    began = runs.now()
+    began = files.now()
     records = load_records("zsre", first + n)[first:]
     asked = {kind: pairs for kind, pairs in routing.questions([], records, 0).items() if pairs}
     seen = routing.features(model, tokenizer, options["layer"], asked)
@@ -111,8 +111,8 @@ def run_look(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options
     found = best.sort_values("sigma").to_dict("records")
     plain = routing.rates(routing.matches(way, 0.0), asked, options["threshold"])
     found.insert(0, {"tau": options["threshold"], "sigma": 0.0} | plain)
-    born = runs.provenance(began, editor=Unedited(model, tokenizer), dataset="zsre")
-    runs.write_result(path, found, options | {"first": first, "n": n}, born)
+    born = files.provenance(began, editor=Unedited(model, tokenizer), dataset="zsre")
+    files.write_result(path, found, options | {"first": first, "n": n}, born)
 
 
 def streams(dataset: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
@@ -183,14 +183,14 @@ def told_once(table: pd.DataFrame, subjects: pd.Series) -> pd.DataFrame:
 
 def run_told_once(dataset: str) -> None:
     """Keep what `told_once` says of the finished streams of a data set under both updates, with the second look too."""
-    began, found = runs.now(), []
+    began, found = files.now(), []
     for update, name in {"sgd": "lasting/", "rls": "beyond/rls-", "both": "beyond/both-"}.items():
         if (table := evidence.read("full", f"{name}{dataset}-questions.parquet")) is not None:
             records = load_records(dataset, int(table.n_edits.max()))
             subjects = pd.Series({record.id: record.subject for record in records})
             found += told_once(table, subjects).assign(update=update).to_dict("records")
-    path = runs.result_path("full", "beyond", f"told-once-{dataset}")
-    runs.write_result(path, found, {"dataset": dataset}, runs.provenance(began, dataset=dataset))
+    path = files.result_path("full", "beyond", f"told-once-{dataset}")
+    files.write_result(path, found, {"dataset": dataset}, files.provenance(began, dataset=dataset))
 
 
 def _wide(own: Tensor, mask: Tensor) -> Tensor:

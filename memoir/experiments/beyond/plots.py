@@ -1,4 +1,4 @@
-"""The figures of notebook 13, each from a tidy frame. Every function returns its figure."""
+"""The figures of notebook 12, each from a tidy frame. Every function returns its figure."""
 
 import matplotlib.pyplot as plt
 import numpy as np

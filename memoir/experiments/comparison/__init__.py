@@ -1,1 +1,2 @@
-"""TODO"""
+"""MEMOIR beside the baselines: the search for settings, the streams, the cost (notebook 09).
+Knows methods by their interface, not how they edit."""

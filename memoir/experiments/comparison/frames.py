@@ -3,19 +3,12 @@
 The streams are run by `plan.run`: experiment `baselines`, with the settings that `baselines-search` found.
 """
 
-import json
-import time
-
 import numpy as np
 import pandas as pd
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir.baselines import METHODS
-from memoir.evidence import plan, runs
-from memoir.experiments.lasting import frames as lasting
-from memoir.facts.reading import EditRecord, load_records
-from memoir.interface import EditedModel
-from memoir.metrics import TEACHER_FORCED
+from memoir.evidence import files, plan, published, results as evidence
+from memoir.metrics import GENERATED, TEACHER_FORCED
 
 EXPERIMENT, SEARCH = "baselines", "baselines-search"
 PARTS = ["reliability", "generalization", "locality"]
@@ -25,7 +18,7 @@ def results(profile: str) -> pd.DataFrame:
     """A row per data set, method, length, metric and protocol that is finished; column failed (a sentence or None)."""
     rows = []
     for planned in plan.planned(profile, f"{EXPERIMENT}/").values():
-        found = runs.read_result(profile, EXPERIMENT, planned.stream.run)
+        found = files.read_result(profile, EXPERIMENT, planned.stream.run)
         if found is None:
             continue
         how = {"dataset": planned.stream.dataset, "method": planned.method, "failed": None}
@@ -43,7 +36,7 @@ def searched(profile: str) -> pd.DataFrame:
     """
     rows = []
     for planned in plan.planned(profile, f"{SEARCH}/").values():
-        found = runs.read_result(profile, SEARCH, planned.stream.run)
+        found = files.read_result(profile, SEARCH, planned.stream.run)
         if found is None:
             continue
         changed = ", ".join(f"{name} = {value}" for name, value in planned.editor.items()) or "nothing"
@@ -54,18 +47,7 @@ def searched(profile: str) -> pd.DataFrame:
         else:
             row["s/edit"] = found["provenance"]["edit_seconds"] / planned.stream.at[-1]
         rows.append(row)
-    columns = [
-        "method",
-        "changed",
-        "reliability",
-        "generalization",
-        "locality",
-        "average",
-        "s/edit",
-        "chosen",
-        "failed",
-    ]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=["method", "changed", *PARTS, "average", "s/edit", "chosen", "failed"])
     best = table.groupby("method", sort=False).average.idxmax()
     return table.assign(chosen=table.index.isin(best))
 
@@ -76,7 +58,7 @@ def endings(profile: str) -> pd.DataFrame:
     Means over the edits: of steps, of whether the bound on steps (n_iter) ended them, of the last loss in nats.
     """
     rows = []
-    for planned, result, tables in lasting.finished(profile, EXPERIMENT):
+    for planned, result, tables in evidence.finished(profile, EXPERIMENT):
         if planned.singles:
             edits, most = tables["edits"], result["parameters"]["editor"].get("n_iter")
             row = {"dataset": planned.stream.dataset, "method": METHODS[planned.method].title}
@@ -93,68 +75,89 @@ def not_run(profile: str, experiment: str) -> list[str]:
     return [name for name, one in planned.items() if not one.result.exists()]
 
 
-def run_costs(
-    profile: str,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    methods: dict[str, dict],
-    n: int,
-    rounds: int,
-) -> pd.DataFrame:
-    """Seconds per edit and per query, memory and trained numbers: measured in one process, one result file.
+def averages(results: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """Columns method, n_edits, average: the mean of reliability, generalization and locality, teacher-forced.
 
-    Each round makes every method anew, in turns, and gives it the same n calibration records: what slows the machine
-    down for a while slows all of them down. A query is one record's prompt, answered by 4 generated tokens. Ratios are
-    to MEMOIR in the same round; spread is the least and the largest over the rounds.
+    A run that failed is a point of average 0 at the edit that it did not reach.
     """
-    path = runs.result_path(profile, EXPERIMENT, "costs")
-    asked = json.loads(json.dumps({"methods": methods, "edits": n, "rounds": rounds}))
-    if path.exists() and json.loads(path.read_text())["parameters"] == asked:
-        return pd.DataFrame(json.loads(path.read_text())["metrics"])
-    began, records, rows = runs.now(), load_records("openfacts-calibration", n), []
-    born = {}
-    for round_ in range(rounds):
-        for name, settings in methods.items():
-            editor = METHODS[name](model, tokenizer, **settings)
-            try:
-                rows.append({"method": name, "round": round_} | _cost(editor, records))
-                born = runs.provenance(began, editor=editor, dataset="openfacts-calibration")
-            except FloatingPointError:  # has a row among the results; it has no cost
-                continue
-            finally:
-                editor.detach()
-    table = _ratios(pd.DataFrame(rows))
-    runs.write_result(path, table.to_dict("records"), asked, born, {"rounds": pd.DataFrame(rows)})
-    return table
+    here = results[results.dataset == dataset]
+    forced = here[(here.protocol == TEACHER_FORCED) & here.metric.isin(PARTS)]
+    found = forced.groupby(["method", "n_edits"], sort=False)["mean"].agg(["mean", "count"]).reset_index()
+    found = found[found["count"] == 3].rename(columns={"mean": "average"}).drop(columns="count")
+    failed = here[here.failed.notna()][["method", "n_edits"]].assign(average=0.0)
+    failed["n_edits"] = failed.n_edits + 1
+    return pd.concat([found, failed], ignore_index=True).sort_values(["method", "n_edits"])
 
 
-def _cost(editor: EditedModel, records: list[EditRecord]) -> dict:
-    seconds = [result.seconds for result in editor.edit_all(records)]
-    prompts = [record.prompt for record in records]
-    editor.generate(prompts[:1], 4)
-    start = time.perf_counter()
-    for prompt in prompts:
-        editor.generate([prompt], 4, min_new_tokens=4)
-    query = (time.perf_counter() - start) / len(prompts)
-    if hasattr(editor, "memory"):  # MEMOIR: W_m, the mask of each edit, μ and π; the columns of one mask are trained
-        tensors = [*editor.memory.state_dict().values()]
-        extra = sum(t.numel() * t.element_size() for t in tensors) + editor.memory.masks.nbytes
-        return dict(edit=float(np.mean(seconds)), query=query, extra_bytes=extra,
-                    trained=editor.settings.k * editor.memory.weight.shape[0])  # fmt: skip
-    return dict(edit=float(np.mean(seconds)), query=query, extra_bytes=editor.extra_bytes(), trained=editor.trained)
+def paper_averages(model: str = "llama-3-8b-instruct") -> pd.DataFrame:
+    """The same columns from the paper's Table 1 (Table 9 for LLaMA-2); the method is named as here."""
+    named = {method.published: name for name, method in METHODS.items() if method.published}
+    table = paper_table(model)
+    return table.assign(method=table.published.map(named))[["method", "n_edits", "average"]]
 
 
-def _ratios(rows: pd.DataFrame) -> pd.DataFrame:
-    """Per method: mean seconds, and the ratios to MEMOIR in the same round with their spread."""
-    found = []
-    reference = rows[rows.method == "memoir"].set_index("round")
-    for name, group in rows.groupby("method", sort=False):
-        row = {"method": name, "extra_bytes": int(group.extra_bytes.iloc[0]), "trained": int(group.trained.iloc[0])}
-        for what in ("edit", "query"):
-            row[f"{what}_seconds"] = float(group[what].mean())
-            if len(reference):
-                ratio = group.set_index("round")[what] / reference[what]
-                row |= {f"{what}_ratio": float(ratio.mean()), f"{what}_least": float(ratio.min())}
-                row[f"{what}_most"] = float(ratio.max())
-        found.append(row)
-    return pd.DataFrame(found)
+def paper_table(model: str) -> pd.DataFrame:
+    """The paper's ZsRE numbers of one model: published, n_edits, reliability, generalization, locality, average."""
+    table = pd.read_csv(published.RESULTS)
+    table = table[table["item"].isin(["Table 1", "Table 9"]) & (table.dataset == "zsre") & (table.model == model)]
+    wide = table.pivot_table(index=["method", "n_edits"], columns="metric", values="value", sort=False).reset_index()
+    return wide.rename(columns={"method": "published"}).rename_axis(columns=None)[
+        ["published", "n_edits", *PARTS, "average"]
+    ]
+
+
+def overview(results: pd.DataFrame, costs: pd.DataFrame | None, dataset: str, n_edits: int) -> pd.DataFrame:
+    """A row per method: what it does after n_edits of a data set, and what it costs. Missing is missing.
+
+    Only OpenFacts has near neighbours: they are its own, after as many edits or, where it has fewer, after the most.
+    """
+    here = results[(results.dataset == dataset) & (results.n_edits == n_edits)]
+    beside = results[(results.dataset == "openfacts") & (results.n_edits <= n_edits)]
+    beside = beside[beside.n_edits == beside.groupby("method").n_edits.transform("max")]
+    failures = results[(results.dataset == dataset) & results.failed.notna()].set_index("method")
+    rows = []
+    for name, method in METHODS.items():
+        of, near = _means(here[here.method == name]), _means(beside[beside.method == name])
+        row = {"method": method.title} | {part: of.get((part, TEACHER_FORCED), np.nan) for part in PARTS}
+        row["exact match"] = of.get(("reliability", GENERATED), np.nan)
+        row["near neighbour"] = near.get(("neighbour locality", TEACHER_FORCED), np.nan)
+        if costs is not None and name in set(costs.method):
+            cost = costs.set_index("method").loc[name]
+            row |= {"s/edit": cost.edit_seconds, "s/query": cost.query_seconds}
+            row |= {"extra MB": cost.extra_bytes / 1e6, "trained numbers": int(cost.trained)}
+        row |= {"can undo": _yes(method.undo), "base untouched": _yes(method.untouched)}
+        row["failed"] = f"after {failures.n_edits[name]:.0f} edits" if name in failures.index else ""
+        if of or name in failures.index:
+            rows.append(row)
+    columns = ["method", *PARTS, "exact match", "near neighbour", "s/edit", "s/query", "extra MB", "trained numbers"]
+    return pd.DataFrame(rows).reindex(columns=[*columns, "can undo", "base untouched", "failed"])
+
+
+def known_behaviour(results: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """What methods are known for, and whether it is seen here: columns method, known, measured, seen.
+
+    Near-perfect is a reliability of at least 0.9 for single edits; lost, less than half of that at the last length;
+    not generalizing, less than half as much generalization as reliability.
+    """
+    forced = results[(results.dataset == dataset) & (results.protocol == TEACHER_FORCED)]
+    of = forced.set_index(["method", "n_edits", "metric"])["mean"].sort_index()
+    rows = []
+    for name in [name for name in METHODS if (name, 1, "reliability") in of.index]:
+        alone, last = of[name, 1, "reliability"], max(n for method, n, _ in of.index if method == name)
+        kept, general = of[name, last, "reliability"], of[name, last, "generalization"]
+        rows.append((name, "one edit is learnt", f"{alone:.2f}", alone >= 0.9))
+        if name in ("ft", "ft-l", "rome"):
+            rows.append((name, "loses its edits", f"{kept:.2f} after {last}", kept < alone / 2))
+        if name == "grace":
+            rows.append((name, "does not generalize", f"{general:.2f} against {kept:.2f}", general < kept / 2))
+    table = pd.DataFrame(rows, columns=["method", "known", "measured", "seen"])
+    return table.assign(method=[METHODS[name].title for name in table.method], seen=table.seen.map(_yes))
+
+
+def _means(rows: pd.DataFrame) -> dict[tuple[str, str], float]:
+    rows = rows[rows.metric.notna()]
+    return {(row.metric, row.protocol): row.mean_ for row in rows.rename(columns={"mean": "mean_"}).itertuples()}
+
+
+def _yes(answer: bool) -> str:
+    return "yes" if answer else "no"

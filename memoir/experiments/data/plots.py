@@ -1,4 +1,4 @@
-"""The figures of notebook 01_data, each from a tidy frame: how long the texts are, and what a model knows beforehand.
+"""The figures of notebook 15_data, each from a tidy frame: how long the texts are, and what a model knows beforehand.
 
 Every function returns its figure.
 """
@@ -21,16 +21,9 @@ def lengths(table: pd.DataFrame, title: str) -> Figure:
     figure, axes = plt.subplots(figsize=(WIDE, 0.42 * len(sets) + 0.9))
     for shift, (part, colour) in zip((-0.19, 0.19), PARTS.items(), strict=True):
         rows = [table[(table.set == name) & (table.part == part)].tokens for name in sets]
-        boxes = axes.boxplot(
-            rows,
-            positions=[place + shift for place in range(len(sets))],
-            widths=0.3,
-            orientation="horizontal",
-            whis=(1, 99),
-            showfliers=False,
-            patch_artist=True,
-            medianprops={"color": "black"},
-        )
+        how = dict(widths=0.3, whis=(1, 99), showfliers=False, patch_artist=True, medianprops={"color": "black"})
+        places = [place + shift for place in range(len(sets))]
+        boxes = axes.boxplot(rows, positions=places, orientation="horizontal", **how)
         for box in boxes["boxes"]:
             box.set(facecolor=colour, alpha=0.75, linewidth=0.8)
         axes.text(rows[0].quantile(0.99) * 1.15, shift, part, color=ink(colour), fontsize=SMALL, va="center")

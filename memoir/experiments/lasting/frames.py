@@ -4,33 +4,19 @@ Frames from result files (see `runs.py`) for notebooks 03 and 04. Load is N / D,
 number by which models of different size can be compared. Knows results, nothing of models.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 
-from memoir.evidence import plan, published, runs
-from memoir.metrics import GENERATED, TEACHER_FORCED
+from memoir import metrics
+from memoir.evidence import files, published
+from memoir.evidence.results import finished
+from memoir.metrics import TEACHER_FORCED
+from memoir.models import registry
+from memoir.models.registry import WIDTH
 from memoir.theory import overlap
 
-WIDTH = {  # D, for the load
-    "smollm2-135m": 1536, "llama-3-8b-instruct": 14336, "mistral-7b": 14336, "llama-2-7b": 11008, "gpt-j-6b": 16384,
-}  # fmt: skip
-PAPER_DEPTH = round(27 / 32 * 30)  # the paper's layer 27 of LLaMA-3's 32, among SmolLM2's 30
 LEARNT = 0.5  # nats: an edit whose last loss is above this was not learnt in the first place
-
-
-def finished(profile: str, experiment: str) -> Iterator[tuple[plan.Planned, dict, dict[str, pd.DataFrame]]]:
-    """Each stream of an experiment that has ended: its plan, its result file, its tables by name.
-
-    One that failed numerically, or one of whose tables is not there any more, is left out.
-    """
-    for planned in plan.planned(profile, f"{experiment}/").values():
-        if planned.ended:
-            result = runs.read_result(profile, experiment, planned.stream.run)
-            if "failed" not in result["parameters"]:
-                yield planned, result, {name: pd.read_parquet(path) for name, path in planned.tables.items()}
 
 
 def by_edits(profile: str, experiment: str) -> pd.DataFrame:
@@ -160,35 +146,6 @@ def overlap_law_at(table: pd.DataFrame, k: int, columns: int) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["n_edits", "label", "share"])
 
 
-def layers(profile: str) -> pd.DataFrame:
-    """One row per layer, seed, k, metric and protocol of the sweep, with what its edits took.
-
-    Columns layer, seed, k, threshold, metric, protocol, mean, low, high, n, and medians over edits: steps, last_loss
-    (nats), seconds.
-    """
-    found = []
-    for _, result, tables in finished(profile, "layers"):
-        how = result["parameters"]["editor"]
-        about = {name: how[name] for name in ("layer", "seed", "k", "threshold")}
-        medians = tables["edits"][["steps", "last_loss", "seconds"]].median().to_dict()
-        found.append(pd.DataFrame(result["metrics"]).assign(**about, **medians))
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
-
-
-def by_layer(sweep: pd.DataFrame) -> pd.DataFrame:
-    """What a sweep came to: a row per layer, means over seeds.
-
-    Columns layer, threshold, the metrics teacher-forced, and where the sweep has them "exact match": reliability
-    generated, steps, last_loss, seconds.
-    """
-    forced = sweep[sweep.protocol == TEACHER_FORCED]
-    metrics = forced.pivot_table(index="layer", columns="metric", values="mean", sort=False)
-    exact = sweep[(sweep.protocol == GENERATED) & (sweep.metric == "reliability")].groupby("layer")["mean"].mean()
-    took = forced.groupby("layer")[[name for name in ("steps", "last_loss", "seconds") if name in sweep]].mean()
-    found = forced.groupby("layer")[["threshold"]].mean().join(metrics)
-    return (found.assign(**{"exact match": exact}) if len(exact) else found).join(took).reset_index()
-
-
 def search(profile: str, experiment: str = "search") -> pd.DataFrame:
     """A search for settings: what was changed from the registered ones, what it cost and what it came to.
 
@@ -206,23 +163,26 @@ def search(profile: str, experiment: str = "search") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def averages(sweep: pd.DataFrame) -> pd.DataFrame:
-    """The paper's average, of reliability, generalization and locality (teacher-forced), of each layer.
+def beside_the_paper(experiment: str, run: str, n_edits: int) -> pd.DataFrame | None:
+    """Our means with intervals beside the paper's LLaMA-3 numbers (Table 1); None when the run is not committed."""
+    result = files.read_result("full", experiment, run)
+    if result is None:
+        return None
+    ours = pd.DataFrame(result["metrics"])
+    ours = ours[ours.n_edits == n_edits].drop(columns="n_edits")
+    paper = published.table("Table 1", model="llama-3-8b-instruct", method="memoir", n_edits=n_edits)
+    # the paper's values are teacher-forced: beside a generated value they would mislead
+    paper = paper.assign(protocol=metrics.TEACHER_FORCED)[["metric", "protocol", "value"]].rename(
+        columns={"value": "paper"}
+    )
+    return ours.merge(paper, how="left").round(3)
 
-    Columns layer, average (over seeds), error: the standard error of that mean, from the records' intervals.
+
+def paper_at_equal_load() -> pd.DataFrame:
+    """The paper's LLaMA-3 numbers after 1,000 edits of ZsRE and more, at SmolLM2's n_edits of the same load N / D.
+
+    Columns n_edits, metric, value.
     """
-    wanted = sweep.metric.isin(["reliability", "generalization", "locality"]) & (sweep.protocol == TEACHER_FORCED)
-    rows = sweep[wanted].assign(variance=lambda x: ((x.high - x["mean"]) / 2.0) ** 2)  # half an interval: 2 errors
-    groups = rows.groupby("layer")
-    n = groups.size()
-    return pd.DataFrame({"average": groups["mean"].mean(), "error": groups.variance.sum() ** 0.5 / n}).reset_index()
-
-
-def pick(sweep: pd.DataFrame) -> int:
-    """The layer to edit: the highest of those whose average lies within one standard error of the best.
-
-    Of equals the highest, because the layers above the edited one are what an edit has to compute.
-    """
-    found = averages(sweep)
-    best = found.loc[found.average.idxmax()]
-    return int(found[found.average >= best.average - best.error].layer.max())
+    points = paper_by_load().query("n_edits >= 1000")
+    ours = (points.load * registry.WIDTH["smollm2-135m"]).round().astype(int)
+    return points.assign(n_edits=ours)[["n_edits", "metric", "value"]]

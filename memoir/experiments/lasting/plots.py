@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from memoir.metrics import GENERATED, TEACHER_FORCED
+from memoir.metrics import TEACHER_FORCED
 from memoir.plots import COLOURS, COLUMN, METHODS, SMALL, WIDE, contrast, curve, end_labels, spaced
 
 METRICS = ("reliability", "generalization", "locality", "neighbour locality")
@@ -62,62 +62,6 @@ def story(ours: pd.DataFrame, paper: pd.DataFrame, others: dict[str, pd.DataFram
         f"and {kept['locality']:.0%} of the answers to unrelated questions are as before",
         x=0.01, ha="left",
     )  # fmt: skip
-    return figure
-
-
-def layer_curves(sweep: pd.DataFrame, picked: int, published: int | None = None) -> Figure:
-    """Metrics by layer: means over seeds, a band for each seed; a panel for each protocol; the pick marked.
-
-    published: the layer at the relative depth of the paper's choice.
-    """
-    protocols = [name for name in (TEACHER_FORCED, GENERATED) if name in set(sweep.protocol)]
-    figure, panels = plt.subplots(1, len(protocols), figsize=(WIDE, 2.4), sharey=True, squeeze=False)
-    panels = panels[0]
-    for axes, protocol in zip(panels, protocols, strict=True):
-        for metric in (metric for metric in METRICS if metric in set(sweep.metric)):
-            rows = sweep[(sweep.metric == metric) & (sweep.protocol == protocol)].sort_values("layer")
-            for _, seed in rows.groupby("seed"):
-                axes.fill_between(
-                    seed.layer, seed.low.clip(0), seed.high.clip(upper=1), color=COLOURS[metric], alpha=0.12, lw=0
-                )
-            mean = rows.groupby("layer")["mean"].mean()
-            axes.plot(mean.index, mean, color=COLOURS[metric], marker="o", ms=2.5, label=metric)
-        axes.axvline(picked, color="black", lw=1)
-        axes.set(xlabel="edited layer", ylim=(0, 1.03))
-        axes.set_title(protocol, fontweight="normal")
-        if published is not None:
-            axes.axvline(published, color=COLOURS["paper"], lw=1, ls="--")
-    panels[0].set_ylabel("mean, 95 % interval")
-    note = "" if published is None else f"; dashed: {published}, the paper's relative depth"
-    panels[0].text(picked, 0.02, f" {picked}", fontsize=SMALL)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=SMALL)
-    figure.suptitle(f"Which layer? The rule picks {picked}{note}", x=0.01, ha="left")
-    return figure
-
-
-def layer_k_map(table: pd.DataFrame) -> Figure:
-    """Reliability and generalization (teacher-forced) for each layer and k, in colour and in number.
-
-    table: as `ablation_rows.layers` gives it.
-    """
-    rows = table[table.protocol == TEACHER_FORCED]
-    figure, panels = plt.subplots(1, 2, figsize=(WIDE, 0.24 * rows.layer.nunique() + 1.2), sharey=True)
-    best = []
-    for axes, metric in zip(panels, METRICS, strict=False):
-        own = rows[rows.metric == metric]
-        grid = own.pivot_table(index="layer", columns="k", values="mean").sort_index(ascending=False)
-        axes.imshow(grid, vmin=0, vmax=1, cmap="cividis", aspect="auto")
-        for (row, column), value in np.ndenumerate(grid.to_numpy()):
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=SMALL,
-                      color="white" if value < 0.6 else "black")  # fmt: skip
-        axes.set_xticks(range(grid.shape[1]), [f"{k:g}" for k in grid.columns])
-        axes.set_yticks(range(grid.shape[0]), grid.index)
-        axes.set(xlabel="k, ones in a mask")
-        axes.set_title(metric, fontweight="normal")
-        row, column = np.unravel_index(np.nanargmax(grid), grid.shape)
-        best.append(f"{metric} at layer {grid.index[row]} with k = {grid.columns[column]:g}")
-    panels[0].set_ylabel("decoder layer (0 = first)")
-    figure.suptitle(f"Best: {', '.join(best)}", x=0.01, ha="left")
     return figure
 
 
@@ -207,4 +151,23 @@ def irrelevant_overlap(table: pd.DataFrame, law: pd.DataFrame, threshold: float)
     stay = table.overlap_99.max() < threshold
     title = "99 % of unrelated prompts stay below τ" if stay else "Unrelated prompts come to reach τ"
     axes.set(xscale="log", xlabel="stored edits", ylabel="share with the best stored mask", title=title)
+    return figure
+
+
+def metric_bars(summary: pd.DataFrame, title: str) -> Figure:
+    """Means with their intervals, one panel per protocol. summary: as `metrics.summary` gives it."""
+    protocols = list(summary.protocol.unique())
+    figure, panels = plt.subplots(1, len(protocols), figsize=(WIDE, 2.0), sharey=True, squeeze=False)
+    for axes, protocol in zip(panels[0], protocols, strict=True):
+        rows = summary[summary.protocol == protocol]
+        error = [rows["mean"] - rows.low.clip(0), rows.high.clip(upper=1) - rows["mean"]]
+        axes.bar(rows.metric, rows["mean"], yerr=error, color=[COLOURS[m] for m in rows.metric], capsize=2, width=0.7,
+                 error_kw={"lw": 0.9})  # fmt: skip
+        for place, row in enumerate(rows.itertuples()):
+            axes.text(place, min(row.high, 1) + 0.02, f"{row.mean:.2f}", ha="center", fontsize=SMALL)
+        axes.set_title(protocol, fontweight="normal")
+        broken = [m.replace(" ", "\n").replace("alization", "al-\nization") for m in rows.metric]
+        axes.set_xticks(range(len(rows)), broken)
+    panels[0, 0].set(ylim=(0, 1.15), ylabel="mean, 95 % interval", yticks=[0, 0.25, 0.5, 0.75, 1])
+    figure.suptitle(title, x=0.01, ha="left")
     return figure

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from memoir import metrics
+from memoir import asking, metrics
+from memoir.asking import by_length
 from memoir.editor import Memoir
-from memoir.evidence import plan, runs
-from memoir.experiments.lasting import frames as lasting
+from memoir.evidence import files, plan, results as evidence, runs
 from memoir.experiments.masks import real_masks
-from memoir.facts.reading import EditRecord, load_records
-from memoir.interface import by_length
+from memoir.facts.reading import load_records
+from memoir.facts.record import LOCALITIES, OOD, EditRecord
 from memoir.metrics import TEACHER_FORCED
 
 UNTOUCHED = ("questions", "overlaps", "lengths")  # the tables of what the model says before any edit
@@ -59,7 +59,7 @@ def ood(questions: pd.DataFrame) -> pd.DataFrame:
     Columns n_edits, measure, mean, low, high, n. Measures: "texts" as the WISE paper defines OOD generalization,
     "tokens" as its code computes it, and "arg-max", token accuracy.
     """
-    rows = questions[questions.metric == metrics.OOD]
+    rows = questions[questions.metric == OOD]
     named = {"texts": metrics.likely_texts(rows.nll), "tokens": rows.likely, "arg-max": rows[TEACHER_FORCED]}
     long = pd.concat([rows[["n_edits"]].assign(metric=name, value=value) for name, value in named.items()])
     found = [
@@ -76,7 +76,7 @@ def at_threshold(questions: pd.DataFrame, threshold: float) -> pd.DataFrame:
     the base model says to those is not kept.
     """
     below = questions.overlap < threshold
-    if not questions.metric[below].isin(metrics.LOCALITIES).all():
+    if not questions.metric[below].isin(LOCALITIES).all():
         raise ValueError(f"At τ = {threshold} some edited prompts would go to the base model, whose answer is unknown.")
     found = questions.copy()
     for protocol in {TEACHER_FORCED, metrics.GENERATED} & set(found):
@@ -101,7 +101,7 @@ def locality(questions: pd.DataFrame, thresholds: Sequence[float]) -> pd.DataFra
 def by_stream(profile: str, experiment: str, of: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
     """What `of` makes of the questions of each finished stream, with the stream's name, data set and settings."""
     found = []
-    for planned, result, tables in lasting.finished(profile, experiment):
+    for planned, result, tables in evidence.finished(profile, experiment):
         how = result["parameters"]["editor"]
         about = {"stream": planned.stream.run, "dataset": planned.stream.dataset, "model": planned.model}
         about |= {name: how[name] for name in ("stop_loss", "lr", "threshold")}
@@ -112,7 +112,7 @@ def by_stream(profile: str, experiment: str, of: Callable[[pd.DataFrame], pd.Dat
 def cost(profile: str, experiment: str) -> pd.DataFrame:
     """A row per edit of the finished streams: stream, tokens of the target, steps, seconds, last_loss (nats)."""
     found = []
-    for planned, _, tables in lasting.finished(profile, experiment):
+    for planned, _, tables in evidence.finished(profile, experiment):
         own = tables["questions"].query("metric == 'reliability'").drop_duplicates("record")
         edits = tables["edits"][["steps", "seconds", "last_loss"]]
         found.append(edits.assign(stream=planned.stream.run, tokens=own.tokens.to_numpy()))
@@ -168,27 +168,27 @@ def untouched(
     Its tables: questions (of the first n_asked records, with n_edits = 0), overlaps (sizes[-1] stored prompts, n_later
     more records) and lengths: tokens of each prompt with its target. Smoke runs are done anew.
     """
-    path = runs.result_path(profile, experiment, f"untouched-{planned.stream.dataset}")
+    path = files.result_path(profile, experiment, f"untouched-{planned.stream.dataset}")
     if not path.exists() or profile == "smoke":
-        began = runs.now()
+        began = files.now()
         records = load_records(planned.stream.dataset)[: sizes[-1] + n_later]
         editor = plan.make(planned)
         try:
-            questions = metrics.ask(editor, records[:n_asked], generated=False).assign(n_edits=0)
+            questions = asking.ask(editor, records[:n_asked], generated=False).assign(n_edits=0)
             found = {"questions": questions, "overlaps": overlaps(editor, records, sizes)}
             rows = [editor.tokenizer(f"{record.prompt} {record.target}").input_ids for record in records]
             found["lengths"] = pd.DataFrame({"tokens": [len(ids) for ids in rows]})
             how = runs.parameters(planned.stream, editor) | {"sizes": list(sizes), "n_later": n_later}
-            born = runs.provenance(began, editor=editor, dataset=planned.stream.dataset)
+            born = files.provenance(began, editor=editor, dataset=planned.stream.dataset)
         finally:
             editor.detach()
-        runs.write_result(path, perplexities(questions).to_dict("records"), how, born, found)
+        files.write_result(path, perplexities(questions).to_dict("records"), how, born, found)
     return read_untouched(profile, experiment, planned.stream.dataset)
 
 
 def read_untouched(profile: str, experiment: str, dataset: str) -> dict[str, pd.DataFrame]:
     """The tables that `untouched` left, by name; none where it was not run, or one of them is missing."""
-    result = runs.result_path(profile, experiment, f"untouched-{dataset}")
+    result = files.result_path(profile, experiment, f"untouched-{dataset}")
     paths = {name: result.with_name(f"{result.stem}-{name}.parquet") for name in UNTOUCHED}
     whole = result.exists() and all(path.exists() for path in paths.values())
     return {name: pd.read_parquet(path) for name, path in paths.items()} if whole else {}

@@ -1,4 +1,4 @@
-"""The figures of notebooks 01 and 02, by name, from the results of their full runs: data, masks, what masks share."""
+"""What masks contribute to the report: the figures of notebooks 01 and 02, from the results of their full runs."""
 
 from collections.abc import Iterator
 
@@ -7,11 +7,8 @@ import torch
 from matplotlib.figure import Figure
 
 from memoir import plots
-from memoir.evidence import results as evidence
-from memoir.evidence import runs
-from memoir.experiments.data import plots as data_plots
-from memoir.experiments.masks import interference, real_masks
-from memoir.experiments.masks import plots as mask_plots
+from memoir.evidence import files, results as evidence
+from memoir.experiments.masks import frames as mask_frames, law_plots, plots as mask_plots
 
 OVERLAP_TABLES = (
     "simulation-histogram", "real_masks-histograms", "real_masks-best", "interference-pairs", "interference-edits",
@@ -19,40 +16,31 @@ OVERLAP_TABLES = (
 )  # fmt: skip
 
 
-def data_figures() -> Iterator[tuple[str, Figure]]:
-    """The figures of notebook 01_data, by name, from the result of its full run."""
-    result = runs.read_result("full", "data", "known")
-    lengths = evidence.read("full", "data/known-lengths.parquet")
-    if result is None or lengths is None:
-        return
-    model, asked = result["parameters"]["model"], result["parameters"]["n_asked"]
-    yield "lengths", data_plots.lengths(lengths, f"Length of prompts and targets in tokens of {model}")
-    relations = pd.DataFrame(result["metrics"]["relations"])
-    title = f"What {model} answers rightly before any edit ({relations.n.sum():,} facts)"
-    yield "relations", data_plots.by_relation(relations, title)
-    title = f"What {model} says before any edit (first {asked} of each set)"
-    yield "sets", data_plots.by_set(pd.DataFrame(result["metrics"]["sets"]), title)
+def figures() -> Iterator[tuple[str, Figure]]:
+    """By name; each needs its own results and is left out without them."""
+    yield from _of_tophash()
+    yield from _of_overlap()
 
 
-def tophash_figures() -> Iterator[tuple[str, Figure]]:
+def _of_tophash() -> Iterator[tuple[str, Figure]]:
     """The figures of notebook 01_tophash, by name, from the result of its full run."""
     names = ("feature", "overlaps", "masks")
     tables = {name: evidence.read("full", f"tophash/masks-{name}.parquet") for name in names}
-    result = runs.read_result("full", "tophash", "masks")
+    result = files.read_result("full", "tophash", "masks")
     if result is None or any(table is None for table in tables.values()):
         return
     how = result["parameters"]
-    yield "features", plots.kept_features(torch.tensor(tables["feature"].value), how["k"])
+    yield "01_features", mask_plots.kept_features(torch.tensor(tables["feature"].value), how["k"])
     overlaps = tables["overlaps"]
     shown = overlaps[overlaps.panel.str.startswith("magnitudes")]
-    yield "centering", plots.overlap_histograms(shown, how["k"] / how["D"])
+    yield "01_centering", mask_plots.overlap_histograms(shown, how["k"] / how["D"])
     masks = {name: torch.tensor(tables["masks"][name]) for name in tables["masks"]}
-    yield "masks", plots.mask_pictures(masks, masks["edited prompt"], width=48)
+    yield "01_masks", plots.mask_pictures(masks, masks["edited prompt"], width=48)
 
 
-def overlap_figures() -> Iterator[tuple[str, Figure]]:
+def _of_overlap() -> Iterator[tuple[str, Figure]]:
     """The figures of notebook 02, by name, from the results of its full run; none where a result is not committed."""
-    results = {run: runs.read_result("full", "overlap", run) for run in ("simulation", "real_masks", "interference")}
+    results = {run: files.read_result("full", "overlap", run) for run in ("simulation", "real_masks", "interference")}
     if not all(results.values()):
         return
     tables = {name: evidence.read("full", f"overlap/{name}.parquet") for name in OVERLAP_TABLES}
@@ -65,23 +53,23 @@ def overlap_figures() -> Iterator[tuple[str, Figure]]:
     claimed = tables["simulation-histogram"].pairs.to_numpy()
     real = _of(tables["real_masks-histograms"], first)
     here = real[(real.layer == how["layer"]) & real.centred]
-    yield "overlap_bound", mask_plots.collisions(claimed, here, how["k"], how["D"], how["N"], how["tau"], size)
-    yield "simulation", mask_plots.simulation(claimed, pd.DataFrame(of["simulation"]["runs"]))
+    yield "02_overlap_bound", law_plots.collisions(claimed, here, how["k"], how["D"], how["N"], how["tau"], size)
+    yield "02_simulation", law_plots.simulation(claimed, pd.DataFrame(of["simulation"]["runs"]))
     pairs = _of(pd.DataFrame(of["real_masks"]["pairs"]), first)
-    yield "real_masks", mask_plots.real_shares(real, pairs, how["layer"], *size, tau)
+    yield "02_real_masks", mask_plots.real_shares(real, pairs, how["layer"], *size, tau)
 
     best = _of(tables["real_masks-best"], first)
-    yield "growth", mask_plots.growth(best, *size, tau)
+    yield "02_growth", mask_plots.growth(best, *size, tau)
     routing = _of(pd.DataFrame(of["real_masks"]["routing"]), first).set_index("threshold").tau.drop("none")
     most = best.N.max()
-    yield "roc", mask_plots.roc_curves(real_masks.routing_curves(best[best.N == most]), routing.to_dict())
-    yield "permutation", mask_plots.geometry(pd.DataFrame(of["real_masks"]["geometry"]))
+    yield "02_roc", mask_plots.roc_curves(mask_frames.routing_curves(best[best.N == most]), routing.to_dict())
+    yield "02_permutation", mask_plots.geometry(pd.DataFrame(of["real_masks"]["geometry"]))
 
     totals, edits = pd.DataFrame(of["interference"]["totals"]), tables["interference-edits"]
-    yield "interference", mask_plots.disturbance(tables["interference-pairs"], totals)
+    yield "02_interference", law_plots.disturbance(tables["interference-pairs"], totals)
     kept = pd.DataFrame({"n_edits": [len(edits)], "mean": [(edits.end > 0).mean()]})
-    measured = {"the stream above, first token": kept} | dict(interference.committed_streams("full"))
-    yield "capacity", mask_plots.capacities(tables["interference-capacity"], measured, 0.9)
+    measured = {"the stream above, first token": kept} | dict(mask_frames.committed_streams("full"))
+    yield "02_capacity", law_plots.capacities(tables["interference-capacity"], measured, 0.9)
 
 
 def _of(table: pd.DataFrame, dataset: str) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 Measures, on a live editor, the quantities that `capacity.py` bounds and predicts. Knows editors and records.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 import torch
@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from memoir import texts
 from memoir.editor import Memoir
-from memoir.evidence import runs
-from memoir.facts.reading import EditRecord
+from memoir.facts.record import EditRecord
 from memoir.prefix import run_prefix
 
 
@@ -76,20 +75,3 @@ def measure(editor: Memoir, records: Sequence[EditRecord]) -> tuple[pd.DataFrame
     table = pd.DataFrame(edits)
     table["end"] = [lead(editor, record) for record in records]
     return pd.DataFrame(pairs), table
-
-
-REGISTERED = ("first-100", "lasting")  # experiments whose streams run with the registered settings
-
-
-def committed_streams(profile: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Finished streams with the registered settings: a label, and reliability by n_edits (teacher-forced)."""
-    for path in sorted(path for name in REGISTERED for path in (runs.RESULTS / profile / name).glob("*.json")):
-        result = runs.read_result(profile, path.parent.name, path.stem)
-        how = result["parameters"]
-        # the model of capacity is of the paper's update
-        if how.get("method") != "memoir" or "update" in how.get("editor", {}):
-            continue
-        if isinstance(result["metrics"], list):
-            found = pd.DataFrame(result["metrics"])
-            wanted = (found.metric == "reliability") & (found.protocol == "teacher-forced")
-            yield f"{path.parent.name} / {path.stem}", found[wanted].sort_values("n_edits")

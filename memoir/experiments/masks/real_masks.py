@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts, tophash
+from memoir.asking import by_length
 from memoir.facts.reading import background_prompts, load_records
-from memoir.interface import by_length
 from memoir.models.registry import Family, family_of
 from memoir.prefix import run_prefix
 from memoir.theory import capacity, overlap
@@ -192,34 +192,3 @@ def measure(
         masks[layer] = layer_masks
     table = pd.concat(frames, ignore_index=True)
     return table[table.pairs > 0].reset_index(drop=True), masks
-
-
-def described(histograms: pd.DataFrame, k: int, tau: float) -> pd.DataFrame:
-    """`overlap.describe` of each histogram that `measure` gave: a row per kind, layer and way of centring."""
-    by = [name for name in histograms.columns if name not in ("count", "pairs")]
-    rows = []
-    for key, group in histograms.groupby(by, sort=False):
-        counts = np.bincount(group["count"], weights=group.pairs).astype(np.int64)
-        rows.append(dict(zip(by, key, strict=True)) | overlap.describe(counts, k, tau))
-    return pd.DataFrame(rows)
-
-
-def routing_curves(best: pd.DataFrame) -> dict[str, tuple[np.ndarray, float, np.ndarray]]:
-    """For each kind of wrong prompt, rephrasings against it at all thresholds: what `overlap_plots.roc_curves` draws.
-
-    best: rows of one data set at one N, as `best_matches` gives them with columns kind and share. Each value: rates of
-    any match, the area under them, rates of a match with the rephrasing's own edit.
-    """
-    right = best[best.kind == "rephrasing"]
-    own = own_share(best)
-    curves = {}
-    for kind, rows in best[best.kind != "rephrasing"].groupby("kind", sort=False):
-        rates, area = overlap.roc(right.share.to_numpy(), rows.share.to_numpy())
-        curves[kind] = rates, area, overlap.roc(own, rows.share.to_numpy())[0]
-    return curves
-
-
-def own_share(best: pd.DataFrame) -> np.ndarray:
-    """The best share of each rephrasing where its best match is its own edit, and 0 where it is another."""
-    right = best[best.kind == "rephrasing"]
-    return np.where(right.edit == right["query"], right.share, 0.0)

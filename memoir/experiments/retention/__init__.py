@@ -1,1 +1,2 @@
-"""TODO"""
+"""What is kept beside the edits: known answers, ROME's scores, general ability (notebook 07).
+Reads finished streams at several thresholds; knows no model."""

@@ -9,9 +9,8 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from memoir.editor import Memoir
-from memoir.evidence import runs, thresholds
+from memoir.evidence import results as evidence, runs, thresholds
 from memoir.evidence.ablated import Unedited
-from memoir.experiments.lasting import frames as lasting
 from memoir.models import registry
 
 CLAIMED = 0.993  # the share that claim 7 says is kept
@@ -31,7 +30,7 @@ def readings(profile: str, n_edits: int | None = None) -> pd.DataFrame:
     After n_edits alone, where they are given: what each threshold would have said takes most of the time.
     tables: those of the stream, at this length and threshold, by name. tau is missing for methods that do not route.
     """
-    ended, rows = list(lasting.finished(profile, "kept")), []
+    ended, rows = list(evidence.finished(profile, "kept")), []
     closed = {p.stream.dataset: tables["questions"] for p, _, tables in ended if p.method == Unedited.method}
     for planned, result, tables in ended:
         dataset, name = planned.stream.dataset, planned.stream.run.removeprefix(f"{planned.stream.dataset}-")
@@ -134,7 +133,7 @@ def by_threshold(profile: str, n_edits: int, taus: np.ndarray) -> pd.DataFrame:
     Columns dataset, tau, what, value.
     """
     rows = []
-    for planned, _, tables in lasting.finished(profile, "kept"):
+    for planned, _, tables in evidence.finished(profile, "kept"):
         if planned.method != Memoir.method or n_edits not in planned.stream.at:
             continue
         here = {key: table[table.n_edits == n_edits] for key, table in tables.items() if "n_edits" in table}

@@ -18,7 +18,7 @@ STYLES = {  # what routes to a memory is drawn solid, what writes the model's ow
 }
 
 
-def kept(shares: pd.DataFrame, claimed: float) -> Figure:
+def retention(shares: pd.DataFrame, claimed: float) -> Figure:
     """Share of the known answers that is still right, by number of edits, a panel per set. shares: `kept.shares`."""
     sets = list(shares.set.unique())
     figure, panels = plt.subplots(1, len(sets), figsize=(WIDE, 2.4), sharey=True, squeeze=False)

@@ -1,4 +1,4 @@
-"""What notebook 13 measures means what it says: protection by λ and rank, and the ways of routing."""
+"""What notebook 12 measures means what it says: protection by λ and rank, and the ways of routing."""
 
 import numpy as np
 import pandas as pd
@@ -7,10 +7,9 @@ import torch
 
 import memoir
 from memoir import gate, rls, tophash
-from memoir.experiments.beyond import frames as beyond
-from memoir.experiments.beyond import routing
+from memoir.experiments.beyond import frames as beyond, routing
 from memoir.experiments.beyond.routing import KINDS, Way
-from memoir.facts.reading import EditRecord
+from memoir.facts.record import EditRecord
 from memoir.metrics import GENERATED, TEACHER_FORCED
 
 PROTOCOLS = (TEACHER_FORCED, GENERATED)

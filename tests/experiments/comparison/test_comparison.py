@@ -8,10 +8,9 @@ from conftest import toy_model
 
 from memoir import plots
 from memoir.baselines import METHODS
-from memoir.evidence import plan, runs
-from memoir.experiments.comparison import frames as comparison
-from memoir.experiments.comparison import plots as comparison_plots
-from memoir.models.registry import weights_hash
+from memoir.evidence import files, plan
+from memoir.experiments.comparison import costs, frames as comparison, plots as comparison_plots
+from memoir.models.loading import weights_hash
 
 PLAN = """
 streams:
@@ -27,11 +26,11 @@ streams:
 @pytest.fixture
 def model(tmp_path, monkeypatch, tokenizer):
     monkeypatch.setattr(plan, "PARAMS", tmp_path)
-    monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(runs, "WORK", tmp_path / "runs")
+    monkeypatch.setattr(files, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(files, "WORK", tmp_path / "runs")
     (tmp_path / "full.yaml").write_text(PLAN)
     model = toy_model()
-    monkeypatch.setattr(plan.registry, "load_model", lambda *_args, **_options: (model, tokenizer))
+    monkeypatch.setattr(plan.loading, "load_model", lambda *_args, **_options: (model, tokenizer))
     for name in ("ft-l", "grace"):
         monkeypatch.setitem(METHODS[name].settings, "layer", 1)
         monkeypatch.setitem(METHODS[name].settings, "n_iter", 3)
@@ -86,20 +85,20 @@ def test_a_failure_is_a_row_and_loses_no_other_method_and_nothing_is_done_twice(
     assert failure.method == "grace" and failure.n_edits == 1 and "nan" in failure.failed
     assert set(results[results.method == "ft-l"].n_edits) == {1, 2}
     assert set(results[(results.method == "grace") & results.failed.isna()].n_edits) == {1}  # what it reached counts
-    files = {path: path.read_bytes() for path in runs.RESULTS.rglob("*.json")}
+    written = {path: path.read_bytes() for path in files.RESULTS.rglob("*.json")}
     monkeypatch.setattr(plan, "make", None)  # what has ended or failed is recognised without a model
     for one in streams("baselines", "baselines-search"):
         plan.run(one)
-    assert files == {path: path.read_bytes() for path in runs.RESULTS.rglob("*.json")}
+    assert written == {path: path.read_bytes() for path in files.RESULTS.rglob("*.json")}
 
-    lines = comparison_plots.averages(results, "openfacts")
+    lines = comparison.averages(results, "openfacts")
     assert lines[(lines.method == "grace") & (lines.n_edits == 2)].average.tolist() == [0.0]
-    view = comparison_plots.overview(results, None, "openfacts", 1).set_index("method")
+    view = comparison.overview(results, None, "openfacts", 1).set_index("method")
     assert view.failed["GRACE"] == "after 1 edits" and view.failed["FT-L"] == ""
     assert view["can undo"].tolist() == ["no", "yes"] and 0 <= view.reliability["FT-L"] <= 1
     assert (view["near neighbour"] >= 0).all()
     plots.use_style()
-    figure = comparison_plots.average_figure({"here": lines, "paper": comparison_plots.paper_averages()})
+    figure = comparison_plots.average_figure({"here": lines, "paper": comparison.paper_averages()})
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["here", "paper"]
 
 
@@ -120,14 +119,14 @@ def test_a_method_that_cannot_be_set_up_is_a_row_too(model, tmp_path, monkeypatc
 
 def test_the_cost_is_measured_in_turns_and_as_ratios_to_memoir(model, tokenizer):
     methods = {"memoir": dict(layer=1, k=24, n_iter=3, n_prefixes=1), "ft-l": dict(lr=0.05), "grace": {}}
-    costs = comparison.run_costs("smoke", model, tokenizer, methods, 1, 2).set_index("method")
-    assert costs.loc["memoir", ["edit_ratio", "query_ratio"]].tolist() == [1.0, 1.0]
-    table = comparison_plots.ratios(costs.reset_index()).set_index("method")
-    assert table.loc["MEMOIR"].tolist() == [1.0] * 6 and table["edit, most"]["FT-L"] == costs.edit_most["ft-l"]
-    assert (costs.edit_least <= costs.edit_ratio).all() and (costs.edit_ratio <= costs.edit_most).all()
-    assert costs.extra_bytes["ft-l"] == 0 and costs.trained["ft-l"] == 32 * 96
-    assert costs.trained["memoir"] == 32 * 24 and costs.trained["grace"] == 32
-    assert costs.extra_bytes["grace"] == 4 * (96 + 32 + 1) + 8
+    found = costs.run_costs("smoke", model, tokenizer, methods, 1, 2).set_index("method")
+    assert found.loc["memoir", ["edit_ratio", "query_ratio"]].tolist() == [1.0, 1.0]
+    table = costs.ratios(found.reset_index()).set_index("method")
+    assert table.loc["MEMOIR"].tolist() == [1.0] * 6 and table["edit, most"]["FT-L"] == found.edit_most["ft-l"]
+    assert (found.edit_least <= found.edit_ratio).all() and (found.edit_ratio <= found.edit_most).all()
+    assert found.extra_bytes["ft-l"] == 0 and found.trained["ft-l"] == 32 * 96
+    assert found.trained["memoir"] == 32 * 24 and found.trained["grace"] == 32
+    assert found.extra_bytes["grace"] == 4 * (96 + 32 + 1) + 8
 
 
 def test_no_record_of_the_search_is_edited_in_the_comparison():
@@ -150,7 +149,7 @@ def test_known_behaviours_are_read_from_the_rows():
     table += rows("grace", 1, reliability=0.8, generalization=0.1)
     table += rows("grace", 1000, reliability=1.0, generalization=0.6)
     table += rows("wise", 100, reliability=0.1, generalization=0.1)  # without single edits nothing is said
-    found = comparison_plots.known_behaviour(pd.DataFrame(table), "zsre")
+    found = comparison.known_behaviour(pd.DataFrame(table), "zsre")
     assert found[["method", "seen"]].values.tolist() == [
         ["FT", "yes"], ["FT", "yes"], ["GRACE", "no"], ["GRACE", "no"]
     ]  # fmt: skip
@@ -159,6 +158,6 @@ def test_known_behaviours_are_read_from_the_rows():
 def test_what_was_not_asked_is_a_gap_in_the_table_and_not_a_word():
     about = dict(dataset="zsre", method="ft", n_edits=1, protocol="teacher-forced", failed=None)
     rows = [about | dict(metric=part, mean=0.5) for part in comparison.PARTS]
-    view = comparison_plots.overview(pd.DataFrame(rows), None, "zsre", 1)
+    view = comparison.overview(pd.DataFrame(rows), None, "zsre", 1)
     (row,) = view.to_string(index=False, na_rep="-").splitlines()[1:]
     assert row.split()[:6] == ["FT", "0.5", "0.5", "0.5", "-", "-"]

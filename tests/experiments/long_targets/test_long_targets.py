@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 import torch
 
-from memoir import interface, metrics, texts
-from memoir.evidence import plan, published, runs
+from memoir import asking, metrics, texts
+from memoir.evidence import files, plan, published, runs
 from memoir.experiments.long_targets import frames as long_targets
-from memoir.facts.reading import EditRecord, load_records
+from memoir.facts.reading import load_records
+from memoir.facts.record import OOD, EditRecord
 
 RECORDS = load_records("openfacts-passages", 6)
 PAIRS = [(record.prompt, record.target) for record in RECORDS[:3]] + [("The capital of France is", "Lyon")]
@@ -39,10 +40,10 @@ def test_perplexity_is_that_of_transformers_own_loss(toy, toy_editor):
 
 def test_long_rows_come_in_smaller_batches(monkeypatch):
     rows = [range(n) for n in (5, 900, 7, 6, 1100, 30, 4000)]
-    batches = list(interface.by_length(rows, size=3))
+    batches = list(asking.by_length(rows, size=3))
     assert sorted(i for batch in batches for i in batch) == list(range(len(rows)))
     assert [[len(rows[i]) for i in batch] for batch in batches] == [[5, 6, 7], [30, 900], [1100], [4000]]
-    assert list(interface.by_length([])) == []
+    assert list(asking.by_length([])) == []
 
 
 def questions(rows):
@@ -59,7 +60,7 @@ def test_perplexities_by_hand():
 
 
 def test_ood_by_hand():
-    rows = [(2, "a", metrics.OOD, 0.5, 0.30, 0.6, 1.0), (2, "b", metrics.OOD, 0.7, 0.10, 0.8, 1.0)]
+    rows = [(2, "a", OOD, 0.5, 0.30, 0.6, 1.0), (2, "b", OOD, 0.7, 0.10, 0.8, 1.0)]
     found = long_targets.ood(questions(rows)).set_index("measure")["mean"]
     assert found.to_dict() == pytest.approx({"texts": 0.5, "tokens": 0.7, "arg-max": 0.6})
     assert long_targets.ood(questions([(1, "a", "reliability", 1.0, 0.1, 1.0, 1.0)])).empty
@@ -70,12 +71,12 @@ def test_a_higher_threshold_follows_from_the_same_stream(toy_editor):
     editor = toy_editor(threshold=0.0, n_iter=6, lr=8.0)  # every question is answered from memory
     asked = [EditRecord(**{**record.__dict__, "ood": None}) for record in RECORDS[:3]]
     editor.edit_all(asked)
-    low = metrics.ask(editor, asked).assign(n_edits=3)
+    low = asking.ask(editor, asked).assign(n_edits=3)
     assert low["teacher-forced"][low.metric == "locality"].lt(1).any()
     middle = low.overlap[low.metric == "locality"].median()
     for tau in (middle, 0.999):
         editor.memory.set_threshold(tau)
-        high = metrics.ask(editor, asked).assign(n_edits=3)
+        high = asking.ask(editor, asked).assign(n_edits=3)
         pd.testing.assert_frame_equal(
             long_targets.at_threshold(low, tau).drop(columns=["nll", "likely"]), high.drop(columns=["nll", "likely"])
         )
@@ -84,7 +85,7 @@ def test_a_higher_threshold_follows_from_the_same_stream(toy_editor):
 
 
 def test_a_threshold_that_would_send_back_an_edit_is_refused():
-    rows = [(1, "a", "reliability", 1.0, 0.1, 1.0, 1.0), (1, "a", metrics.OOD, 0.5, 1.0, 0.2, 0.7)]
+    rows = [(1, "a", "reliability", 1.0, 0.1, 1.0, 1.0), (1, "a", OOD, 0.5, 1.0, 0.2, 0.7)]
     with pytest.raises(ValueError, match="0.8 some edited prompts would go to the base model"):
         long_targets.at_threshold(questions(rows), 0.8)
 
@@ -118,8 +119,8 @@ def test_shares_of_questions_by_threshold_and_padding_by_hand():
 
 @pytest.fixture
 def folders(tmp_path, monkeypatch, toy_editor):
-    monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(runs, "WORK", tmp_path / "runs")
+    monkeypatch.setattr(files, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(files, "WORK", tmp_path / "runs")
     monkeypatch.setattr(plan, "make", lambda planned: toy_editor())
 
 
@@ -139,8 +140,8 @@ def test_singles_and_streams_of_long_targets(folders, toy_editor):
     result = runs.run_singles(runs.Stream("smoke", "hallucination", "s", at=(2,), **about), toy_editor(n_iter=1))
     table = pd.read_parquet(result.with_name("s-questions.parquet"))
     assert "generated" not in table, "nothing is generated where the stream asks for none"
-    assert set(table.metric) == {"reliability", "locality", metrics.OOD} and (table.n_edits == 1).all()
-    ids = metrics.target_ids(toy_editor().tokenizer, RECORDS[0].prompt, RECORDS[0].target)
+    assert set(table.metric) == {"reliability", "locality", OOD} and (table.n_edits == 1).all()
+    ids = texts.target_ids(toy_editor().tokenizer, RECORDS[0].prompt, RECORDS[0].target)
     assert table.tokens[0] == len(ids)
 
 

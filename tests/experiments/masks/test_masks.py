@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from memoir.experiments.masks import interference, real_masks
-from memoir.facts.reading import EditRecord
+from memoir.experiments.masks import frames as mask_frames, interference, real_masks
+from memoir.facts.record import EditRecord
 from memoir.theory import capacity, overlap
 
 PROMPTS = ["The capital of Peru is", "Who wrote it?", "Name a river.", "Water boils at", "The capital of Chad is"]
@@ -13,31 +13,6 @@ RECORDS = [
     EditRecord(id=str(i), subject="x", prompt=prompt, target=target, relation="r")
     for i, (prompt, target) in enumerate(zip(PROMPTS, ["Rome", "Anna", "Don", "noon", "Oslo"], strict=True))
 ]
-
-# verdicts
-
-
-def verdict_8(**changed):
-    rows = overlap.readings(**({"k": 4096, "D": 14336, "N": 7000, "tau": 0.4} | changed))
-    return overlap.verdict(row["below_5_percent"] for row in rows)
-
-
-def verdict_9(**changed):
-    rows = overlap.active_readings(**({"k": 4096, "D": 14336, "d": 4096, "parameters": 8.03e9} | changed))
-    return overlap.verdict(row["about_3_percent"] for row in rows)
-
-
-def test_the_verdicts_come_from_the_numbers():
-    assert verdict_8() == "holds only under a stated reading"
-    assert verdict_8(tau=0.0) == "contradicted"  # with no threshold every reading is near 1
-    assert verdict_8(k=1, N=2) == "reproduced"  # one column of 14336: nothing overlaps
-    assert verdict_9() == "contradicted"
-    assert verdict_9(k=430) == "holds only under a stated reading"  # 430 / 14336 is 3 %
-    assert verdict_9(parameters=14336 * 4096 / 0.03) == "holds only under a stated reading"  # a smaller model
-    assert overlap.verdict([True, True]) == "reproduced"
-    with pytest.raises(ValueError, match="at least one reading"):
-        overlap.verdict([])
-
 
 # numbers of pairs
 
@@ -163,14 +138,14 @@ def test_margins_are_shares_of_what_was_added():
 
 
 def test_streams_are_found_among_the_results(tmp_path, monkeypatch):
-    from memoir.evidence import runs
+    from memoir.evidence import files
 
-    monkeypatch.setattr(runs, "RESULTS", tmp_path)
-    assert list(interference.committed_streams("full")) == []
+    monkeypatch.setattr(files, "RESULTS", tmp_path)
+    assert list(mask_frames.committed_streams("full")) == []
     rows = [{"metric": m, "protocol": "teacher-forced", "mean": 0.9, "n_edits": n} for m in ("reliability", "locality")
             for n in (10, 1)]  # fmt: skip
     for run, method, metrics in (("a", "memoir", rows), ("b", "grace", rows), ("c", "memoir", {"not": "a stream"})):
-        runs.write_result(runs.result_path("full", "lasting", run), metrics, {"method": method}, {})
-    runs.write_result(runs.result_path("full", "search", "other-settings"), rows, {"method": "memoir"}, {})
-    ((label, found),) = interference.committed_streams("full")
+        files.write_result(files.result_path("full", "lasting", run), metrics, {"method": method}, {})
+    files.write_result(files.result_path("full", "search", "other-settings"), rows, {"method": "memoir"}, {})
+    ((label, found),) = mask_frames.committed_streams("full")
     assert label == "lasting / a" and found.n_edits.tolist() == [1, 10] and isinstance(found, pd.DataFrame)

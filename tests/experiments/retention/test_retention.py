@@ -5,12 +5,9 @@ import pandas as pd
 import pytest
 
 from memoir import plots
-from memoir.evidence import plan, runs
-from memoir.experiments.ablations import frames as ablations
-from memoir.experiments.ablations import plots as ablation_plots
-from memoir.experiments.retention import frames as retention
-from memoir.experiments.retention import plots as retention_plots
-from memoir.report import figures
+from memoir.evidence import files, plan
+from memoir.experiments.ablations import figures as ablation_figures, frames as ablations, plots as ablation_plots
+from memoir.experiments.retention import figures as retention_figures, frames as retention, plots as retention_plots
 
 K, TAU = 439, 0.48
 
@@ -18,7 +15,7 @@ K, TAU = 439, 0.48
 @pytest.fixture
 def results(tmp_path, monkeypatch):
     """Write the plan's text, then each stream's tables: what finished streams would have left."""
-    for module, name in ((plan, "PARAMS"), (runs, "RESULTS"), (plots, "FIGURES")):
+    for module, name in ((plan, "PARAMS"), (files, "RESULTS"), (plots, "FIGURES")):
         monkeypatch.setattr(module, name, tmp_path / name)
     plan.PARAMS.mkdir()
 
@@ -26,7 +23,7 @@ def results(tmp_path, monkeypatch):
         (plan.PARAMS / "full.yaml").write_text(text)
         for name, planned in plan.planned("full").items():
             if name in tables:
-                runs.write_result(planned.result, [], {"editor": {"k": K} | planned.editor}, {}, tables[name])
+                files.write_result(planned.result, [], {"editor": {"k": K} | planned.editor}, {}, tables[name])
 
     return write
 
@@ -198,7 +195,7 @@ def test_what_is_kept_by_hand(results):
 
 def test_nothing_is_drawn_of_what_was_not_run_and_all_of_what_was(results):
     results(ABLATIONS + KEPT.removeprefix("streams:\n"), {})
-    assert list(figures.kept_figures()) == list(figures.ablation_figures()) == []
+    assert list(retention_figures.figures()) == list(ablation_figures.figures()) == []
     tables = {
         "kept/openfacts-none": ended(BASE),
         "kept/openfacts-memoir": ended(OPEN, **probed([0.9, 0.4], [True, False])),
@@ -208,9 +205,18 @@ def test_nothing_is_drawn_of_what_was_not_run_and_all_of_what_was(results):
         "ablations/default-seed-0": ended(OPEN, **{"irrelevant-zsre": IRRELEVANT}),
     }
     results(ABLATIONS + KEPT.removeprefix("streams:\n"), tables)
-    drawn = dict(figures.kept_figures()) | dict(figures.ablation_figures())
-    assert {"kept", "scores", "ability", "traded", "routing", "writing", "k", "threshold"} == drawn.keys()
-    labels = [text.get_text() for text in drawn["routing"].axes[0].get_yticklabels()]
+    drawn = dict(retention_figures.figures()) | dict(ablation_figures.figures())
+    assert {
+        "07_retention",
+        "07_scores",
+        "07_ability",
+        "07_traded",
+        "08_routing",
+        "08_writing",
+        "08_k",
+        "08_threshold",
+    } == drawn.keys()
+    labels = [text.get_text() for text in drawn["08_routing"].axes[0].get_yticklabels()]
     assert labels == ["as registered", "no editing"]
     assert ablation_plots.MARKS.keys() >= {ablations.HELD, ablations.BASE}
     assert retention_plots.STYLES.keys() >= set(retention.TITLES.values()) - {"MEMOIR", "no editing"}

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 import memoir
-from memoir.evidence import runs
-from memoir.models import preflight, registry
+from memoir.evidence import files
+from memoir.models import loading, preflight
 
 MODEL = "smollm2-135m"
 PROMPTS = ["The capital of France is", "Who wrote the song?", "The boiling point of water is"]
@@ -23,7 +23,7 @@ def check(device: str = "cuda") -> str:
     """Run the checks and write their result; says where, or that there is no CUDA. AssertionError when one fails."""
     if device == "cuda" and not torch.cuda.is_available():
         return "There is no CUDA here, so nothing was checked; tests/SKIPS.md says what that leaves open."
-    began, expected = runs.now(), _edited("cpu", torch.float32)
+    began, expected = files.now(), _edited("cpu", torch.float32)
     found = {}
     for dtype, tolerance in TOLERANCE.items():
         name = str(dtype).removeprefix("torch.")
@@ -36,8 +36,8 @@ def check(device: str = "cuda") -> str:
             assert got["answers"] == expected["answers"], f"{got['answers']} instead of {expected['answers']}"
         found[name] = got | {"loss_difference": difference}
     gpu = torch.cuda.get_device_name() if device == "cuda" else device
-    path = runs.result_path("paper", "gpu-check", re.sub("[^a-z0-9]+", "-", gpu.lower()))
-    runs.write_result(path, found | {"cpu": expected, "gpu": gpu}, {"model": MODEL}, runs.provenance(began))
+    path = files.result_path("paper", "gpu-check", re.sub("[^a-z0-9]+", "-", gpu.lower()))
+    files.write_result(path, found | {"cpu": expected, "gpu": gpu}, {"model": MODEL}, files.provenance(began))
     return _report(found, gpu, path)
 
 
@@ -64,7 +64,7 @@ def _edited(device: str, dtype: torch.dtype) -> dict:
         "peak_bytes": torch.cuda.max_memory_allocated() if cuda else None,
         "preflight_bytes": need.device,
     }
-    before = registry.weights_hash(model)
+    before = loading.weights_hash(model)
     editor.detach()
     assert before == editor.base_hash, "a base weight changed"
     return found
@@ -78,4 +78,8 @@ def _report(found: dict, gpu: str, path: Path) -> str:
             f"{name}: {got['seconds_per_edit']:.2f} s an edit, peak {peak} (preflight "
             f"{got['preflight_bytes'] / 2**20:.0f} MiB), first losses within {got['loss_difference']:.0e} of the CPU's"
         )
-    return "\n".join([*lines, f"Written to {path.relative_to(runs.ROOT)}"])
+    return "\n".join([*lines, f"Written to {path.relative_to(files.ROOT)}"])
+
+
+if __name__ == "__main__":
+    print(check())

@@ -1,0 +1,67 @@
+"""What notebook 12 contributes to the report: its figures and tables, and the README's table of retention."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from memoir.evidence import files, results as evidence
+from memoir.experiments.beyond import frames as beyond, plots as beyond_plots
+from memoir.experiments.lasting import frames as lasting
+from memoir.metrics import TEACHER_FORCED
+
+PARTS = ("reliability", "generalization", "locality")
+
+
+def figures() -> Iterator[tuple[str, Figure]]:
+    """By name; each needs its own result and is left out without it."""
+    if result := files.read_result("full", "beyond", "protection"):
+        table = pd.DataFrame(result["metrics"])
+        yield "12_protection", beyond_plots.protection(table, result["parameters"]["ridge"])
+    if found := beyond.streams("zsre"):
+        paper = lasting.paper_at_equal_load()
+        paper = paper[paper.n_edits <= found[0].n_edits.max()]
+        yield "12_streams", beyond_plots.streams(found[0], TEACHER_FORCED, paper)
+        yield "12_forgetting", beyond_plots.forgetting(found[1], 8)
+    curves = evidence.read("full", "beyond/routing-frontier.parquet")
+    if curves is not None and files.read_result("full", "beyond", "routing"):
+        yield "12_frontier", beyond_plots.frontier(curves[curves.records == "test"], (0.1, 0.9))
+
+
+def tables() -> Iterator[tuple[str, pd.DataFrame]]:
+    """By name, from the streams that have ended."""
+    if len(search := lasting.search("full", "beyond-search")):
+        yield "12_search", search.round(3)
+    if len(again := beyond.again()):
+        yield "12_again", again.round(3)
+
+
+def readme() -> Iterator[tuple[str, str]]:
+    """What stands in the README, by the name of its markers."""
+    yield "retention", _retention()
+
+
+def _retention() -> str:
+    """The longest stream of ZsRE: a row for each number of edits at which it was evaluated.
+
+    Beside it the paper's numbers, and those of the same records under the second update, where they were asked.
+    """
+    if (found := lasting.longest("full")) is None:
+        return "Not run: `python -m memoir stream --profile full first-100/zsre`\n"
+    ours, paper = found[0][found[0].protocol == TEACHER_FORCED], lasting.paper_by_load()
+    second = pd.DataFrame(columns=["n_edits", "metric", "mean"])
+    if both := beyond.streams("zsre"):
+        second = both[0][(both[0]["update"] == "rls") & (both[0].protocol == TEACHER_FORCED)]
+    names = ["edits", "load N / D", *PARTS, "the paper at that load", "notebook 12's update"]
+    lines = [f"| {' | '.join(names)} |", "|---:|---:|---|---|---|---|---|"]
+    for n, rows in ours.groupby("n_edits"):
+        at, load = rows.set_index("metric"), rows.load.iloc[0]
+        cells = [f"{at['mean'][m]:.2f} [{max(at.low[m], 0):.2f}, {min(at.high[m], 1):.2f}]" for m in PARTS]
+        near = paper[(paper.load / load - 1).abs() < 0.1].set_index("metric")
+        cells += [_three(near.value), _three(second[second.n_edits == n].set_index("metric")["mean"])]
+        lines.append(f"| {n:,} | {load:.2g} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _three(values: pd.Series) -> str:
+    return " / ".join(f"{values[m]:.2f}" for m in PARTS) if len(values) else "–"

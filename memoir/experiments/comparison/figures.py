@@ -1,0 +1,30 @@
+"""What the comparison contributes to the report: the figures and tables of notebook 09."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from memoir.evidence import files
+from memoir.experiments.comparison import costs, frames as comparison, plots as comparison_plots
+
+
+def figures() -> Iterator[tuple[str, Figure]]:
+    """By name, one for each data set that was edited."""
+    results = comparison.results("full")
+    for dataset in results.dataset.unique():
+        yield f"09_baselines_{dataset}", comparison_plots.beside_paper(results, dataset, "SmolLM2-135M")
+
+
+def tables() -> Iterator[tuple[str, pd.DataFrame]]:
+    """By name: the search, what each method costs, and a view of all methods after each number of edits."""
+    if len(search := comparison.searched("full")):
+        yield "09_baselines_search", search.round(3)
+    found = files.read_result("full", comparison.EXPERIMENT, "costs")
+    cost = pd.DataFrame(found["metrics"]) if found else None
+    if cost is not None:
+        yield "09_baselines_costs", costs.ratios(cost).round(2)
+    results = comparison.results("full")
+    for (dataset, n_edits), _ in results[results.failed.isna()].groupby(["dataset", "n_edits"]):
+        view = comparison.overview(results, cost, dataset, n_edits)
+        yield f"09_baselines_{dataset}_{n_edits}", view.round(3)

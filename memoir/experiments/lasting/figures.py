@@ -1,0 +1,70 @@
+"""What the lasting streams contribute to the report: the README's figure, those of notebooks 00 and 04, tables."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from memoir import metrics
+from memoir.evidence import results as evidence
+from memoir.experiments.comparison import frames as comparison
+from memoir.experiments.lasting import frames as lasting, plots as lasting_plots
+from memoir.models import registry
+
+
+def figures() -> Iterator[tuple[str, Figure]]:
+    """By name, from the streams that have ended."""
+    yield from _story()
+    yield from _first_figures()
+    ours = lasting.by_edits("full", "lasting")
+    if len(ours):
+        yield "04_load", lasting_plots.by_load(ours, lasting.paper_by_load())
+    for planned, result, tables in evidence.finished("full", "lasting"):
+        if planned.singles:
+            continue
+        name, how = f"04_{planned.stream.run}", result["parameters"]["editor"]
+        yield f"{name}_age", lasting_plots.by_age(lasting.by_age(tables["questions"]), lasting.paper_by_age())
+        lost = lasting.where_lost(tables["questions"], tables["edits"])
+        yield f"{name}_lost", lasting_plots.where_lost(lost)
+        kept = lasting.untouched(tables["untouched"])
+        law = lasting.overlap_law_at(kept, how["k"], registry.WIDTH[planned.model])
+        yield f"{name}_untouched", lasting_plots.irrelevant_overlap(kept, law, how["threshold"])
+
+
+def tables() -> Iterator[tuple[str, pd.DataFrame]]:
+    """By name, from the streams that have ended."""
+    yield from ((f"00_{dataset}_100", table) for dataset, table in _first_tables())
+    if len(search := lasting.search("full")):
+        yield "04_search", search.round(3)
+
+
+def _first_tables() -> Iterator[tuple[str, pd.DataFrame]]:
+    """The first 100 edits of each set, beside the paper's where it has the set."""
+    for dataset in ("zsre", "openfacts"):
+        table = lasting.beside_the_paper("first-100", dataset, 100)
+        if table is not None:
+            yield dataset, table if dataset == "zsre" else table.drop(columns="paper")
+
+
+def _first_figures() -> Iterator[tuple[str, Figure]]:
+    """The figures of notebook 00, by name: the first 100 edits of each set."""
+    for dataset, table in _first_tables():
+        kept = table[table.protocol == metrics.GENERATED].set_index("metric")["mean"]
+        title = (
+            f"100 edits of {dataset} in a row on SmolLM2-135M: it generates {kept['reliability']:.0%} of them\n"
+            f"as they were written, {kept['generalization']:.0%} when asked in other words"
+        )
+        yield f"00_{dataset}_100", lasting_plots.metric_bars(table, title)
+
+
+def _story() -> Iterator[tuple[str, Figure]]:
+    """README's figure, from the longest stream of ZsRE edits that has ended."""
+    if (found := lasting.longest("full")) is None:
+        return
+    ours, tables = found
+    rows = comparison.results("full")
+    rows = rows[rows.dataset == "zsre"]
+    tuned = rows[(rows.method == "ft-l") & (rows.metric == "reliability") & (rows.protocol == metrics.TEACHER_FORCED)]
+    others = {"ft-l": tuned.sort_values("n_edits")} if len(tuned) else {}
+    lost = lasting.where_lost(tables["questions"], tables["edits"])
+    yield "story", lasting_plots.story(ours, lasting.paper_at_equal_load(), others, lost)

