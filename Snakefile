@@ -4,14 +4,14 @@
 from pathlib import Path
 
 from memoir import notebooks
-from memoir.evidence import plan, runs
+from memoir.evidence import files, plan
 
 PROFILE = config.get("profile", "laptop")
 CUDA = PROFILE == "paper"
 # at the size smoke the notebooks themselves run their streams, anew each time
 PLANNED = {} if PROFILE == "smoke" else plan.planned(PROFILE)
 STREAMS = {name: one for name, one in PLANNED.items() if plan.has_data(one)}
-HASHES = {dataset: runs.data_hash(dataset) for dataset in {one.stream.dataset for one in STREAMS.values()}}
+HASHES = {dataset: files.data_hash(dataset) for dataset in {one.stream.dataset for one in STREAMS.values()}}
 NOTEBOOKS = [found.path.stem for found in notebooks.discover()]
 MODULE = sorted(map(str, Path("memoir").rglob("*.py")))
 

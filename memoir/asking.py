@@ -25,6 +25,13 @@ BATCH = 32  # rows of a batch at most
 POSITIONS = 2048  # of a batch, padding included: the logits of long targets at once would not fit
 
 
+class Edit(NamedTuple):
+    """A stored edit, as it was asked for."""
+
+    prompt: str
+    target: str
+
+
 class BaseAnswer(NamedTuple):
     """What the untouched model says to a question: under teacher forcing, and generated (None: not asked)."""
 
@@ -33,11 +40,11 @@ class BaseAnswer(NamedTuple):
 
 
 class Asked(ABC):
-    """A model that answers, whatever was edited into it. `edits` lists what was stored, as (prompt, target)."""
+    """A model that answers, whatever was edited into it. `edits` lists what was stored."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase):
         self.model, self.tokenizer = model, tokenizer
-        self.edits: list[tuple[str, str]] = []
+        self.edits: list[Edit] = []
         self.base_answers: dict[tuple[str, str], BaseAnswer] = {}  # where locality is measured, by prompt and answer
         self._attached = True
 
@@ -178,9 +185,7 @@ def ask(editor: Asked, records: Iterable[EditRecord], *, generated: bool = True)
     if generated:
         expected = [b.text if b else answer for b, answer in zip(before, frame.answer, strict=True)]
         texts = editor.said(frame.prompt, frame.answer)
-        frame[GENERATED] = [
-            float(metrics.normalised(t) == metrics.normalised(e)) for t, e in zip(texts, expected, strict=True)
-        ]
+        frame[GENERATED] = list(map(metrics.exact_match, texts, expected))
     frame["nll"] = [metrics.nll(score) for score in scores]
     frame["likely"] = [metrics.likely_tokens(score) for score in scores]
     frame["tokens"] = [len(score.target) for score in scores]

@@ -38,7 +38,7 @@ class Attachment:
         self._positions: Tensor | None = None
         self.tokens: Tensor | None = None  # of the latest forward pass: ids (B, T), or embeddings (B, T, d)
         # tokens and prompt positions (B, T) -> which stored edits may answer, (B, N) bool
-        self.second_look: Callable[[Tensor, Tensor], np.ndarray] | None = None
+        self.gate: Callable[[Tensor, Tensor], np.ndarray] | None = None
         self.routes: list[Route] | None = None  # of the latest forward pass
         self._on = True
         self._handles = [
@@ -66,7 +66,7 @@ class Attachment:
 
     @contextmanager
     def forced(self, masks: Tensor) -> Iterator[None]:
-        """Answer through these masks (B, D) bool instead of routing, as while an edit is written."""
+        """Answer through these masks (B, D) bool instead of routing."""
         self._forced = masks
         try:
             yield
@@ -122,7 +122,7 @@ class Attachment:
         else:
             if self.routes is None:
                 masks = self.memory.mask_of(activations, self._positions)
-                allowed = self.second_look(self.tokens, self._positions) if self.second_look else None
+                allowed = self.gate(self.tokens, self._positions) if self.gate else None
                 self.routes = self.memory.route(masks, allowed)
             rows, masks = self.memory.masks_of(self.routes)
         if len(rows) == 0:

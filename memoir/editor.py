@@ -1,7 +1,14 @@
 """Memoir: edit a model through a residual memory, and ask it.
 
-What a mask is stands in `tophash.py`, who answers in `memory.py`, how a live model is hooked in `attach.py`, why a step
-is quick in `prefix.py`, what every method offers in `interface.py`.
+An edit calls, from top to bottom, six files, each in one place:
+
+    interface.edit                     notes what `_edit` did; where that raises, nothing has changed
+      editor._edit                     the recipe: the lines below
+        texts.prompt_ids, target_ids   prompt and target as rows of tokens
+        prefix.run_prefix              the layers up to the edited one once; `_fit` runs those above it at every step
+        memory.mask_of, then store     the prompt's mask, by `tophash.top_hash`; it is stored when `_fit` has ended
+
+How a model is hooked: `attach.py`; asked: `asking.py`; notebook 12's update: `rls.py`; routing by words: `gate.py`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +25,7 @@ from memoir import texts, tophash
 from memoir.asking import by_length
 from memoir.attach import Attachment, HookedModel
 from memoir.facts.reading import background_prompts
-from memoir.gate import SecondLook
+from memoir.gate import LexicalGate
 from memoir.memory import ResidualMemory, Route
 from memoir.models.registry import Family, Settings, family_of
 from memoir.packed import pack
@@ -37,7 +44,7 @@ class Memoir(HookedModel):
     background: the irrelevant prompts whose mean feature is μ (100 of OpenFacts by default). prefixes: texts put before
     an edit's prompt; by default n_prefixes that the model generates itself. update: "sgd" as in the paper, or "rls",
     which keeps what earlier edits read (`rls.py`) with λ = ridge, by the `rank` strongest directions alone when a rank
-    is given. sigma: demand a second look (`telling.py`): an edit answers only questions that have this share of the
+    is given. sigma: demand a lexical gate (`gate.py`): an edit answers only questions that have this share of the
     words that tell it from its neighbours. None, the default, is the paper's routing.
     A bad argument is a ValueError that names it, and leaves the model as it was.
     """
@@ -82,14 +89,14 @@ class Memoir(HookedModel):
         device = linear.weight.device
         self._beyond = {"update": update, "ridge": ridge, "rank": rank} if update == "rls" else {}
         self._beyond |= {} if sigma is None else {"sigma": sigma}
-        self._telling = None if sigma is None else SecondLook(sigma)
+        self._gate = None if sigma is None else LexicalGate(sigma)
         self.projector = projector(linear.in_features, ridge, rank, device) if update == "rls" else None
         permutation = tophash.random_permutation(linear.in_features, seed)
         self.memory = ResidualMemory(linear.in_features, linear.out_features, k, threshold, permutation, device)
         super().__init__(model, tokenizer)
         self._hooks = Attachment(model, linear, self.memory)
-        if self._telling:
-            self._hooks.second_look = self._who_may_answer
+        if self._gate:
+            self._hooks.gate = self._who_may_answer
         self._tail = pack([*layers[layer + 1 :], model.get_output_embeddings()])
         try:
             self.memory.mu.copy_(self.features(self.background).mean(dim=0))
@@ -189,15 +196,17 @@ class Memoir(HookedModel):
 
     def route(self, prompts: Sequence[str]) -> list[Route]:
         """For each prompt the index of the edit that answers it, or None, and its best overlap share in [0, 1]."""
-        allowed = self._allowed(list(prompts)) if self._telling else None
+        allowed = self._allowed(list(prompts)) if self._gate else None
         return self.memory.route(self.masks(prompts), allowed)
 
     def _allowed(self, questions: Sequence[str]) -> np.ndarray:
-        return self._telling.allowed(questions, [edit.prompt for edit in self.edits], self.memory.masks)
+        return self._gate.allowed(questions, [edit.prompt for edit in self.edits], self.memory.masks)
 
     def _who_may_answer(self, tokens: Tensor, positions: Tensor) -> np.ndarray:
         if tokens.is_floating_point():
-            raise ValueError("The second look (sigma) reads a question's words: ask with input_ids, not inputs_embeds.")
+            raise ValueError(
+                "The lexical gate (sigma) reads a question's words: ask with input_ids, not inputs_embeds."
+            )
         prompts = [own[at] for own, at in zip(tokens.cpu(), positions.cpu(), strict=True)]
         return self._allowed(self.tokenizer.batch_decode(prompts, skip_special_tokens=True))
 

@@ -13,8 +13,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from memoir import plots, tophash
+from memoir.asking import Edit
 from memoir.editor import Memoir
-from memoir.interface import Edit
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,8 @@ def explorer(editor: Memoir) -> ipywidgets.VBox:
 
 def _sentence(answer: Answer, editor: Memoir) -> str:
     by = "the base model" if answer.edit is None else f"edit {answer.edit} ({editor.edits[answer.edit].prompt})"
-    rows = {
-        "asked": answer.question,
-        "before": answer.before,
-        "after": answer.after,
-        "answered by": by,
-        "overlap": f"{answer.overlap:.2f}, memory answers from {answer.threshold:.2f}",
-    }
+    rows = {"asked": answer.question, "before": answer.before, "after": answer.after, "answered by": by}
+    rows["overlap"] = f"{answer.overlap:.2f}, memory answers from {answer.threshold:.2f}"
     return "<br>".join(f"{name}: <b>{html.escape(value)}</b>" for name, value in rows.items())
 
 

@@ -22,11 +22,11 @@ def words(text: str) -> set[str]:
     return set(re.findall(r"\w+", text.casefold()))
 
 
-class Telling:
-    """The telling words of prompts (N,), given the nearest of them to each, (N, NEAREST) indices, -1 for none.
+class DistinguishingWords:
+    """The distinguishing words of prompts (N,), given the nearest of them to each, (N, NEAREST) indices, -1 for none.
 
     A word counts with the squared log of how few prompts have it. A prompt that no word tells from its neighbours (the
-    same prompt again) is judged by all its words, and one without any word ("?!") is told by every question.
+    same prompt again) is judged by all its words, and one without any word ("?!") may be answered by every question.
     """
 
     def __init__(self, prompts: Sequence[str], nearest: NDArray):
@@ -44,7 +44,7 @@ class Telling:
         self._weight = sparse.csr_array(sparse.diags_array(1 / (total + self._wordless)) @ weight).T.tocsr()
 
     def shares(self, questions: Sequence[str]) -> NDArray:
-        """(questions, N): which share of each prompt's telling words the question has, by weight."""
+        """(questions, N): which share of each prompt's distinguishing words the question has, by weight."""
         return (self._matrix([words(question) for question in questions]) @ self._weight).toarray() + self._wordless
 
     def _matrix(self, several: Sequence[set[str]]) -> sparse.csr_array:
@@ -55,8 +55,8 @@ class Telling:
         return sparse.csr_array((np.ones(ends[-1]), places, ends), shape=(len(several), len(self._places)))
 
 
-class SecondLook:
-    """Which stored edits may answer a question: those of whose telling words it has the share σ (notebook 12).
+class LexicalGate:
+    """Which stored edits may answer a question: those of whose distinguishing words it has the share σ (notebook 12).
 
     Neighbours are those whose masks share most with the edit's; they are followed as edits are stored. Forgotten edits,
     whose masks are empty, are nobody's neighbours.
@@ -73,7 +73,7 @@ class SecondLook:
         if not len(prompts):
             return np.ones((len(questions), 0), bool)
         self._follow(prompts, masks)
-        return self._telling.shares(questions) >= self.sigma - 1e-9  # a sum of shares may miss 1 by rounding
+        return self._words.shares(questions) >= self.sigma - 1e-9  # a sum of shares may miss 1 by rounding
 
     def _start_over(self, width: int) -> None:
         self._masks = np.empty((0, width), np.uint8)
@@ -89,7 +89,7 @@ class SecondLook:
         for start in range(known, len(masks), CHUNK):
             self._add(masks[:start], masks[start : start + CHUNK])
         self._masks = masks.copy()
-        self._telling = Telling(prompts, np.where(self._counts >= 0, self._near, -1))
+        self._words = DistinguishingWords(prompts, np.where(self._counts >= 0, self._near, -1))
 
     def _add(self, older: NDArray, new: NDArray) -> None:
         every = np.concatenate([older, new])

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import pandas as pd
 import torch
@@ -20,19 +20,12 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import store
-from memoir.asking import Asked
+from memoir.asking import Asked, Edit
 from memoir.facts.record import EditRecord
 from memoir.models.loading import weights_hash
 
 T = TypeVar("T")
 LINES = 300.0  # seconds between lines in a log
-
-
-class Edit(NamedTuple):
-    """A stored edit, as it was asked for."""
-
-    prompt: str
-    target: str
 
 
 @dataclass(frozen=True)
@@ -150,15 +143,10 @@ class EditedModel(Asked):
 
     def save(self, folder: Path | str) -> None:
         """Write state, settings, edits and the base model's hash to `folder`, in one atomic step; never pickle."""
-        header = {
-            "method": self.method,
-            "base_model": self.base_hash,
-            "settings": self._settings(),
-            "edits": self.edits,
-            "log": self.log,
-            "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-        }
-        store.write(Path(folder), self._tensors(), header)
+        header = {"method": self.method, "base_model": self.base_hash, "settings": self._settings()}
+        versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+        about = header | {"edits": self.edits, "log": self.log, "versions": versions}
+        store.write(Path(folder), self._tensors(), about)
 
     @classmethod
     def load(cls, folder: Path | str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> "EditedModel":

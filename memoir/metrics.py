@@ -73,6 +73,11 @@ def normalised(text: str) -> str:
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
 
+def exact_match(said: str, expected: str) -> float:
+    """1 where the two read the same after `normalised`, else 0."""
+    return float(normalised(said) == normalised(expected))
+
+
 def per_record(questions: pd.DataFrame) -> pd.DataFrame:
     """What `ask` found, with a record's questions of one metric put together, as `evaluate` gives it."""
     protocols = [name for name in (TEACHER_FORCED, GENERATED) if name in questions]

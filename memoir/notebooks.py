@@ -1,7 +1,7 @@
 """Find the notebooks, say what each makes, and run them with papermill at the size of a profile.
 
 papermill only warns of a parameter that a notebook does not have, and passes on whatever type it is given. Here both
-are errors before a kernel starts. It cannot resume a run either: the notebooks' long steps do, through `runs.py`.
+are errors before a kernel starts. It cannot resume a run either: the notebooks' streams do (`evidence/runs.py`).
 """
 
 import os

@@ -8,7 +8,7 @@ import torch
 from plain import plain_losses
 
 import memoir
-from memoir.gate import SecondLook
+from memoir.gate import LexicalGate
 from memoir.tophash import overlap_counts
 
 STEPS, PAIRS = 10, 3
@@ -47,16 +47,16 @@ def routing(queries: int = 64, stored: int = 7000, size: int = 14336) -> None:
           f"{masks.nbytes / 1e6:.1f} MB of masks (bar: 30)")  # fmt: skip
 
 
-def second_look_against_masks(queries: int = 64, stored: int = 7000, size: int = 1536) -> None:
-    """Routing by masks with the telling words of stored prompts asked as well, against masks alone, in turns."""
+def gate_against_masks(queries: int = 64, stored: int = 7000, size: int = 1536) -> None:
+    """Routing by masks with the distinguishing words of stored prompts asked as well, against masks alone, in turns."""
     prompts = [record.prompt for record in memoir.load_records("openfacts")[:stored]]
     masks = np.random.default_rng(0).integers(0, 256, (len(prompts), size // 8), dtype=np.uint8)
-    asked, look, ratios = masks[:queries], SecondLook(0.4), []
+    asked, look, ratios = masks[:queries], LexicalGate(0.4), []
     learnt = seconds(lambda: look.allowed(prompts[:1], prompts, masks))
     for _ in range(2 * PAIRS + 1):
         plain = seconds(lambda: overlap_counts(asked, masks))
         ratios.append((plain + seconds(lambda: look.allowed(prompts[:queries], prompts, masks))) / plain)
-    print(f"second look: routing takes {median(ratios[1:]):.2f} times as long with {len(prompts)} prompts (bar: 2); "
+    print(f"lexical gate: routing takes {median(ratios[1:]):.2f} times as long with {len(prompts)} prompts (bar: 2); "
           f"{learnt:.1f} s to learn their words and neighbours once")  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def late_edits_against_the_hundredth(late: tuple[int, ...] = (1000, 7000), early
 if __name__ == "__main__":
     torch.manual_seed(0)
     routing()
-    second_look_against_masks()
+    gate_against_masks()
     late_edits_against_the_hundredth()
     packed_against_plain()
     frozen_prefix_against_plain()

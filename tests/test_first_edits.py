@@ -1,4 +1,4 @@
-"""The real model, the registered settings, the first ten records of ZsRE's edit file: the small form of the run whose
+"""The real model, the default settings, the first ten records of ZsRE's edit file: the small form of the run whose
 result is committed as data/results/full/first-100/zsre.json."""
 
 from test_records import needs_literature

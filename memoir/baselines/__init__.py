@@ -1,8 +1,9 @@
-"""What MEMOIR is compared with, each behind the interface of `memoir.interface`.
+"""What MEMOIR is compared with, a file for each method, all behind the interface of `memoir.interface`.
+Of streams, results and experiments it knows nothing.
 
-`METHODS[name](model, tokenizer)` makes an editor with the settings registered for SmolLM2-135M, from which the search
-of the plan (experiment `baselines-search`) starts: the papers', where the small model allows them. Keyword arguments go
-before them. What the search found best is what the streams of the plan run with: `plan.settings`.
+`METHODS[name](model, tokenizer)` makes an editor with the default settings for SmolLM2-135M: the paper's of the method
+where the small model allows them; keyword arguments override them. From these the search of the plan (experiment
+`baselines-search`) starts; what it found best is what the streams of the plan run with (`plan.settings`).
 """
 
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ LAYERS = (4, 5, 6, 7, 8)  # of MEMIT and AlphaEdit
 
 @dataclass(frozen=True)
 class Method:
-    """A method under its name in figures. settings: those registered for SmolLM2.
+    """A method under its name in figures. settings: the defaults for SmolLM2.
 
     undo: whether one edit can be taken back later without the others. untouched: whether no weight of the model is
     written. published: its name in the paper's tables, if it is there.
@@ -52,8 +53,8 @@ class Method:
         return self.maker(model, tokenizer, **self.settings | settings)
 
 
-# An edit ends at the loss at which MEMOIR's does, and WISE's prefixes are left out as MEMOIR's are (`LOG.md`); two of
-# them are enough for the mean key of ROME and its successors. MEMIT's weight is 15,000 in the paper, for keys of 14,336
+# An edit ends at the loss at which MEMOIR's does, and WISE's prefixes are left out as MEMOIR's are (`LOG.md`); two are
+# enough for the mean key of ROME and its successors. MEMIT's weight is 15,000 in the paper, for keys of 14,336
 # numbers; to those of 1,536 it has the same proportion here.
 METHODS = {
     "ft-l": Method("FT-L", FineTuneLayer, dict(layer=LAYER, lr=5e-4, n_iter=50, stop_loss=STOP), published="ft"),

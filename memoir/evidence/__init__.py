@@ -1,2 +1,2 @@
-"""Streams of edits, the plan that names them, and result files with provenance: all that figures are made from.
-Knows how a method is asked, whichever it is; of experiments, figures and claims it knows nothing."""
+"""Streams of edits, the plan that names them, result files with provenance, and the paper's printed numbers.
+Imports no experiment, no figure and no claim; how a method edits, it leaves to the method."""

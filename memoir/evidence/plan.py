@@ -1,6 +1,6 @@
 """The plan: which streams of edits each profile runs, read from notebooks/params/<profile>.yaml.
 
-A stream has a name, experiment/run, and what differs from the registered settings. The notebooks, the command line and
+A stream has a name, experiment/run, and what differs from the default settings. The notebooks, the command line and
 the Snakefile run the same streams through `run`: whoever comes second finds the result. Knows no method's inside.
 """
 
@@ -36,9 +36,9 @@ STORED = 100  # its first prompts stand for stored edits when τ is calibrated, 
 class Planned:
     """One stream of the plan.
 
-    method: of `MAKERS` or `memoir.baselines.METHODS`. editor: what differs from its registered settings; searched: an
+    method: of `MAKERS` or `memoir.baselines.METHODS`. editor: what differs from its default settings; searched: an
     experiment among whose streams of this method the best one's settings come first. false_positives: calibrate τ to
-    this rate on calibration records beforehand (None: the registered τ); singles: see `runs.run_singles`; probes: what
+    this rate on calibration records beforehand (None: the default τ); singles: see `runs.run_singles`; probes: what
     else is asked, by name (`probes.py`), and how many questions.
     """
 
@@ -158,7 +158,7 @@ def _is_done(plan: Planned) -> bool:
 
 
 def settings(plan: Planned) -> dict:
-    """What the editor is made with: the registered settings, above them what was searched, above those the plan's.
+    """What the editor is made with: the default settings, above them what was searched, above those the plan's.
 
     FileNotFoundError while a stream that the settings are searched among has not ended.
     """

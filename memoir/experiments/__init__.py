@@ -1,6 +1,6 @@
 """The experiments, a folder for each: frames from results, plots of frames, and what they contribute to the report.
 
-They are found by their folders and listed nowhere. Of the report and of the article's claims they know nothing.
+They are found by their folders and listed nowhere. They import neither the report nor the claims.
 """
 
 from collections.abc import Iterator

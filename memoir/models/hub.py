@@ -41,7 +41,7 @@ def load(
 
 
 def skeleton(source: registry.Source, dtype: torch.dtype = torch.bfloat16) -> nn.Module:
-    """A registered hub model's shapes, without numbers, network or memory."""
+    """The shapes of a hub model of the registry, without numbers, network or memory."""
     shape = dict(source.shape)
     return preflight.skeleton(AutoConfig.for_model(shape.pop("model_type"), **shape), dtype)
 

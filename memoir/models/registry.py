@@ -1,7 +1,7 @@
 """The registry of models: where each comes from, which map is edited, and the settings it is edited with.
 
 Settings of the paper's four models are the paper's (appendix A.4.3); those of SmolLM2 are this companion's own,
-chosen on calibration records. Knows nothing of edits.
+chosen on calibration records. Imports nothing of facts, edits and results.
 """
 
 from dataclasses import asdict, dataclass
@@ -121,12 +121,12 @@ WIDTH = {  # D: inputs of the edited map, for the load N / D
 
 
 def settings(name: str) -> dict:
-    """The registered settings of a model, as keyword arguments for `Memoir`."""
+    """The default settings of a model, as keyword arguments for `Memoir`."""
     return asdict(source_of(name).settings)
 
 
 def family_of(model: PreTrainedModel) -> Family:
-    """The registered `Family` of a model, by its configuration's model_type; ValueError when there is none."""
+    """The `Family` of a model, by its configuration's model_type; ValueError when there is none."""
     try:
         return FAMILIES[model.config.model_type]
     except KeyError:

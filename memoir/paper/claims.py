@@ -1,7 +1,7 @@
 """Claims of the article about the paper, each with a verdict that is computed from result files and published numbers.
 
 The claims are records of data/claims.yaml; what decides each is a function that registers itself with `rule`, in
-`claims_printed` and `claims_measured`. A result that is missing gives "not tested here", with the command that would
+`claims_printed` and `claims_measured`. A result that is missing gives "not tested", with the command that would
 make it.
 """
 
@@ -16,9 +16,9 @@ from memoir.evidence import results as evidence
 from memoir.facts.registry import DATA
 
 CLAIMS = DATA / "claims.yaml"
-REPRODUCED, NOT_REPRODUCED, CONTRADICTED = "reproduced", "not reproduced", "contradicted"
-ONE_READING, NOT_TESTED = "holds only under a stated reading", "not tested here"
-VERDICTS = (REPRODUCED, ONE_READING, NOT_REPRODUCED, CONTRADICTED, NOT_TESTED)
+TRUE, PARTLY_TRUE, FALSE = "true", "partly true", "false"
+NOT_REPRODUCED, NOT_TESTED = "not reproduced here", "not tested"
+VERDICTS = (TRUE, PARTLY_TRUE, FALSE, NOT_REPRODUCED, NOT_TESTED)
 BASES = {"paper": "the paper's printed numbers", "law": "arithmetic and exact laws", "measured": "measured here"}
 RULES: dict[str, Callable] = {}  # claim's id -> function of the claim and its results that yields readings
 

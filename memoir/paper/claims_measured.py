@@ -1,4 +1,4 @@
-"""What decides the claims that were measured: over result files of streams of edits, nothing else.
+"""What decides the claims that were measured: over result files, nothing else.
 
 A mean is taken to reach a number when its 95 % interval does. Where a stream of the small model is judged, the claimed
 number of edits is read twice: as it stands, and as the same load N / D.
@@ -179,7 +179,7 @@ def out_of_distribution(claim: Claim, results: dict) -> Iterator[Reading]:
 def _kept(results: dict, dataset: str, n_edits: int) -> pd.DataFrame:
     """`retention.shares` of a data set's streams after n_edits, at the size that the results are of."""
     profile = next(iter(results.values()))["parameters"]["stream"]["profile"]
-    found = retention.shares(retention.readings(profile, n_edits))
+    found = retention.shares(retention.readings(profile, n_edits)).rename(columns={"kept": "mean"})
     found = found[(found.dataset == dataset) & (found.n_edits == n_edits)] if len(found) else found
     if found.empty:
         raise Untested(f"what was known before was not asked after {n_edits:,} edits of {dataset}")
@@ -191,8 +191,8 @@ def knowledge_kept(claim: Claim, results: dict) -> Iterator[Reading]:
     """The share of what was known that MEMOIR's edits leave right, for each set and threshold."""
     found = _kept(results, "counterfact", claim.article["edits"])
     for row in found[found.label.str.startswith("MEMOIR")].itertuples():
-        numbers = {f"{row.set}, {row.label}: τ = {row.tau:.2f}": f"{_share(row)} of {row.known:,} known"}
-        yield Reading(f"{row.set}, {row.label.removeprefix('MEMOIR, ')}", row.kept >= claim.article["value"], numbers)
+        numbers = {f"{row.set}, {row.label}: τ = {row.tau:.2f}": f"{shown(row._asdict())} of {row.known:,} known"}
+        yield Reading(f"{row.set}, {row.label.removeprefix('MEMOIR, ')}", row.mean >= claim.article["value"], numbers)
 
 
 @rule("17")
@@ -200,19 +200,15 @@ def knowledge_lost(claim: Claim, results: dict) -> Iterator[Reading]:
     """The share of what was known that fine-tuning leaves right, for each set and way of fine-tuning."""
     found = _kept(results, "counterfact", claim.article["edits"])
     for row in found[found.label.str.startswith("FT")].itertuples():
-        numbers = {f"{row.set}, {row.label}": f"{_share(row)} of {row.known:,} known"}
-        yield Reading(f"{row.label}, {row.set}", row.kept <= 1 - claim.article["fall"], numbers)
-
-
-def _share(row: tuple) -> str:
-    return f"{row.kept:.3f} [{row.low:.3f}, {row.high:.3f}]"
+        numbers = {f"{row.set}, {row.label}": f"{shown(row._asdict())} of {row.known:,} known"}
+        yield Reading(f"{row.label}, {row.set}", row.mean <= 1 - claim.article["fall"], numbers)
 
 
 @rule("13")
 def opposite_statements(claim: Claim, results: dict) -> Iterator[Reading]:
-    """How many opposite statements the masks route to an edit, at the registered and at the calibrated threshold."""
+    """How many opposite statements the masks route to an edit, at the default and at the calibrated threshold."""
     rows = [row for row in results["routing"]["metrics"] if row["way"].startswith("masks (the paper)")]
     for row in rows:
-        text = "the registered τ" if row["way"].endswith("registered τ") else "a τ that spares near neighbours"
+        text = "the default τ" if row["way"].endswith("default τ") else "a τ that spares near neighbours"
         numbers = {f"opposite statements routed, {text} = {row['tau']:.2f}": f"{row['negated']:.1%}"}
         yield Reading(text, row["negated"] >= claim.article["share"], numbers)

@@ -1,5 +1,5 @@
 """What decides the claims about what the paper prints, and those that arithmetic settles. Knows no result of ours
-but the simulation that checks the law of overlap.
+but those of notebook 02, which check the law of overlap.
 """
 
 from collections.abc import Iterator
@@ -129,7 +129,7 @@ def overlap_below_5_percent(claim: Claim, results: dict) -> Iterator[Reading]:
         numbers = {f"{row['reading']}, uniform masks": _tiny(row)}
         yield Reading(row["reading"], row["below_5_percent"] if agrees else None, numbers)
     for row in results["real"]["metrics"]["routing"]:
-        if row["threshold"] == "registered":
+        if row["threshold"] == "default":
             text = f"an irrelevant prompt is routed to one of {row['N']:,} edits of {row['dataset']}, real masks"
             yield Reading(text, row["irrelevant"] < 0.05, {f"{text}, τ = {row['tau']:g}": f"{row['irrelevant']:.1%}"})
 

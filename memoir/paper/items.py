@@ -21,7 +21,7 @@ from memoir.models import registry
 
 ITEMS = DATA / "paper_items.yaml"
 SIZES = ("paper", "full")
-NOT_RUN, NO_CELL = "not run", "–"
+NOT_RUN = "not run"
 GENERALIZATIONS = ("generalization", "ood_generalization")
 REFERENCE = "llama-3-8b-instruct"  # whose loads the paper's numbers of edits are
 KEY = ["model", "method", "variant", "n_edits", "metric"]
@@ -224,7 +224,7 @@ def _metrics(rows: pd.DataFrame) -> Iterator[dict]:
 
 
 def _average(parts: pd.DataFrame) -> str:
-    """The mean of three means; its interval as if they were independent, as in `layer_frames.averages`."""
+    """The mean of three means; its interval as if they were independent, as in `averages` of the layers."""
     mean, half = parts["mean"].mean(), ((parts.high - parts["mean"]) ** 2).sum() ** 0.5 / len(parts)
     return _shown(mean, mean - half, mean + half)
 

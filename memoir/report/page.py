@@ -1,6 +1,6 @@
 """The report: one static page with every verdict, the paper's tables and every figure, for a reader without Python.
 
-Made from what `claims`, `paper_items` and figures/ hold, as they are now: no date and no network, so the bytes repeat.
+Made from the verdicts, the paper's items and figures/, as they are now: no date and no network, so the bytes repeat.
 """
 
 import re
@@ -14,12 +14,12 @@ from markupsafe import Markup, escape
 
 from memoir import plots
 from memoir.evidence.files import ROOT
-from memoir.paper import claims, claims_judged, items as paper_items, tables as paper_tables
-from memoir.report import verdicts
+from memoir.paper import claims, items as paper_items, tables as paper_tables, verdicts
+from memoir.report import claims_shown
 
 NAME = "report.html"
 SYMBOLS = {  # beside the verdict's words, so that no reader depends on its colour
-    claims.REPRODUCED: "✓", claims.ONE_READING: "◐", claims.NOT_REPRODUCED: "✗", claims.CONTRADICTED: "✗",
+    claims.TRUE: "✓", claims.PARTLY_TRUE: "◐", claims.NOT_REPRODUCED: "✗", claims.FALSE: "✗",
     claims.NOT_TESTED: "–",
 }  # fmt: skip
 SIDES = {"paper": "in the paper", "law": "by the law", "measured": "measured here"}
@@ -36,7 +36,7 @@ def write(layouts: dict[str, pd.DataFrame]) -> Path:
 
     layouts: the paper's tables as `paper.tables.layout` gives them, by item.
     """
-    judged = claims_judged.judged()
+    judged = verdicts.judged()
     items = [
         {"item": item, "state": str(state := paper_items.state(item)), "done": state.size is not None,
          "table": layouts.get(item.item),
@@ -71,7 +71,7 @@ def _page(judged: Sequence[claims.Verdict], items: Sequence[dict], figures: dict
     counts = {verdict: sum(one.verdict == verdict for one in judged) for verdict in claims.VERDICTS}
     page = environment.get_template("page.jinja").render(
         groups=groups.values(), sides=SIDES, items=items, figures=figures, counts=counts,
-        symbols=SYMBOLS, headings=HEADINGS, holds=verdicts.HOLDS,
+        symbols=SYMBOLS, headings=HEADINGS, holds=claims_shown.HOLDS,
         notebooks={path.stem for path in (ROOT / "notebooks").glob("*.ipynb")},
     )  # fmt: skip
     return re.sub(r"\n\s*\n+", "\n", page)

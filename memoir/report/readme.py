@@ -9,8 +9,8 @@ from pathlib import Path
 
 from memoir import experiments
 from memoir.evidence.files import ROOT
-from memoir.paper import claims_judged
-from memoir.report import verdicts
+from memoir.paper import verdicts
+from memoir.report import claims_shown
 
 README = ROOT / "README.md"
 
@@ -38,7 +38,7 @@ def rendered(text: str, notebooks: dict[str, str]) -> str:
 
 
 def _parts(notebooks: dict[str, str]) -> Iterator[tuple[str, str]]:
-    yield "verdicts", verdicts.readme_section(claims_judged.judged())
+    yield "verdicts", claims_shown.readme_section(verdicts.judged())
     yield "notebooks", table_of_notebooks(notebooks)
     yield from experiments.contributed("readme")
 

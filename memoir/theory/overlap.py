@@ -96,7 +96,7 @@ def largest_k(D: int, share: float) -> int:
 
 def readings(k: int, D: int, N: int, tau: float) -> list[dict]:
     """Readings of "the probability of parameter overlap over N edits is below 5 %", a dict each.
-    log10_rest: log10 of 1 - value where that is the telling number. value: 0.0 on underflow."""
+    log10_rest: log10 of 1 - value where that says more. value: 0.0 on underflow."""
     rest, unwritten = log_none_shared(k, D), N * math.log1p(-k / D) if k < D else -math.inf
     rows = [
         ("two masks share at least one column", math.log(-math.expm1(rest)), rest),

@@ -82,7 +82,7 @@ def test_a_finished_stream_needs_no_model_unless_its_settings_changed(params, to
     assert plan.run(planned) == path
     params(entry.format(0.02, 1.0))
     (calibrated,) = plan.planned("laptop").values()
-    settings["threshold"] = 0.7  # what calibrating came to is not what was registered
+    settings["threshold"] = 0.7  # what calibrating came to is not what wdefault
     assert plan.run(calibrated) == path
     params(entry.format("null", 2.0))
     (other,) = plan.planned("laptop").values()

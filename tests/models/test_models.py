@@ -58,7 +58,7 @@ def test_altered_weights_are_refused(monkeypatch, tmp_path):
     assert not list(Path(tmp_path).glob("cache/*"))
 
 
-def test_registered_settings_have_the_papers_share_of_ones():
+def test_default_settings_have_the_papers_share_of_ones():
     sizes = {"smollm2-135m": 1536, "llama-3-8b-instruct": 14336}
     shares = [memoir.settings(name)["k"] / size for name, size in sizes.items()]
     assert shares[0] == pytest.approx(shares[1], abs=1 / 1536)

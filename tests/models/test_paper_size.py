@@ -54,15 +54,15 @@ def test_the_papers_width_takes_what_the_preflight_says(smollm2):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_registered_shapes_are_the_published_models(name):
-    shape, registered = hub.skeleton(MODELS[name]), MODELS[name]
+def test_the_shapes_of_the_registry_are_the_published_models(name):
+    shape, source = hub.skeleton(MODELS[name]), MODELS[name]
     assert sum(weight.numel() for weight in shape.parameters()) == PUBLISHED[name]
-    need = preflight.need(shape, registry.family_of(shape), registered.settings)
+    need = preflight.need(shape, registry.family_of(shape), source.settings)
     assert need.weights == 2 * PUBLISHED[name] and need.device < 24 * preflight.GIB, "one GPU of 24 GB"
-    edited = shape.get_submodule(registry.family_of(shape).layers)[registered.settings.layer]
+    edited = shape.get_submodule(registry.family_of(shape).layers)[source.settings.layer]
     linear = edited.get_submodule(registry.family_of(shape).edited)
     assert need.memory == 4 * linear.in_features * linear.out_features
-    assert len(registered.revision) == 40
+    assert len(source.revision) == 40
 
 
 def test_the_memory_of_llama_3_is_as_computed_by_hand():

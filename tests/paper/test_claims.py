@@ -13,9 +13,9 @@ from memoir import experiments
 from memoir.baselines import METHODS
 from memoir.evidence import files, plan, published, results as evidence
 from memoir.experiments.retention import frames as retention
-from memoir.paper import claims, claims_judged, claims_printed, items as paper_items
-from memoir.paper.claims import CONTRADICTED, NOT_REPRODUCED, NOT_TESTED, ONE_READING, REPRODUCED
-from memoir.report import verdicts
+from memoir.paper import claims, claims_printed, items as paper_items, verdicts
+from memoir.paper.claims import FALSE, NOT_REPRODUCED, NOT_TESTED, PARTLY_TRUE, TRUE
+from memoir.report import claims_shown
 from memoir.theory import overlap
 
 ALL = claims.claims()
@@ -40,7 +40,7 @@ def verdict(claim_id, **results):
     """The verdict on a claim from results by role."""
     claim = ALL[claim_id]
     readings = list(claims.RULES[claim_id](claim, results))
-    return claims_judged.combined([r.holds for r in readings if r.holds is not None], claim.basis)
+    return verdicts.combined([r.holds for r in readings if r.holds is not None], claim.basis)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def printed(monkeypatch):
     return put
 
 
-claims_judged.judged()  # the rules register themselves
+verdicts.judged()  # the rules register themselves
 
 
 def test_every_claim_of_the_list_has_a_record_and_a_rule():
@@ -88,25 +88,25 @@ def test_a_record_that_is_not_well_formed_is_refused():
 
 
 def test_what_readings_make_of_a_claim():
-    assert claims_judged.combined([True, True], "law") == REPRODUCED
-    assert claims_judged.combined([True, False], "measured") == ONE_READING
-    assert claims_judged.combined([False], "paper") == claims_judged.combined([False], "law") == CONTRADICTED
-    assert claims_judged.combined([False], "measured") == NOT_REPRODUCED
+    assert verdicts.combined([True, True], "law") == TRUE
+    assert verdicts.combined([True, False], "measured") == PARTLY_TRUE
+    assert verdicts.combined([False], "paper") == verdicts.combined([False], "law") == FALSE
+    assert verdicts.combined([False], "measured") == NOT_REPRODUCED
 
 
 MEASURED = [
-    ("1", dict(stream=stream({"reliability": 0.945}), wise=stream({"reliability": 0.78})), REPRODUCED),
+    ("1", dict(stream=stream({"reliability": 0.945}), wise=stream({"reliability": 0.78})), TRUE),
     ("1", dict(stream=stream({"reliability": 0.93}), wise=stream({"reliability": 0.9})), NOT_REPRODUCED),
-    ("1", dict(stream=stream({("reliability", 107): 0.96}), wise=stream({"reliability": 0.9})), ONE_READING),
-    ("4", dict(stream=stream({"reliability": 0.96, "locality": 0.99})), REPRODUCED),
+    ("1", dict(stream=stream({("reliability", 107): 0.96}), wise=stream({"reliability": 0.9})), PARTLY_TRUE),
+    ("4", dict(stream=stream({"reliability": 0.96, "locality": 0.99})), TRUE),
     ("4", dict(stream=stream()), NOT_REPRODUCED),
-    ("4", dict(stream=stream({"locality": 0.99})), ONE_READING),
-    ("5", dict(stream=stream(lengths=(5,))), REPRODUCED),
+    ("4", dict(stream=stream({"locality": 0.99})), PARTLY_TRUE),
+    ("5", dict(stream=stream(lengths=(5,))), TRUE),
     ("5", dict(stream=stream(lengths=(2,))), NOT_REPRODUCED),
-    ("11", dict(stream=stream({"generalization": 0.915}), grace=stream({"generalization": 0.3})), REPRODUCED),
+    ("11", dict(stream=stream({"generalization": 0.915}), grace=stream({"generalization": 0.3})), TRUE),
     ("11", dict(stream=stream({"generalization": 0.8}), grace=stream({"generalization": 0.6})), NOT_REPRODUCED),
-    ("11", dict(stream=stream({"generalization": 0.8}), grace=stream({"generalization": 0.3})), ONE_READING),
-    ("12", dict(stream=stream({"locality": 0.945})), REPRODUCED),
+    ("11", dict(stream=stream({"generalization": 0.8}), grace=stream({"generalization": 0.3})), PARTLY_TRUE),
+    ("12", dict(stream=stream({"locality": 0.945})), TRUE),
     ("12", dict(stream=stream({"locality": 0.93})), NOT_REPRODUCED),
 ]
 
@@ -120,10 +120,10 @@ def test_collapse_is_half_of_what_it_was_or_a_failure():
     def fallen(value):
         return stream({(metric, 1000): value for metric in ("reliability", "generalization", "locality")})
 
-    assert verdict("4-collapse", GRACE=fallen(0.44)) == REPRODUCED
+    assert verdict("4-collapse", GRACE=fallen(0.44)) == TRUE
     assert verdict("4-collapse", GRACE=fallen(0.46)) == NOT_REPRODUCED
-    assert verdict("4-collapse", GRACE=fallen(0.44), WISE=stream()) == ONE_READING
-    assert verdict("4-collapse", GRACE=stream(lengths=(), failed={"n_edits": 12, "sentence": "nan"})) == REPRODUCED
+    assert verdict("4-collapse", GRACE=fallen(0.44), WISE=stream()) == PARTLY_TRUE
+    assert verdict("4-collapse", GRACE=stream(lengths=(), failed={"n_edits": 12, "sentence": "nan"})) == TRUE
 
 
 def sweep(means):
@@ -133,10 +133,10 @@ def sweep(means):
 
 def test_the_layer_claim_is_decided_by_the_sweep():
     flat = dict.fromkeys(range(32), 0.7)
-    assert verdict("10", OpenFacts=sweep(flat | {27: 0.9})) == REPRODUCED
+    assert verdict("10", OpenFacts=sweep(flat | {27: 0.9})) == TRUE
     assert verdict("10", OpenFacts=sweep(flat | {10: 0.71})) == NOT_REPRODUCED
-    assert verdict("10", OpenFacts=sweep(flat | {27: 0.71})) == ONE_READING
-    assert verdict("10", OpenFacts=sweep(flat | {10: 0.71}), ZsRE=sweep(flat | {27: 0.9})) == ONE_READING
+    assert verdict("10", OpenFacts=sweep(flat | {27: 0.71})) == PARTLY_TRUE
+    assert verdict("10", OpenFacts=sweep(flat | {10: 0.71}), ZsRE=sweep(flat | {27: 0.9})) == PARTLY_TRUE
 
 
 def long_targets(nll, likely=0.0, n=75):
@@ -149,7 +149,7 @@ def long_targets(nll, likely=0.0, n=75):
 def test_perplexity_is_read_as_mean_and_as_median():
     asked = long_targets(np.log(1.089), n=600)
     roles = {"stream": stream(), "questions": asked}
-    assert verdict("2", **roles) == REPRODUCED
+    assert verdict("2", **roles) == TRUE
     assert verdict("2", **roles | {"questions": asked.assign(nll=asked.nll + 0.1)}) == NOT_REPRODUCED
     with pytest.raises(claims.Untested, match="not asked after 600 edits"):
         verdict("2", **roles | {"questions": asked.assign(n_edits=10)})
@@ -157,11 +157,11 @@ def test_perplexity_is_read_as_mean_and_as_median():
 
 def test_ood_generalization_has_two_definitions_and_another_reading():
     reliable = stream({"reliability": 1.0}, lengths=(75,), width=0.001)
-    assert verdict("3", stream=reliable, questions=long_targets(0.1, 1.0)) == REPRODUCED
-    assert verdict("3", stream=reliable, questions=long_targets(1.0, 0.4)) == ONE_READING
+    assert verdict("3", stream=reliable, questions=long_targets(0.1, 1.0)) == TRUE
+    assert verdict("3", stream=reliable, questions=long_targets(1.0, 0.4)) == PARTLY_TRUE
     unreliable = stream({"reliability": 0.5}, lengths=(75,))
     assert verdict("3", stream=unreliable, questions=long_targets(1.0, 0.4)) == NOT_REPRODUCED
-    assert verdict("3", stream=unreliable, questions=long_targets(1.0, 1.0)) == ONE_READING  # tokens, not texts
+    assert verdict("3", stream=unreliable, questions=long_targets(1.0, 1.0)) == PARTLY_TRUE  # tokens, not texts
 
 
 def test_what_was_known_is_read_by_set_threshold_and_method(monkeypatch):
@@ -173,42 +173,42 @@ def test_what_was_known_is_read_by_set_threshold_and_method(monkeypatch):
     monkeypatch.setattr(retention, "readings", lambda profile, n_edits: {"full": None}[profile])
     roles = {"stream": stream(stream={"profile": "full"})}
     for ours, theirs, expected in (
-        (0.993, 0.4, (REPRODUCED, REPRODUCED)), (0.992, 0.41, (NOT_REPRODUCED, NOT_REPRODUCED))
+        (0.993, 0.4, (TRUE, TRUE)), (0.992, 0.41, (NOT_REPRODUCED, NOT_REPRODUCED))
     ):  # fmt: skip
-        shares(a=("MEMOIR, registered τ", 1000, ours), b=("FT-L, lr 5e-4", 100, theirs), c=("FT-L, lr 5e-4", 10, 0.0))
+        shares(a=("MEMOIR, default τ", 1000, ours), b=("FT-L, lr 5e-4", 100, theirs), c=("FT-L, lr 5e-4", 10, 0.0))
         assert (verdict("7", **roles), verdict("17", **roles)) == expected
-    shares(a=("MEMOIR, registered τ", 1000, 1.0), b=("MEMOIR, τ calibrated", 1000, 0.5))
-    assert verdict("7", **roles) == ONE_READING
+    shares(a=("MEMOIR, default τ", 1000, 1.0), b=("MEMOIR, τ calibrated", 1000, 0.5))
+    assert verdict("7", **roles) == PARTLY_TRUE
     with pytest.raises(claims.Untested, match="not asked after 100 edits of counterfact"):
         verdict("17", **roles)
 
 
 def test_opposite_statements_are_counted_at_both_thresholds():
     def routed(*shares):
-        ways = ("masks (the paper), registered τ", "masks (the paper)", "telling words")
+        ways = ("masks (the paper), default τ", "masks (the paper)", "distinguishing words")
         rows = [dict(way=way, tau=0.5, negated=share) for way, share in zip(ways, shares, strict=True)]
         return {"metrics": rows}
 
-    assert verdict("13", routing=routed(0.9, 0.5, 0.0)) == REPRODUCED
-    assert verdict("13", routing=routed(0.9, 0.4, 0.0)) == ONE_READING
+    assert verdict("13", routing=routed(0.9, 0.5, 0.0)) == TRUE
+    assert verdict("13", routing=routed(0.9, 0.4, 0.0)) == PARTLY_TRUE
     assert verdict("13", routing=routed(0.3, 0.4, 1.0)) == NOT_REPRODUCED
 
 
 def test_a_formula_must_be_right_at_every_length():
     law = pd.DataFrame({"model": "exact", "N": [1, 20000], "reliability": [0.85, 0.85]})
     assert verdict("14", stream=stream(), predicted=law) == NOT_REPRODUCED  # a formula within 0.1
-    assert verdict("14", stream=stream({("reliability", 7000): 0.7}), predicted=law) == REPRODUCED
+    assert verdict("14", stream=stream({("reliability", 7000): 0.7}), predicted=law) == TRUE
 
 
 def test_overlap_readings_hold_for_tau_and_not_for_sharing():
     runs_of = [{"mean": 0.2857, "law_mean": 0.2857}]
     how = {"k": 4096, "D": 14336, "N": 7000, "tau": 0.4}
-    real = {"metrics": {"routing": [dict(dataset="zsre", N=9, threshold="registered", tau=0.4, irrelevant=0.2)]}}
+    real = {"metrics": {"routing": [dict(dataset="zsre", N=9, threshold="default", tau=0.4, irrelevant=0.2)]}}
     simulation = {"parameters": how, "metrics": {"runs": runs_of}}
-    assert verdict("8", simulation=simulation, real=real) == ONE_READING
-    assert verdict("8", simulation=simulation | {"parameters": how | {"tau": 0.0}}, real=real) == CONTRADICTED
+    assert verdict("8", simulation=simulation, real=real) == PARTLY_TRUE
+    assert verdict("8", simulation=simulation | {"parameters": how | {"tau": 0.0}}, real=real) == FALSE
     real["metrics"]["routing"][0]["irrelevant"] = 0.01
-    assert verdict("8", simulation=simulation | {"parameters": how | {"k": 1, "N": 2}}, real=real) == REPRODUCED
+    assert verdict("8", simulation=simulation | {"parameters": how | {"k": 1, "N": 2}}, real=real) == TRUE
     runs_of[0]["mean"] = 0.3  # a simulation that does not agree with the law: uniform masks decide nothing
     decided = claims.RULES["8"](ALL["8"], {"simulation": simulation, "real": real})
     assert [reading.holds for reading in decided if reading.holds is not None] == [True]
@@ -218,9 +218,9 @@ def test_numbers_that_arithmetic_gives(monkeypatch):
     llama = claims_printed.sizes()
     assert llama["parameters"] == pytest.approx(8.03e9, rel=1e-3) and llama["D"] * llama["d"] == 58_720_256
     for changed, expected in (
-        ({}, {"6": ONE_READING, "9": CONTRADICTED, "16": ONE_READING}),
-        ({"parameters": 5.87e11, "gib": 30.0}, {"6": ONE_READING, "9": CONTRADICTED, "16": CONTRADICTED}),
-        ({"parameters": 1e13, "gib": 9.0, "k": 430}, {"6": CONTRADICTED, "9": ONE_READING, "16": REPRODUCED}),
+        ({}, {"6": PARTLY_TRUE, "9": FALSE, "16": PARTLY_TRUE}),
+        ({"parameters": 5.87e11, "gib": 30.0}, {"6": PARTLY_TRUE, "9": FALSE, "16": FALSE}),
+        ({"parameters": 1e13, "gib": 9.0, "k": 430}, {"6": FALSE, "9": PARTLY_TRUE, "16": TRUE}),
     ):
         monkeypatch.setattr(claims_printed, "sizes", lambda changed=changed: llama | changed)
         assert {claim_id: verdict(claim_id) for claim_id in expected} == expected
@@ -229,11 +229,11 @@ def test_numbers_that_arithmetic_gives(monkeypatch):
 def test_two_numbers_must_stand_in_one_column(printed):
     ours = ("Table 1", "zsre", "llama", "memoir", 10, "average", 0.95)
     printed(ours, ("Table 1", "zsre", "llama", "wise", 10, "average", 0.79))
-    assert verdict("1-paper") == REPRODUCED
+    assert verdict("1-paper") == TRUE
     printed(ours, ("Table 1", "zsre", "llama", "wise", 100, "average", 0.79))  # another T
-    assert verdict("1-paper") == CONTRADICTED
+    assert verdict("1-paper") == FALSE
     printed(ours, ("Table 1", "zsre", "llama", "grace", 10, "average", 0.79))  # another method
-    assert verdict("1-paper") == CONTRADICTED
+    assert verdict("1-paper") == FALSE
 
 
 def test_the_metric_claimed_is_one_reading_and_others_are_others(printed):
@@ -242,11 +242,11 @@ def test_the_metric_claimed_is_one_reading_and_others_are_others(printed):
                 for method, value in (("memoir", 0.99), ("memit", 0.88))]  # fmt: skip
 
     printed(*rows("ood_generalization"))
-    assert verdict("3-paper") == REPRODUCED
+    assert verdict("3-paper") == TRUE
     printed(*rows("reliability"))
-    assert verdict("3-paper") == ONE_READING
+    assert verdict("3-paper") == PARTLY_TRUE
     printed(*rows("reliability")[:1])
-    assert verdict("3-paper") == CONTRADICTED
+    assert verdict("3-paper") == FALSE
 
 
 def test_claims_about_what_is_printed_turn_with_it(printed, monkeypatch):
@@ -255,21 +255,21 @@ def test_claims_about_what_is_printed_turn_with_it(printed, monkeypatch):
         assert verdict(claim_id) == expected
 
     table_4 = ("Table 4", "zsre", "llama", "memoir", 7000)
-    expect("4-paper", REPRODUCED, (*table_4, "reliability", 0.95))
-    expect("4-paper", CONTRADICTED, (*table_4, "reliability", 0.94))
+    expect("4-paper", TRUE, (*table_4, "reliability", 0.95))
+    expect("4-paper", FALSE, (*table_4, "reliability", 0.94))
     table_1 = ("Table 1", "zsre", "llama-3-8b-instruct", "ft")
-    for last, expected in ((0.3, REPRODUCED), (0.5, CONTRADICTED)):
+    for last, expected in ((0.3, TRUE), (0.5, FALSE)):
         averages = {1: 0.8, 100: 0.7, 1000: last}
         expect("4-collapse-paper", expected, *((*table_1, n, "average", value) for n, value in averages.items()))
-    for value, expected in ((0.39, REPRODUCED), (0.41, CONTRADICTED)):
+    for value, expected in ((0.39, TRUE), (0.41, FALSE)):
         expect("17-paper", expected, (*table_1, 100, "locality", value))
-    expect("7-paper", REPRODUCED, ("Table 1", "counterfact", "llama", "memoir", 1, "locality", 1.0))
-    expect("7-paper", CONTRADICTED, ("Table 1", "zsre", "llama", "memoir", 1, "locality", 1.0))
-    for variant, expected in (("layer=27", REPRODUCED), ("k=512", CONTRADICTED)):
+    expect("7-paper", TRUE, ("Table 1", "counterfact", "llama", "memoir", 1, "locality", 1.0))
+    expect("7-paper", FALSE, ("Table 1", "zsre", "llama", "memoir", 1, "locality", 1.0))
+    for variant, expected in (("layer=27", TRUE), ("k=512", FALSE)):
         expect("10-paper", expected, (*table_1, 1, "average", 0.5), variant=variant)
-    for n, expected in ((10_000, REPRODUCED), (10_001, CONTRADICTED)):
+    for n, expected in ((10_000, TRUE), (10_001, FALSE)):
         expect("14-untested-paper", expected, ("Table 4", "zsre", "llama", "memoir", n, "average", 0.5))
-    expect("15-paper", REPRODUCED, ("Table 4", "zsre", "llama", "memoir", 1, "average", 0.5))
+    expect("15-paper", TRUE, ("Table 4", "zsre", "llama", "memoir", 1, "average", 0.5))
     printed(("Table 4", "a set of unknown language", "llama", "memoir", 1, "average", 0.5))
     assert [reading.holds for reading in claims.RULES["15-paper"](ALL["15-paper"], {})] == [None]
 
@@ -295,7 +295,7 @@ def test_claims_about_settings_and_authors_turn_with_their_records():
 def test_a_length_that_was_not_reached_is_not_a_verdict(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "RESULTS", tmp_path)
     write("full", "lasting/zsre", stream(lengths=(10, 107)))
-    found = claims_judged.judge(ALL["12"])
+    found = verdicts.judge(ALL["12"])
     assert found.verdict == NOT_TESTED and "no teacher-forced locality after 1,000 edits" in found.reason
     assert found.command and found.sources[0].provenance == BORN
 
@@ -317,17 +317,17 @@ def write(profile, name, content):
 def test_results_of_the_papers_size_come_first(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "RESULTS", tmp_path)
     write("full", "lasting/zsre", stream({"locality": 0.5}))
-    assert claims_judged.judge(ALL["12"]).verdict == NOT_REPRODUCED
+    assert verdicts.judge(ALL["12"]).verdict == NOT_REPRODUCED
     large = stream({"locality": 1.0}) | {"provenance": BORN | {"model": "Meta-Llama-3-8B-Instruct"}}
     write("paper", "lasting/zsre-llama-3", large)
-    found = claims_judged.judge(ALL["12"])
-    assert found.verdict == REPRODUCED and found.sources[0].path == "data/results/paper/lasting/zsre-llama-3.json"
+    found = verdicts.judge(ALL["12"])
+    assert found.verdict == TRUE and found.sources[0].path == "data/results/paper/lasting/zsre-llama-3.json"
     assert len(found.readings) == 1  # on the paper's model the same edits are the same load
 
 
 def state():
     """What every claim that has results, and every item, says now."""
-    judged = [claims_judged.judge(claim) for claim in ALL.values() if claim.results]
+    judged = [verdicts.judge(claim) for claim in ALL.values() if claim.results]
     found = {one.claim.id: (one.verdict, one.reason) for one in judged}
     return found | {name: str(paper_items.state(item)) for name, item in paper_items.items().items()}
 
@@ -380,7 +380,7 @@ def test_deleting_a_planted_result_turns_exactly_what_depends_on_it(tmp_path, mo
             write(
                 "full", name, stream(lengths=lengths, editor={"layer": i % 30}, stream={"profile": "full", "at": [9]})
             )
-    found = {one.claim.id: (one.verdict, one.reason) for one in claims_judged.judged() if one.claim.results}
+    found = {one.claim.id: (one.verdict, one.reason) for one in verdicts.judged() if one.claim.results}
     assert not [about for about in found.items() if about[1][0] == NOT_TESTED]
     assert all(s.size == "full" for s in map(paper_items.state, paper_items.items().values()) if s.planned)
     seen, some = set(), []  # one layer, or ablation, is like another
@@ -431,27 +431,27 @@ def test_deleting_a_committed_result_breaks_nothing_else(tmp_path, monkeypatch, 
 
 
 def test_a_page_names_numbers_and_their_origin():
-    text = verdicts.page(claims_judged.judge(ALL["8"]))
+    text = claims_shown.page(verdicts.judge(ALL["8"]))
     assert "10^-79" in text and "data/results/full/overlap/simulation.json" in text
 
 
 def verdict_8(**changed):
     rows = overlap.readings(**({"k": 4096, "D": 14336, "N": 7000, "tau": 0.4} | changed))
-    return claims_judged.combined((row["below_5_percent"] for row in rows), "law")
+    return verdicts.combined((row["below_5_percent"] for row in rows), "law")
 
 
 def verdict_9(**changed):
     rows = overlap.active_readings(**({"k": 4096, "D": 14336, "d": 4096, "parameters": 8.03e9} | changed))
-    return claims_judged.combined((row["about_3_percent"] for row in rows), "law")
+    return verdicts.combined((row["about_3_percent"] for row in rows), "law")
 
 
 def test_the_verdicts_come_from_the_numbers():
-    assert verdict_8() == "holds only under a stated reading"
-    assert verdict_8(tau=0.0) == "contradicted"  # with no threshold every reading is near 1
-    assert verdict_8(k=1, N=2) == "reproduced"  # one column of 14336: nothing overlaps
-    assert verdict_9() == "contradicted"
-    assert verdict_9(k=430) == "holds only under a stated reading"  # 430 / 14336 is 3 %
-    assert verdict_9(parameters=14336 * 4096 / 0.03) == "holds only under a stated reading"  # a smaller model
-    assert claims_judged.combined([True, True], "law") == "reproduced"
+    assert verdict_8() == "partly true"
+    assert verdict_8(tau=0.0) == "false"  # with no threshold every reading is near 1
+    assert verdict_8(k=1, N=2) == "true"  # one column of 14336: nothing overlaps
+    assert verdict_9() == "false"
+    assert verdict_9(k=430) == "partly true"  # 430 / 14336 is 3 %
+    assert verdict_9(parameters=14336 * 4096 / 0.03) == "partly true"  # a smaller model
+    assert verdicts.combined([True, True], "law") == "true"
     with pytest.raises(ValueError, match="at least one reading"):
-        claims_judged.combined([], "law")
+        verdicts.combined([], "law")

@@ -12,7 +12,7 @@ from memoir import notebooks, plots
 from memoir.evidence import files
 from memoir.experiments.beyond import figures as beyond_figures
 from memoir.experiments.lasting import figures as lasting_figures
-from memoir.paper import claims, claims_judged, items as paper_items
+from memoir.paper import claims, items as paper_items, verdicts
 from memoir.report import page, readme
 
 CHROMIUM = shutil.which("chromium")
@@ -180,7 +180,7 @@ def test_every_link_leads_to_a_file_of_the_repository_or_to_a_part_of_the_page()
 
 def test_every_claim_every_item_of_the_paper_and_every_figure_is_on_the_page():
     text = PAGE.read_text()
-    for one in claims_judged.judged():
+    for one in verdicts.judged():
         assert f'id="side-{one.claim.id}"' in text
         assert all(f"data/results/full/{name}.json" in text for name in one.claim.results.values() if one.sources
                    and not name.endswith(("*", ".parquet")))  # fmt: skip

@@ -1,7 +1,7 @@
 """The rows of notebook 08: each ablation at the threshold held and recalibrated, over its seeds, beside the paper's.
 
-Every stream of the experiment "ablations" was asked at τ = 0 (see `thresholds.py`) and is named <row>-seed-<s>; the
-stream none-seed-<s> asked the untouched model the same questions. Knows results, nothing of models.
+Every stream of the experiment "ablations" was asked at τ = 0 (`evidence/thresholds.py`) and is named <row>-seed-<s>;
+the stream none-seed-<s> asked the untouched model the same questions. Knows results, nothing of models.
 """
 
 import re
@@ -35,7 +35,7 @@ class Row:
 
 
 ROWS = {  # by the name of the stream, without its seed
-    "default": Row("as registered", "as registered", "Table 5", "full"),
+    "default": Row("default", "default", "Table 5", "full"),
     "none": Row("no editing", "no editing"),
     "own": Row("answering", "the question's own mask", "Table 5", "no-activation"),
     "whole": Row("answering", "no mask", "Table 5", "no-activation"),
@@ -109,7 +109,7 @@ def rows(profile: str, experiment: str = "ablations") -> pd.DataFrame:
 
     Columns row, part, label, item, variant, k, D, n_edits, how (HELD, RECALIBRATED, ALWAYS or BASE), tau (mean over
     the seeds), seeds (how many), metric, mean, low, high, n, least and most (of the seeds' own means), paper, and
-    registered: the mean of the registered settings, τ held, over the same seeds and so the same records. Seeds that no
+    default: the mean of the default settings, τ held, over the same seeds and so the same records. Seeds that no
     ablation has are left out.
     """
     found: dict[tuple, list] = {}
@@ -134,7 +134,7 @@ def rows(profile: str, experiment: str = "ablations") -> pd.DataFrame:
         table = metrics.summary(pooled).drop(columns="protocol")
         table = table.assign(**about, n_edits=n_edits, tau=np.mean([tau for tau, _ in several]), seeds=len(several))
         spread = {"least": table.metric.map(own.min(axis=1)), "most": table.metric.map(own.max(axis=1))}
-        tables.append(table.assign(**spread, registered=table.metric.map(beside)))
+        tables.append(table.assign(**spread, default=table.metric.map(beside)))
     if not tables:
         return pd.DataFrame(columns=["row", "how", "metric", "item", "k", "D"])
     together = pd.concat(tables, ignore_index=True).astype({"k": float})
@@ -156,7 +156,7 @@ def paper_by_k() -> pd.DataFrame:
 def beside_the_paper(table: pd.DataFrame, item: str) -> pd.DataFrame:
     """Our rows of one of the paper's tables, each with the paper's numbers: LLaMA-3-8B, 1,000 edits of ZsRE.
 
-    The row as registered stands for the paper's own standard row of every table.
+    The row default stands for the paper's own standard row of every table.
     """
     standard = {"Table 5": "full", "Table 11": "centering=100", "Table 12": "tophash", "Figure 6": "k=4096"}[item]
     own = table[(table["item"] == item) & (table.row != "default")]

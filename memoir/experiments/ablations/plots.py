@@ -1,4 +1,4 @@
-"""The figures of notebook 08, each from a tidy frame that `ablation_rows.py` makes."""
+"""The figures of notebook 08, each from a tidy frame that `frames.py` makes."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from memoir.experiments.ablations.frames import ALWAYS, BASE, HELD, PARTS, RECALIBRATED
 from memoir.plots import COLOURS, SMALL, WIDE
 
-MARKS = {  # filled: the threshold as registered; open: recalibrated for the row
+MARKS = {  # filled: the default threshold; open: recalibrated for the row
     HELD: dict(marker="o"), RECALIBRATED: dict(marker="o", markerfacecolor="white"),
     ALWAYS: dict(marker="s"), BASE: dict(marker="x"),
 }  # fmt: skip
@@ -19,9 +19,9 @@ MARKS = {  # filled: the threshold as registered; open: recalibrated for the row
 def rows(table: pd.DataFrame, parts: Sequence[str], title: str) -> Figure:
     """One line a row of the ablation, grouped by what it changes: our means with intervals, the paper's beside them.
 
-    table: as `ablation_rows.rows` gives it; parts: the groups to show, after the registered row.
+    table: as `frames.rows` gives it; parts: the groups to show, after the default row.
     """
-    table = table[table.part.isin(["as registered", "no editing", *parts]) & table.metric.isin(PARTS)]
+    table = table[table.part.isin(["default", "no editing", *parts]) & table.metric.isin(PARTS)]
     names = list(dict.fromkeys(table.sort_values("part", key=lambda p: p.map(_order(parts)), kind="stable").row))
     labels = table.drop_duplicates("row").set_index("row")
     figure, panels = plt.subplots(1, 3, figsize=(WIDE, 0.21 * len(names) + 1.4), sharey=True)
@@ -38,7 +38,7 @@ def rows(table: pd.DataFrame, parts: Sequence[str], title: str) -> Figure:
         axes.plot(printed.paper, places, "D", color=COLOURS["paper"], ms=4, label="paper")
         beside = here.drop_duplicates("row")
         places = [names.index(name) for name in beside.row]
-        axes.plot(beside.registered, places, "|", color="black", ms=11, mew=0.8, label="registered, same records")
+        axes.plot(beside.default, places, "|", color="black", ms=11, mew=0.8, label="default, same records")
         axes.set(xlim=(-0.03, 1.05), xlabel=metric)
     panels[0].set_yticks(range(len(names)), [_label(labels.loc[name]) for name in names], fontsize=SMALL)
     panels[0].invert_yaxis()
@@ -50,7 +50,7 @@ def rows(table: pd.DataFrame, parts: Sequence[str], title: str) -> Figure:
 def by_k(table: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     """Metrics against k/D with the threshold held and recalibrated, beside the paper's Figure 6.
 
-    table: `ablation_rows.rows`; paper: `ablation_rows.paper_by_k`.
+    table: `frames.rows`; paper: `frames.paper_by_k`.
     """
     table = table[(table.part == "k") | (table.row == "default")]
     figure, panels = plt.subplots(1, 3, figsize=(WIDE, 2.4), sharey=True)
@@ -74,7 +74,7 @@ def by_k(table: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     return figure
 
 
-def by_threshold(swept: pd.DataFrame, rocs: pd.DataFrame, areas: Sequence[float], registered: float) -> Figure:
+def by_threshold(swept: pd.DataFrame, rocs: pd.DataFrame, areas: Sequence[float], default: float) -> Figure:
     """Left: metrics against τ, a thin line a seed. Right: which rephrasings and irrelevant questions τ tells apart."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 2.4))
     for metric in PARTS:
@@ -83,17 +83,17 @@ def by_threshold(swept: pd.DataFrame, rocs: pd.DataFrame, areas: Sequence[float]
             left.plot(seed.tau, seed["mean"], color=COLOURS[metric], lw=0.7, alpha=0.6)
         mean = own.groupby("tau")["mean"].mean()
         left.plot(mean.index, mean, color=COLOURS[metric], lw=2, label=metric)
-    left.axvline(registered, color="black", lw=1)
-    left.text(registered, 0.02, f" τ = {registered:.2f}", fontsize=SMALL)
+    left.axvline(default, color="black", lw=1)
+    left.text(default, 0.02, f" τ = {default:.2f}", fontsize=SMALL)
     left.set(xlabel="τ", ylabel="token accuracy", xlim=(0, 1), ylim=(0, 1.03))
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     for _, seed in rocs.groupby("seed"):
         right.plot(seed.irrelevant, seed.own, color=COLOURS["rephrasing"], lw=1.2)
-        at = seed[seed.tau >= registered].iloc[-1]
+        at = seed[seed.tau >= default].iloc[-1]
         right.plot(at.irrelevant, at.own, "o", color="black", ms=4)
     right.set(xlabel="irrelevant questions answered", ylabel="rephrasings matched\nto their own edit")
     right.set(xlim=(-0.02, 1.02), ylim=(0, 1.03))
-    right.text(0.3, 0.08, f"dots: τ = {registered:.2f}", fontsize=SMALL)
+    right.text(0.3, 0.08, f"dots: τ = {default:.2f}", fontsize=SMALL)
     figure.suptitle(
         f"Rephrasings against irrelevant questions: the area under the curve is {np.mean(areas):.2f}", x=0.01, ha="left"
     )
@@ -101,7 +101,7 @@ def by_threshold(swept: pd.DataFrame, rocs: pd.DataFrame, areas: Sequence[float]
 
 
 def _order(parts: Sequence[str]) -> dict[str, int]:
-    return {part: i for i, part in enumerate(["as registered", *parts, "no editing"])}
+    return {part: i for i, part in enumerate(["default", *parts, "no editing"])}
 
 
 def _label(row: pd.Series) -> str:

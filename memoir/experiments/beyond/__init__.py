@@ -1,2 +1,2 @@
 """Can it be better: an update that does not overwrite, and routing that tells neighbours apart (notebook 12).
-Measures editors offline and reads finished streams; the update itself stands in `rls.py`, the gate in `gate.py`."""
+Measures keys and routing without editing, and reads finished streams; `rls.py` and `gate.py` hold the method."""

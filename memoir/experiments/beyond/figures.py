@@ -44,7 +44,7 @@ def readme() -> Iterator[tuple[str, str]]:
 def _retention() -> str:
     """The longest stream of ZsRE: a row for each number of edits at which it was evaluated.
 
-    Beside it the paper's numbers, and those of the same records under the second update, where they were asked.
+    Beside it the paper's numbers, and those of the same records under `rls` (notebook 12), where they were asked.
     """
     if (found := lasting.longest("full")) is None:
         return "Not run: `python -m memoir stream --profile full first-100/zsre`\n"

@@ -1,4 +1,4 @@
-"""What notebook 12 measures: what the second update protects, full streams under both, and ways to route.
+"""What notebook 12 measures: what `rls` protects, streams under it and under the paper's update, ways to route.
 
 Knows editors, records and results. The update itself stands in `rls.py`, the ways of routing in `routing.py`.
 """
@@ -86,27 +86,27 @@ def run_routing(
             row = routing.rates(at, asked["test"], best.tau)
             found.append({"way": way, "tau": best.tau, "sigma": best.sigma} | row)
     plain = routing.matches(ways["test"]["masks (the paper)"], 0.0)
-    row = {"way": "masks (the paper), registered τ", "tau": options["threshold"], "sigma": 0.0}
+    row = {"way": "masks (the paper), default τ", "tau": options["threshold"], "sigma": 0.0}
     found.insert(0, row | routing.rates(plain, asked["test"], options["threshold"]))
     born = files.provenance(began, editor=Unedited(model, tokenizer), dataset="openfacts")
     how = options | {"n": n, "limit": limit, "stored": {name: len(own["edited"]) for name, own in asked.items()}}
     files.write_result(path, found, how, born, {"frontier": pd.concat(tables, ignore_index=True)})
 
 
-def run_look(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: dict, first: int, n: int) -> None:
-    """Choose τ and σ of the editor's second look on n records of ZsRE from `first` on; not again when it is finished.
+def run_gate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: dict, first: int, n: int) -> None:
+    """Choose τ and σ of the editor's lexical gate on n records of ZsRE from `first` on; not again when it is finished.
 
     A row per σ: the τ that matches most rephrasings to their own edit with at most 1 % of the irrelevant prompts
     routed, and those rates. ZsRE has no near neighbours: what they cost, `run_routing` measures.
     """
-    path = files.result_path("full", "beyond", "look")
+    path = files.result_path("full", "beyond", "gate")
     if path.exists():
         return
     began = files.now()
     records = load_records("zsre", first + n)[first:]
     asked = {kind: pairs for kind, pairs in routing.questions([], records, 0).items() if pairs}
     seen = routing.features(model, tokenizer, options["layer"], asked)
-    way = routing.ways(seen, asked, options["k"])["masks, then telling words"]
+    way = routing.ways(seen, asked, options["k"])["masks, then distinguishing words"]
     best = routing.by_threshold(way, asked).sort_values("own").drop_duplicates("sigma", keep="last")
     found = best.sort_values("sigma").to_dict("records")
     plain = routing.rates(routing.matches(way, 0.0), asked, options["threshold"])
@@ -119,7 +119,7 @@ def streams(dataset: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     """What the finished streams of the plan came to under both updates; None unless both are there, with their tables.
 
     The paper's update is the stream of notebook 04. The metrics at each length that both reached, by update, and as
-    "both" those of the second update with the second look, if that stream ended too; and teacher-forced reliability
+    "both" those of `rls` with the lexical gate, if that stream ended too; and teacher-forced reliability
     after the longest by position in the stream: columns update, position, value.
     """
     names = {"sgd": f"lasting/{dataset}", "rls": f"beyond/rls-{dataset}"}
@@ -139,7 +139,7 @@ def streams(dataset: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     return metrics[metrics.n_edits.isin(reached)], pd.concat(values, ignore_index=True)
 
 
-AGAIN = {"sgd": "the paper", "look": "second look", "rls": "second update", "both": "both"}
+AGAIN = {"sgd": "the paper", "gate": "lexical gate", "rls": "rls", "both": "both"}
 
 
 def again() -> pd.DataFrame:
@@ -158,7 +158,7 @@ def again() -> pd.DataFrame:
     return wide.reset_index()
 
 
-def told_once(table: pd.DataFrame, subjects: pd.Series) -> pd.DataFrame:
+def edited_once(table: pd.DataFrame, subjects: pd.Series) -> pd.DataFrame:
     """Generalization where the stream edits a subject once, and where it edits it more than once.
 
     table: a stream's questions; subjects: by record id. ZsRE asks the same fact of a subject in several records, mostly
@@ -181,15 +181,15 @@ def told_once(table: pd.DataFrame, subjects: pd.Series) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def run_told_once(dataset: str) -> None:
-    """Keep what `told_once` says of the finished streams of a data set under both updates, with the second look too."""
+def run_edited_once(dataset: str) -> None:
+    """Keep what `edited_once` says of a data set's finished streams under both updates, and with the lexical gate."""
     began, found = files.now(), []
     for update, name in {"sgd": "lasting/", "rls": "beyond/rls-", "both": "beyond/both-"}.items():
         if (table := evidence.read("full", f"{name}{dataset}-questions.parquet")) is not None:
             records = load_records(dataset, int(table.n_edits.max()))
             subjects = pd.Series({record.id: record.subject for record in records})
-            found += told_once(table, subjects).assign(update=update).to_dict("records")
-    path = files.result_path("full", "beyond", f"told-once-{dataset}")
+            found += edited_once(table, subjects).assign(update=update).to_dict("records")
+    path = files.result_path("full", "beyond", f"edited-once-{dataset}")
     files.write_result(path, found, {"dataset": dataset}, files.provenance(began, dataset=dataset))
 
 

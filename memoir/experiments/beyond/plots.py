@@ -9,7 +9,7 @@ from memoir.plots import COLOURS, COLUMN, METHODS, SMALL, WIDE, curve, spaced
 
 UPDATES = {
     "sgd": ("the paper's update", METHODS["memoir"]), "rls": ("recursive least squares", METHODS["rls"]),
-    "both": ("least squares and a second look", METHODS["in-context"]),
+    "both": ("least squares and a lexical gate", METHODS["in-context"]),
 }  # fmt: skip
 
 

@@ -1,9 +1,9 @@
 """Which stored edit does a question mean? Ways to route that tell an edit from its neighbours, measured offline.
 
-Every way gives each question a score for each stored edit, and may demand that the edit passes a second look; the best
-edit that passes answers, if its score reaches τ. Nothing is trained, and nothing but the stored prompts is looked at.
-Knows features, masks and words. The editor routes as in the paper, or, given σ, by masks and then telling words
-(`telling.py`).
+Every way gives each question a score for each stored edit, and may demand that the edit passes a lexical gate; the best
+edit that passes answers, if its score reaches τ. Nothing is trained, and nothing but the stored prompts is gated at.
+Knows features, masks and words. The editor routes as in the paper, or, given σ, by masks and then distinguishing words
+(`gate.py`).
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ from memoir.models.registry import family_of
 from memoir.prefix import run_prefix
 
 KINDS = ("edited", "rephrasing", "near neighbour", "negated", "irrelevant")
-LOOKS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99)
+SIGMAS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99)
 LIMITS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # of near neighbours routed
 
 
@@ -86,10 +86,10 @@ def features(
 
 @dataclass(frozen=True)
 class Way:
-    """score and look: {kind: (questions, edits)}; without look every edit passes."""
+    """score and words: {kind: (questions, edits)}; without words every edit passes."""
 
     score: dict[str, NDArray]
-    look: dict[str, NDArray] | None = None
+    words: dict[str, NDArray] | None = None
 
 
 def ways(found: dict[str, dict[str, NDArray]], asked: dict[str, list[tuple[int, str]]], k: int) -> dict[str, Way]:
@@ -101,8 +101,8 @@ def ways(found: dict[str, dict[str, NDArray]], asked: dict[str, list[tuple[int, 
     among = mean["edited"] - 2 * np.eye(len(mean["edited"]))
     centre = f["edited"][np.argsort(-among, axis=1)[:, :10]].mean(1)
     prompts = [prompt for _, prompt in asked["edited"]]
-    apart = gate.Telling(prompts, np.argsort(-among, axis=1, kind="stable")[:, : gate.NEAREST])
-    told = {kind: apart.shares([prompt for _, prompt in pairs]) for kind, pairs in asked.items()}
+    apart = gate.DistinguishingWords(prompts, np.argsort(-among, axis=1, kind="stable")[:, : gate.NEAREST])
+    words = {kind: apart.shares([prompt for _, prompt in pairs]) for kind, pairs in asked.items()}
     return {
         "masks (the paper)": Way(mean),
         "masks, rare tokens weighted": Way(rare),
@@ -111,16 +111,16 @@ def ways(found: dict[str, dict[str, NDArray]], asked: dict[str, list[tuple[int, 
         "threshold per edit": Way({kind: mean[kind] - 0.8 * among.max(1) for kind in mean}),
         "masks, then cosine": Way(mean, {kind: _cosine(f[kind], f["edited"], 0.0) for kind in f}),
         "masks, then cosine off the template": Way(mean, {kind: _cosine(f[kind], f["edited"], centre) for kind in f}),
-        "masks, then telling words": Way(mean, told),
-        "rare tokens, then telling words": Way(rare, told),
+        "masks, then distinguishing words": Way(mean, words),
+        "rare tokens, then distinguishing words": Way(rare, words),
     }
 
 
 def matches(way: Way, sigma: float) -> dict[str, tuple[NDArray, NDArray]]:
-    """The best edit of each question that passes the second look at σ, and its score: {kind: (edits, scores)}."""
+    """The best edit of each question that passes the lexical gate at σ, and its score: {kind: (edits, scores)}."""
     found = {}
     for kind, score in way.score.items():
-        passed = score if way.look is None else np.where(way.look[kind] >= sigma, score, -np.inf)
+        passed = score if way.words is None else np.where(way.words[kind] >= sigma, score, -np.inf)
         best = passed.shape[1] - 1 - passed[:, ::-1].argmax(1)  # of equal ones the latest, as in the memory
         found[kind] = best, passed[np.arange(len(passed)), best]
     return found
@@ -145,10 +145,10 @@ def rates(
 def by_threshold(way: Way, asked: dict[str, list[tuple[int, str]]], irrelevant: float = 0.01) -> pd.DataFrame:
     """A row per σ and τ that routes at most this share of the irrelevant prompts: tau, sigma and those of `rates`."""
     tried = []
-    for sigma in LOOKS if way.look is not None else (0.0,):
+    for sigma in SIGMAS if way.words is not None else (0.0,):
         found = matches(way, sigma)
         scores = np.concatenate([score for kind, (_, score) in found.items() if kind != "edited"])
-        scores = scores[np.isfinite(scores)]  # none where the second look lets no question through
+        scores = scores[np.isfinite(scores)]  # none where the lexical gate lets no question through
         for tau in np.unique(np.quantile(scores, np.linspace(0, 1, 100))) if len(scores) else ():
             tried.append({"tau": tau, "sigma": sigma} | rates(found, asked, tau))
     table = pd.DataFrame(tried)

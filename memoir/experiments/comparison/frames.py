@@ -1,4 +1,4 @@
-"""All methods side by side, from the finished streams of the plan; and what each costs, measured in one process.
+"""All methods side by side, from the finished streams of the plan; what each costs, `costs.py` measures.
 
 The streams are run by `plan.run`: experiment `baselines`, with the settings that `baselines-search` found.
 """
@@ -32,7 +32,7 @@ def results(profile: str) -> pd.DataFrame:
 def searched(profile: str) -> pd.DataFrame:
     """The search: a row for each candidate that is finished, in the order of the plan.
 
-    Columns method, changed (from the registered settings), the teacher-forced metrics, average, s/edit, chosen, failed.
+    Columns method, changed (from the default settings), the teacher-forced metrics, average, s/edit, chosen, failed.
     """
     rows = []
     for planned in plan.planned(profile, f"{SEARCH}/").values():

@@ -1,2 +1,2 @@
 """What the facts look like, and what the untouched model knows of them (notebook 15).
-Reads one result; knows no model."""
+Asks a model and edits nothing; its figures read one result."""

@@ -6,7 +6,7 @@ import pandas as pd
 
 from memoir.asking import Asked
 from memoir.facts.record import EditRecord
-from memoir.metrics import GENERATED, TEACHER_FORCED, normalised, summary, token_accuracy
+from memoir.metrics import GENERATED, TEACHER_FORCED, exact_match, summary, token_accuracy
 
 PROTOCOLS = [TEACHER_FORCED, GENERATED]
 
@@ -22,7 +22,7 @@ def answers(editor: Asked, records: Sequence[EditRecord], kind: str, generated: 
     with editor.base():
         scores = editor.score(prompts, expected)
         said = editor.said(prompts, expected) if generated else [None] * len(prompts)
-    right = [float(normalised(s) == normalised(e)) if generated else None for s, e in zip(said, expected, strict=True)]
+    right = list(map(exact_match, said, expected)) if generated else said
     values = {TEACHER_FORCED: [token_accuracy(score) for score in scores], GENERATED: right}
     about = {"relation": [record.relation for record in records], "prompt": prompts, "expected": expected}
     return pd.DataFrame(about | {"said": said, "answer": kind} | values)

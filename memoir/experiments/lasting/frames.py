@@ -1,7 +1,7 @@
 """What finished streams of edits say: by number of edits and load, by age, and where answers were lost.
 
-Frames from result files (see `runs.py`) for notebooks 03 and 04. Load is N / D, edits per column of the memory: the
-number by which models of different size can be compared. Knows results, nothing of models.
+Frames from result files (`evidence/runs.py`) for notebooks 00 and 04. Load is N / D, edits per column of the memory:
+the number by which models of different size can be compared. Knows results, nothing of models.
 """
 
 import numpy as np
@@ -147,14 +147,14 @@ def overlap_law_at(table: pd.DataFrame, k: int, columns: int) -> pd.DataFrame:
 
 
 def search(profile: str, experiment: str = "search") -> pd.DataFrame:
-    """A search for settings: what was changed from the registered ones, what it cost and what it came to.
+    """A search for settings: what was changed from the defaults, what it cost and what it came to.
 
     Columns changed, steps (mean over edits), and of each metric (teacher-forced) its mean and, as ±, half
     its 95 % interval.
     """
     rows = []
     for planned, result, tables in finished(profile, experiment):
-        changed = ", ".join(f"{name} = {value}" for name, value in planned.editor.items()) or "nothing: as registered"
+        changed = ", ".join(f"{name} = {value}" for name, value in planned.editor.items()) or "nothing: the defaults"
         row = {"changed": changed, "steps": tables["edits"].steps.mean()}
         for found in result["metrics"]:
             if found["protocol"] == TEACHER_FORCED:

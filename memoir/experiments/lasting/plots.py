@@ -1,4 +1,4 @@
-"""The figures of notebooks 03 and 04, each from a tidy frame that `streams.py` makes."""
+"""README's figure and those of notebooks 00 and 04, each from a tidy frame that `frames.py` makes."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,8 +18,8 @@ WAYS = {  # where accuracy went, from best to worst
 def story(ours: pd.DataFrame, paper: pd.DataFrame, others: dict[str, pd.DataFrame], lost: pd.DataFrame) -> Figure:
     """README's figure: what is kept as edits pile up, and where the rest went after the last of them.
 
-    ours: `streams.by_edits` of one stream; paper: columns metric, n_edits (ours at the same load), value; others: by
-    method (a key of `METHODS`) columns n_edits and mean, its reliability; lost: `streams.where_lost` of the stream.
+    ours: `frames.by_edits` of one stream; paper: columns metric, n_edits (ours at the same load), value; others: by
+    method (a key of `METHODS`) columns n_edits and mean, its reliability; lost: `frames.where_lost` of the stream.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 2.5), width_ratios=(1, 1.15))
     shown = ours[ours.protocol == TEACHER_FORCED]
@@ -68,7 +68,7 @@ def story(ours: pd.DataFrame, paper: pd.DataFrame, others: dict[str, pd.DataFram
 def by_load(ours: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     """Reliability, generalization and locality (teacher-forced) against the load N / D, ours and the paper's points.
 
-    ours: `streams.by_edits`; paper: columns metric, load, value.
+    ours: `frames.by_edits`; paper: columns metric, load, value.
     """
     figure, panels = plt.subplots(1, 3, figsize=(WIDE, 2.3), sharey=True, sharex=True)
     shown = ours[ours.protocol == TEACHER_FORCED]

@@ -43,7 +43,7 @@ def layer_curves(sweep: pd.DataFrame, picked: int, published: int | None = None)
 def layer_k_map(table: pd.DataFrame) -> Figure:
     """Reliability and generalization (teacher-forced) for each layer and k, in colour and in number.
 
-    table: as `ablation_rows.layers` gives it.
+    table: as `frames.recalibrated_sweep` gives it.
     """
     rows = table[table.protocol == TEACHER_FORCED]
     figure, panels = plt.subplots(1, 2, figsize=(WIDE, 0.24 * rows.layer.nunique() + 1.2), sharey=True)

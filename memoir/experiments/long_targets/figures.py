@@ -19,7 +19,7 @@ def figures() -> Iterator[tuple[str, Figure]]:
         start = long_targets.perplexities(before["questions"]).iloc[0][["mean", "median"]] if before else ()
         yield "05_perplexity", long_plots.perplexity_by_edits(ours, paper[paper.method == "memoir"], start)
     tau = registry.settings("smollm2-135m")["threshold"]
-    marks = {f"registered, {tau}": tau, "README, 0.9": long_targets.README_THRESHOLD}
+    marks = {f"default, {tau}": tau, "README, 0.9": long_targets.README_THRESHOLD}
     if before:
         yield "05_overlaps", long_plots.routed(before["overlaps"], marks)
     if found := long_targets.read_untouched("full", "temporal", "temporal"):

@@ -2,7 +2,7 @@
 
 What finished streams say of perplexity and of texts on the edited subject; what the untouched model says, and how near
 irrelevant texts come to stored prompts, before anything is edited. The formulas stand in `metrics.py`, the paper's
-numbers in `published.py`.
+numbers in `evidence/published.py`.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The figures of notebooks 05 and 06, each from a tidy frame that `long_targets.py` makes."""
+"""The figures of notebooks 05 and 06, each from a tidy frame that `frames.py` makes."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ MODELS = {"llama-3-8b-instruct": "LLaMA-3-8B", "mistral-7b": "Mistral-7B", "llam
 
 
 def routed(best: pd.DataFrame, thresholds: dict[str, float]) -> Figure:
-    """Share of questions whose best overlap reaches each τ, a panel per N. best: as `long_targets.overlaps` gives it.
+    """Share of questions whose best overlap reaches each τ, a panel per N. best: as `frames.overlaps` gives it.
 
     thresholds: marked, by the words beside them.
     """
@@ -43,7 +43,7 @@ def routed(best: pd.DataFrame, thresholds: dict[str, float]) -> Figure:
 def perplexity_by_edits(ours: pd.DataFrame, paper: pd.DataFrame, before: Sequence[float] = ()) -> Figure:
     """Mean and median perplexity of the edited targets against the number of edits, beside the paper's models.
 
-    ours: `long_targets.perplexities` with a column setting, a colour each; paper: columns model, n_edits, value;
+    ours: `frames.perplexities` with a column setting, a colour each; paper: columns model, n_edits, value;
     before: mean and median of the untouched model.
     """
     figure, axes = plt.subplots(figsize=(WIDE, 2.4))

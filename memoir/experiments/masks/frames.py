@@ -13,7 +13,7 @@ from memoir.theory import overlap
 
 
 def described(histograms: pd.DataFrame, k: int, tau: float) -> pd.DataFrame:
-    """`overlap.describe` of each histogram that `measure` gave: a row per kind, layer and way of centring."""
+    """`overlap.describe` of each histogram of `real_masks.measure`: a row per kind, layer and way of centring."""
     by = [name for name in histograms.columns if name not in ("count", "pairs")]
     rows = []
     for key, group in histograms.groupby(by, sort=False):
@@ -23,9 +23,9 @@ def described(histograms: pd.DataFrame, k: int, tau: float) -> pd.DataFrame:
 
 
 def routing_curves(best: pd.DataFrame) -> dict[str, tuple[np.ndarray, float, np.ndarray]]:
-    """For each kind of wrong prompt, rephrasings against it at all thresholds: what `overlap_plots.roc_curves` draws.
+    """For each kind of wrong prompt, rephrasings against it at all thresholds: what `roc_curves` draws.
 
-    best: rows of one data set at one N, as `best_matches` gives them with columns kind and share. Each value: rates of
+    best: rows of one data set at one N, of `real_masks.best_matches` with columns kind and share. Each value: rates of
     any match, the area under them, rates of a match with the rephrasing's own edit.
     """
     right = best[best.kind == "rephrasing"]
@@ -43,12 +43,12 @@ def own_share(best: pd.DataFrame) -> np.ndarray:
     return np.where(right.edit == right["query"], right.share, 0.0)
 
 
-REGISTERED = ("first-100", "lasting")  # experiments whose streams run with the registered settings
+DEFAULT = ("first-100", "lasting")  # experiments whose streams run with the default settings
 
 
 def committed_streams(profile: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Finished streams with the registered settings: a label, and reliability by n_edits (teacher-forced)."""
-    for path in sorted(path for name in REGISTERED for path in (files.RESULTS / profile / name).glob("*.json")):
+    """Finished streams with the default settings: a label, and reliability by n_edits (teacher-forced)."""
+    for path in sorted(path for name in DEFAULT for path in (files.RESULTS / profile / name).glob("*.json")):
         result = files.read_result(profile, path.parent.name, path.stem)
         how = result["parameters"]
         # the model of capacity is of the paper's update

@@ -1,6 +1,6 @@
 """Interference: what each edit of a real stream does to the answers stored before it.
 
-Measures, on a live editor, the quantities that `capacity.py` bounds and predicts. Knows editors and records.
+Measures, on a live editor, the quantities that `theory/capacity.py` bounds and predicts. Knows editors and records.
 """
 
 from collections.abc import Sequence

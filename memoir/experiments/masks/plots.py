@@ -1,6 +1,6 @@
-"""The figures of notebook 02, each from tidy frames: what masks share, where a threshold stands, what edits disturb.
+"""The figures of notebooks 01 and 02, each from tidy frames; those beside the laws stand in `law_plots.py`.
 
-Knows frames as `overlap.py`, `real_masks.py` and `interference.py` give them. Every function returns its figure.
+Knows frames as `theory/overlap.py` and `real_masks.py` give them. Every function returns its figure.
 """
 
 import matplotlib.pyplot as plt

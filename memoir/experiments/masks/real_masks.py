@@ -1,6 +1,6 @@
 """Real masks: what the masks of a model's own prompts share, and what they let through to W_m.
 
-Knows models and records. The laws that these measurements are held against stand in `overlap.py`; what edits do
+Knows models and records. The laws that these measurements are held against stand in `theory/overlap.py`; what edits do
 to each other is measured in `interference.py`.
 """
 
@@ -132,7 +132,7 @@ def pair_histograms(stored: NDArray, asked: dict[str, NDArray], groups: list[str
 def best_matches(asked: NDArray, stored: NDArray, sizes: Sequence[int]) -> pd.DataFrame:
     """The best of the first N stored masks for each query mask, both bool: columns N, query, edit, count.
 
-    Of equal matches the latest wins, as in the router.
+    Of equal matches the latest wins, as in `ResidualMemory.route`.
     """
     counts = tophash.overlap_counts(*(tophash.pack(torch.from_numpy(masks)) for masks in (asked, stored)))
     frames = []

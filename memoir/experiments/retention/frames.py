@@ -1,6 +1,6 @@
-"""What is kept beside the edits: frames for notebook 07 from finished streams, and the verdicts on claims 7 and 17.
+"""What is kept beside the edits: frames for notebook 07 from finished streams.
 
-A MEMOIR stream is asked at τ = 0 and read at several thresholds (`thresholds.py`): the registered one, and the one that
+A MEMOIR stream is asked at τ = 0 and read at two thresholds (`evidence/thresholds.py`): the default, and the one that
 opens at most 1 % of held-out questions like those that must be kept. Knows results, nothing of models.
 """
 
@@ -50,7 +50,7 @@ def readings(profile: str, n_edits: int | None = None) -> pd.DataFrame:
 
 
 def _thresholds(model: str, how: dict, tables: dict[str, pd.DataFrame]) -> dict[str, float]:
-    found = {"registered τ": registry.settings(model)["threshold"]}
+    found = {"default τ": registry.settings(model)["threshold"]}
     for name, table in tables.items():
         if name.startswith("irrelevant-"):
             found["τ calibrated"] = thresholds.calibrated(table, how["k"])

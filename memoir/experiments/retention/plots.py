@@ -1,4 +1,4 @@
-"""The figures of notebook 07, each from a tidy frame that `kept.py` makes."""
+"""The figures of notebook 07, each from a tidy frame that `frames.py` makes."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -10,7 +10,7 @@ from matplotlib.ticker import LogFormatter, StrMethodFormatter
 from memoir.plots import COLOURS, METHODS, SMALL, WIDE
 
 STYLES = {  # what routes to a memory is drawn solid, what writes the model's own weights dashed
-    "MEMOIR, registered τ": dict(color=METHODS["memoir"], marker="o", linewidth=1.8),
+    "MEMOIR, default τ": dict(color=METHODS["memoir"], marker="o", linewidth=1.8),
     "MEMOIR, τ calibrated": dict(color=COLOURS["irrelevant"], marker="s", linewidth=1.8),
     "FT-L, lr 5e-4": dict(color=METHODS["ft-l"], marker="D", linestyle="--"),
     "FT, lr 1e-5": dict(color=METHODS["ft"], marker="^", linestyle="--"),
@@ -19,7 +19,7 @@ STYLES = {  # what routes to a memory is drawn solid, what writes the model's ow
 
 
 def retention(shares: pd.DataFrame, claimed: float) -> Figure:
-    """Share of the known answers that is still right, by number of edits, a panel per set. shares: `kept.shares`."""
+    """Share of the known answers that is still right, by number of edits, a panel per set. shares: `frames.shares`."""
     sets = list(shares.set.unique())
     figure, panels = plt.subplots(1, len(sets), figsize=(WIDE, 2.4), sharey=True, squeeze=False)
     for axes, name in zip(panels[0], sets, strict=True):
@@ -39,7 +39,7 @@ def retention(shares: pd.DataFrame, claimed: float) -> Figure:
 
 
 def scores(contrasts: pd.DataFrame) -> Figure:
-    """ROME's three scores by number of edits, the untouched model's dotted. contrasts: `kept.contrasts`."""
+    """ROME's three scores by number of edits, the untouched model's dotted. contrasts: `frames.contrasts`."""
     titles = {"efficacy": "new answer beats the true one:\nedited prompts", "paraphrase": "the same: paraphrases",
               "neighbourhood": "neighbours: their own answer\nbeats the new one"}  # fmt: skip
     figure, panels = plt.subplots(1, 3, figsize=(WIDE, 2.4), sharey=True)
@@ -55,7 +55,7 @@ def scores(contrasts: pd.DataFrame) -> Figure:
 
 
 def ability(table: pd.DataFrame) -> Figure:
-    """Perplexity of neutral text and the share of sensible choices, by number of edits. table: `kept.ability`."""
+    """Perplexity of neutral text and the share of sensible choices, by number of edits. table: `frames.ability`."""
     figure, panels = plt.subplots(1, 2, figsize=(WIDE, 2.4))
     for axes, what in zip(panels, ("perplexity", "choices"), strict=True):
         _lines(axes, table, what)
@@ -69,7 +69,7 @@ def ability(table: pd.DataFrame) -> Figure:
 
 
 def traded(table: pd.DataFrame, marked: dict[str, float]) -> Figure:
-    """What τ trades: shares kept and ROME's scores against τ. table: `kept.by_threshold`; marked: τ by its label."""
+    """What τ trades: shares kept and ROME's scores against τ. table: `frames.by_threshold`; marked: τ by its label."""
     figure, axes = plt.subplots(figsize=(WIDE, 2.4))
     palette = iter(sns.color_palette("colorblind"))
     for what, rows in table.groupby("what", sort=False):

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 import torch
 
-import memoir
 from memoir import gate, rls, tophash
 from memoir.experiments.beyond import frames as beyond, routing
 from memoir.experiments.beyond.routing import KINDS, Way
@@ -59,71 +58,22 @@ def test_questions_belong_to_their_edits_and_none_is_stored_already(asked):
     assert not stored & {prompt for kind in KINDS[1:] for _, prompt in asked[kind]}
 
 
-def test_telling_words_are_those_that_neighbours_lack(asked):
+def test_distinguishing_words_are_those_that_neighbours_lack(asked):
     prompts = [prompt for _, prompt in asked["edited"]]
     overlaps = np.array([[0.9 if a.relation == b.relation else 0.1 for a in RECORDS] for b in RECORDS])
     nearest = np.argsort(np.eye(len(RECORDS)) - overlaps, axis=1, kind="stable")[:, : gate.NEAREST]
     questions = ["What is Peru's capital?", "The capital of Cuba is", "the MONEY of fiji", prompts[3]]
-    look = gate.Telling(prompts, nearest).shares(questions)
-    has = look > 0.5
+    shares = gate.DistinguishingWords(prompts, nearest).shares(questions)
+    has = shares > 0.5
     assert has[0].nonzero()[0].tolist() == [0, 5]  # Peru, in either template: the mask must decide
     assert not has[1].any()  # every word but the one that tells
-    assert has[2].nonzero()[0].tolist() == [3, 8] and look[3, 3] == pytest.approx(1.0)
-    twice = gate.Telling([prompts[0]] * 5, np.array([[1, 2, 3]] * 5)).shares([prompts[0]])
+    assert has[2].nonzero()[0].tolist() == [3, 8] and shares[3, 3] == pytest.approx(1.0)
+    twice = gate.DistinguishingWords([prompts[0]] * 5, np.array([[1, 2, 3]] * 5)).shares([prompts[0]])
     assert twice == pytest.approx(1.0)  # the same prompt again is judged by all its words
-    alone = gate.Telling(prompts[:1], np.array([[-1, -1, -1]])).shares([prompts[0], "Who?"])
+    alone = gate.DistinguishingWords(prompts[:1], np.array([[-1, -1, -1]])).shares([prompts[0], "Who?"])
     assert alone.ravel() == pytest.approx([1.0, 0.0])  # without neighbours every word tells
-    wordless = gate.Telling(["?!", "Oslo"], np.array([[1, -1, -1], [0, -1, -1]])).shares(["?!", "Oslo"])
+    wordless = gate.DistinguishingWords(["?!", "Oslo"], np.array([[1, -1, -1], [0, -1, -1]])).shares(["?!", "Oslo"])
     assert wordless.tolist() == [[1.0, 0.0], [1.0, 1.0]]  # the mask alone must decide on a prompt without words
-
-
-def test_neighbours_are_followed_as_edits_come_and_go():
-    rng = np.random.default_rng(0)
-    masks = tophash.pack(torch.from_numpy(rng.random((40, 64)) < 0.4))
-    prompts = [f"{i % 7} and {i % 5} of {i}" for i in range(40)]
-    followed = gate.SecondLook(0.5)
-    for n in (1, 2, 3, 5, 17, 40):
-        followed.allowed(["1"], prompts[:n], masks[:n])
-    masks[4] = 0  # forgotten
-    for these in (masks, masks[:20], masks):  # and another state is loaded
-        seen = followed.allowed(prompts, prompts[: len(these)], these)
-        counts = tophash.overlap_counts(these, these)
-        counts[:, ~these.any(1)] = -1
-        counts[np.arange(len(these)), np.arange(len(these))] = -1
-        nearest = np.argsort(-counts, axis=1, kind="stable")[:, : gate.NEAREST]
-        expected = gate.Telling(prompts[: len(these)], nearest).shares(prompts) >= 0.5 - 1e-9
-        assert (seen == expected).all() and seen[: len(these)].diagonal().all()
-
-
-def test_the_second_look_is_an_option_of_the_editor_that_keeps_it(toy_editor, tmp_path):
-    plain, editor = toy_editor(threshold=0.0), toy_editor(threshold=0.0, sigma=0.5)
-    assert editor.route([RECORDS[0].prompt]) == plain.route([RECORDS[0].prompt])  # nothing is stored
-    for record in RECORDS[:4]:
-        plain.edit(record.prompt, record.target)
-        editor.edit(record.prompt, record.target)
-    assert torch.equal(plain.memory.weight, editor.memory.weight)  # it routes otherwise and writes the same
-    prompts = [record.prompt for record in RECORDS[:4]]
-    foreign = "Quux frob zyzzy"
-    asked = [*prompts, RECORDS[0].rephrasings[0], foreign]
-    assert [route.edit for route in editor.route(asked)] == [0, 1, 2, 3, 0, None]
-    assert plain.route([foreign])[0].edit is not None
-    target = RECORDS[0].target
-    scores = editor.score(asked, [target] * len(asked))
-    assert [score.route.edit for score in scores] == [0, 1, 2, 3, 0, None]
-    with editor.base():
-        assert torch.equal(editor.score([foreign], [target])[0].log_probs, scores[-1].log_probs)
-    assert editor.generate(prompts, 2, min_new_tokens=2) == plain.generate(prompts, 2, min_new_tokens=2)
-    editor.forget(0)
-    assert editor.route(prompts[:1])[0].edit != 0
-    editor.save(tmp_path)
-    ids = editor.tokenizer(prompts[0], return_tensors="pt").input_ids
-    with pytest.raises(ValueError, match="inputs_embeds"):
-        editor.model(inputs_embeds=editor.model.get_input_embeddings()(ids))
-    editor.detach()
-    again = memoir.Memoir.load(tmp_path, editor.model, editor.tokenizer)
-    assert [route.edit for route in again.route(asked[1:4])] == [1, 2, 3] and again.route([foreign])[0].edit is None
-    with pytest.raises(ValueError, match="share"):
-        toy_editor(sigma=1.5)
 
 
 def test_the_first_way_is_the_routers(toy_editor, asked):
@@ -150,8 +100,8 @@ def test_the_frontier_keeps_its_limits_and_rates_count_what_they_say():
     score = {kind: rng.random((30, 8)) for kind in KINDS}
     score["edited"] = np.eye(8) + rng.random((8, 8)) * 0.5
     asked = {kind: [(i % 8, "") for i in range(len(own))] for kind, own in score.items()}
-    for look in (None, {kind: rng.random(own.shape) for kind, own in score.items()}):
-        way = Way(score, look)
+    for words in (None, {kind: rng.random(own.shape) for kind, own in score.items()}):
+        way = Way(score, words)
         table = routing.frontier(way, asked, irrelevant=0.2)
         assert (table["near neighbour"] <= table.limit).all() and (table.irrelevant <= 0.2).all()
         assert table.own.is_monotonic_increasing
@@ -163,15 +113,15 @@ def test_the_frontier_keeps_its_limits_and_rates_count_what_they_say():
 def test_the_comparison_again_keeps_its_parts_apart(monkeypatch):
     asked = [(update, n, protocol) for update in beyond.AGAIN for n in (1, 3) for protocol in PROTOCOLS]
     rows = pd.DataFrame(asked, columns=["update", "n_edits", "protocol"]).assign(metric="reliability")
-    means = rows["update"].map({"sgd": 0.8, "rls": 0.9, "look": 0.7, "both": 0.95})
+    means = rows["update"].map({"sgd": 0.8, "rls": 0.9, "gate": 0.7, "both": 0.95})
     rows = rows.assign(stream="again-" + rows.pop("update"), mean=means, low=means - 0.02, high=means + 0.02)
     found = pd.concat([rows, rows.assign(stream="rls-zsre", mean=0.1)])
     monkeypatch.setattr(beyond, "by_edits", lambda profile, experiment: found)
     parts = list(beyond.AGAIN.values())
     assert beyond.again()[["n_edits", *parts]].values.tolist() == [[n, 0.8, 0.7, 0.9, 0.95] for n in (1, 3)]
-    assert beyond.again()["± second update"].tolist() == pytest.approx([0.02, 0.02])
+    assert beyond.again()["± rls"].tolist() == pytest.approx([0.02, 0.02])
     monkeypatch.setattr(beyond, "by_edits", lambda profile, experiment: found[found.stream == "again-rls"])
-    assert list(beyond.again()) == ["n_edits", "metric", "second update", "± second update"]
+    assert list(beyond.again()) == ["n_edits", "metric", "rls", "± rls"]
     monkeypatch.setattr(beyond, "by_edits", lambda profile, experiment: rows[:0])
     assert beyond.again().empty
 
@@ -182,7 +132,7 @@ def test_generalization_is_told_apart_by_how_often_a_subject_is_edited():
              (3, "a", 0.0, "other edit"), (3, "b", 0.5, "own edit"), (3, "c", 0.5, "own edit")]  # fmt: skip
     rows = pd.DataFrame(asked, columns=["n_edits", "record", TEACHER_FORCED, "route"]).assign(metric="generalization")
     rows = pd.concat([rows, rows.assign(metric="reliability", **{TEACHER_FORCED: 9.0})])
-    found = beyond.told_once(rows, subjects)
+    found = beyond.edited_once(rows, subjects)
     assert found[["n_edits", "edited", "share"]].values.tolist() == [
         [2, "once", 1.0], [3, "once", 1 / 3], [3, "more than once", 2 / 3]
     ]  # fmt: skip

@@ -1,11 +1,11 @@
-"""Verdicts to read: the table of the README, and each claim's page. Made from `claims_judged.judged` alone."""
+"""Verdicts to read: the table of the README, and each claim's page. Made from what `paper/verdicts.py` decides."""
 
 import pandas as pd
 from PIL import Image
 
 from memoir import plots
 from memoir.evidence import results as evidence
-from memoir.paper import claims, claims_judged
+from memoir.paper import claims, verdicts
 from memoir.paper.claims import Verdict
 from memoir.plots import markdown
 
@@ -31,7 +31,7 @@ def summary(verdicts: list[Verdict]) -> pd.DataFrame:
 
 def _short(verdict: Verdict) -> str:
     """The verdict; of one that holds under some readings only, the first of these too."""
-    if verdict.verdict != claims.ONE_READING:
+    if verdict.verdict != claims.PARTLY_TRUE:
         return verdict.verdict
     which = [reading.text for reading in verdict.readings if reading.holds]
     more = f", and {len(which) - 1} more" if len(which) > 1 else ""
@@ -39,7 +39,7 @@ def _short(verdict: Verdict) -> str:
 
 
 def counts(verdicts: list[Verdict]) -> str:
-    """How many records have each verdict, as a sentence's part: "9 contradicted, 3 reproduced, …"."""
+    """How many records have each verdict, as a sentence's part: "9 false, 3 true, …"."""
     found = [one.verdict for one in verdicts]
     return ", ".join(f"{found.count(verdict)} {verdict}" for verdict in claims.VERDICTS if verdict in found)
 
@@ -63,14 +63,14 @@ def page(verdict: Verdict) -> str:
         lines.append(f"- {reading.text}: {HOLDS[reading.holds]}. {numbers}")
     if verdict.reason:
         command = f" `{verdict.command}`" if verdict.command else ""
-        lines += ["", f"**Not tested here:** {verdict.reason}{command}"]
+        lines += ["", f"**Not tested:** {verdict.reason}{command}"]
     lines += ["", f"In the paper: {claim.stands}. Notebook: {claim.notebook}." + _sources(verdict.sources)]
     return "\n".join(lines) + "\n"
 
 
 def lines(name: str) -> str:
     """One claim, by its id, as plain text for a notebook: the verdict, then each reading with its numbers."""
-    found = claims_judged.judge(claims.claims()[name])
+    found = verdicts.judge(claims.claims()[name])
     shown = [f"claim {name}: {found.verdict}"]
     for reading in found.readings:
         shown.append(f"  {HOLDS[reading.holds]}: {reading.text}")
