@@ -56,7 +56,7 @@ figures: setup   ## rebuild figures, tables, report and the README's numbers fro
 bench: setup     ## speed as ratios, measured side by side in one process
 	$(BIN)/python tests/bench.py
 
-gpu-check: setup ## what only a GPU can show, written to data/results/gpu; without CUDA it says so
+gpu-check: setup ## what only a GPU can show, written to data/results/paper/gpu-check; without CUDA it says so
 	$(BIN)/python tests/gpu_check.py
 
 image:           ## build the container image (ENGINE=docker|podman)

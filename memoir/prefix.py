@@ -65,7 +65,7 @@ def run_tail(
     """Logits (n, V) at positions (rows[i], columns[i]) when the memory adds delta (B, T, d) to the edited map's output.
 
     Differentiable in delta. rows and columns (n,) int64. An MLP works on each position alone, so it runs only where
-    its output is gated at: at real tokens, and in the last layer where logits are asked for.
+    its output is looked at: at real tokens, and in the last layer where logits are asked for.
     """
     layers = model.get_submodule(family.layers)
     edited_layer = layers[layer]

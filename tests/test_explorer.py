@@ -77,7 +77,7 @@ def lab(tmp_path):
         if other.cell_type == "code":
             other.outputs, other.execution_count = [], None
     nbformat.write(notebook, tmp_path / "00_quickstart.ipynb")
-    # every cell is there to be gated at, whether it is on the screen or not
+    # every cell is there to be looked at, whether it is on the screen or not
     settings = tmp_path / "settings" / "@jupyterlab" / "notebook-extension"
     settings.mkdir(parents=True)
     (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')

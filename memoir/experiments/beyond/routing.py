@@ -1,7 +1,7 @@
 """Which stored edit does a question mean? Ways to route that tell an edit from its neighbours, measured offline.
 
 Every way gives each question a score for each stored edit, and may demand that the edit passes a lexical gate; the best
-edit that passes answers, if its score reaches τ. Nothing is trained, and nothing but the stored prompts is gated at.
+edit that passes answers, if its score reaches τ. Nothing is trained, and nothing but the stored prompts is looked at.
 Knows features, masks and words. The editor routes as in the paper, or, given σ, by masks and then distinguishing words
 (`gate.py`).
 """
