@@ -2,9 +2,11 @@
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from memoir import notebooks
+from memoir.checks import inputs
 from memoir.evidence import plan
 from memoir.facts import reading
 from memoir.models import hub
@@ -33,6 +35,7 @@ def main() -> None:
     streams = commands.add_parser("stream", help="run streams of edits of a profile's plan, or go on with them")
     streams.add_argument("names", nargs="*", metavar="STREAM", help="a stream, or an experiment (all of its streams)")
     streams.add_argument("--profile", default="laptop", choices=notebooks.PROFILES)
+    streams.add_argument("--list", action="store_true", help="only print the streams, and which are done")
     arguments = parser.parse_args()
     if arguments.command == "list":
         for notebook in notebooks.discover():
@@ -49,18 +52,25 @@ def main() -> None:
         if faults:
             sys.exit("\n" + "\n".join(faults))
     elif arguments.command == "stream":
-        _stream(arguments.names, arguments.profile)
+        _stream(arguments.names, arguments.profile, arguments.list)
     elif arguments.command == "preflight":
+        _need_known("hub model", arguments.models, hub.MODELS, ", ".join(hub.MODELS))
         print("\n".join(line for name in arguments.models for line in hub.lines(name)))
     else:
         _run(arguments.names, arguments.profile, arguments.extra)
 
 
+def _need_known(what: str, names: list[str], known: Iterable[str], listing: str) -> None:
+    """Ends the command with a sentence for each name that there is not."""
+    known = list(known)
+    if missing := [inputs.unknown(what, name, known, listing) for name in names if name not in known]:
+        sys.exit("\n".join(missing))
+
+
 def _run(names: list[str], profile: str, assignments: list[str]) -> None:
     known = {notebook.path.stem: notebook.path for notebook in notebooks.discover()}
     names = [Path(name).stem for name in names] or list(known)
-    if unknown := [name for name in names if name not in known]:
-        sys.exit(f"There is no notebook {', '.join(unknown)}; there are {', '.join(known)}.")
+    _need_known("notebook", names, known, "python -m memoir list")
     try:
         extra = dict(map(notebooks.assignment, assignments))
         for name in names:  # all parameters are checked before the first kernel starts
@@ -71,11 +81,13 @@ def _run(names: list[str], profile: str, assignments: list[str]) -> None:
         sys.exit(str(error))
 
 
-def _stream(names: list[str], profile: str) -> None:
+def _stream(names: list[str], profile: str, only_list: bool) -> None:
     planned = plan.planned(profile)
     groups = {one.stream.experiment for one in planned.values()}
-    if unknown := set(names) - planned.keys() - groups:
-        sys.exit(f"There is no stream {', '.join(unknown)} in {profile}; there are {', '.join(planned)}.")
+    _need_known("stream", names, [*planned, *groups], f"notebooks/params/{profile}.yaml, or --list with this command")
+    if only_list:
+        print("\n".join(f"{name:60} {'done' if one.ended else '-'}" for name, one in planned.items()))
+        return
     try:
         for name, one in planned.items():
             if not names or {name, one.stream.experiment} & set(names):

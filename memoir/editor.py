@@ -11,6 +11,7 @@ An edit calls, from top to bottom, six files, each in one place:
 How a model is hooked: `attach.py`; asked: `asking.py`; notebook 12's update: `rls.py`; routing by words: `gate.py`.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
@@ -22,12 +23,15 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts, tophash
-from memoir.asking import by_length
-from memoir.attach import Attachment, HookedModel
+from memoir.attach import Attachment
+from memoir.checks import host, inputs
 from memoir.facts.reading import background_prompts
 from memoir.gate import LexicalGate
+from memoir.hooked import HookedModel
+from memoir.interface.asking import by_length, several
+from memoir.interface.turns import in_turn, made_plainly
 from memoir.memory import ResidualMemory, Route
-from memoir.models.registry import Family, Settings, family_of
+from memoir.models.registry import Family, family_of, settings_for
 from memoir.packed import pack
 from memoir.prefix import Prefix, on, replaced, run_prefix, run_tail
 from memoir.rls import Write, projector
@@ -39,33 +43,32 @@ GRADIENT_NORM = 1.0  # the gradient of W_m is clipped to this norm
 class Memoir(HookedModel):
     """Edits `model` through a residual memory beside one Linear map (paper, section 3).
 
-    layer counts decoder layers from 0; k is the number of ones in a mask; threshold is τ. seed fixes the permutation π
-    and the self-generated prefixes. lr, n_iter, weight_decay: the SGD on W_m. stop_loss, stop_change: see `Settings`.
-    background: the irrelevant prompts whose mean feature is μ (100 of OpenFacts by default). prefixes: texts put before
-    an edit's prompt; by default n_prefixes that the model generates itself. update: "sgd" as in the paper, or "rls",
-    which keeps what earlier edits read (`rls.py`) with λ = ridge, by the `rank` strongest directions alone when a rank
-    is given. sigma: demand a lexical gate (`gate.py`): an edit answers only questions that have this share of the
-    words that tell it from its neighbours. None, the default, is the paper's routing.
-    A bad argument is a ValueError that names it, and leaves the model as it was.
+    layer counts decoder layers from 0; k is the number of ones in a mask; threshold is τ; others: lr, n_iter,
+    weight_decay, n_prefixes, stop_loss and stop_change as in `Settings`. Where layer, k or threshold is left out, the
+    model must be of the registry, whose settings for it are then taken for all that is not given. seed fixes the
+    permutation π and the self-generated prefixes. background: the irrelevant prompts whose mean feature is μ (100 of
+    OpenFacts by default). prefixes: texts put before an edit's prompt; by default n_prefixes that the model generates
+    itself. update: "sgd" as in the paper, or "rls", which keeps what earlier edits read (`rls.py`) with λ = ridge, by
+    the `rank` strongest directions alone when a rank is given. sigma: demand a lexical gate (`gate.py`): an edit
+    answers only questions that have this share of the words that tell it from its neighbours; None, the default, is
+    the paper's routing.
+    A bad argument is a ValueError or a TypeError that names it, and leaves the model as it was.
+
+    While the editor is attached, `model.save_pretrained` writes the base model WITHOUT the edits: `save` keeps them.
     """
 
     method = "memoir"
 
+    @made_plainly
     def __init__(
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         *,
-        layer: int,
-        k: int,
-        threshold: float,
+        layer: int | None = None,
+        k: int | None = None,
+        threshold: float | None = None,
         seed: int = 0,
-        lr: float = 1.0,
-        n_iter: int = 30,
-        weight_decay: float = 1e-5,
-        n_prefixes: int = 10,
-        stop_loss: float = 0.02,
-        stop_change: float | None = 1e-4,
         background: Sequence[str] | None = None,
         prefixes: Sequence[str] | None = None,
         family: Family | None = None,
@@ -73,18 +76,24 @@ class Memoir(HookedModel):
         ridge: float = 10.0,
         rank: int | None = None,
         sigma: float | None = None,
+        **others,
     ):
+        host.check(model, tokenizer)
         self.family = family or family_of(model)
+        named = {"layer": layer, "k": k, "threshold": threshold}
+        self.settings = settings_for(
+            model, others | {name: value for name, value in named.items() if value is not None}
+        )
+        layer, k, threshold = self.settings.layer, self.settings.k, self.settings.threshold
         layers = model.get_submodule(self.family.layers)
-        if not 0 <= layer < len(layers):
+        if not layer < len(layers):
             raise ValueError(f"layer = {layer} is out of range: the model has decoder layers 0 to {len(layers) - 1}.")
         if update not in ("sgd", "rls"):
             raise ValueError(f"update = {update!r} is unknown: it is 'sgd', the paper's, or 'rls'.")
-        if update == "rls" and weight_decay:
+        if update == "rls" and (weight_decay := self.settings.weight_decay):
             raise ValueError(f"weight_decay = {weight_decay} would erase what update = 'rls' keeps: it must be 0.")
-        self.settings = Settings(layer, k, threshold, lr, n_iter, weight_decay, n_prefixes, stop_loss, stop_change)
-        self.seed = seed
-        self.background = tuple(background_prompts() if background is None else background)
+        self.seed = inputs.whole(seed, "seed", 0)
+        self.background = tuple(background_prompts() if background is None else inputs.texts(background, "background"))
         linear = layers[layer].get_submodule(self.family.edited)
         device = linear.weight.device
         self._beyond = {"update": update, "ridge": ridge, "rank": rank} if update == "rls" else {}
@@ -94,15 +103,15 @@ class Memoir(HookedModel):
         permutation = tophash.random_permutation(linear.in_features, seed)
         self.memory = ResidualMemory(linear.in_features, linear.out_features, k, threshold, permutation, device)
         super().__init__(model, tokenizer)
-        self._hooks = Attachment(model, linear, self.memory)
+        self._hooks = Attachment(model, linear, self.memory, self.lock)
         if self._gate:
             self._hooks.gate = self._who_may_answer
         self._tail = pack([*layers[layer + 1 :], model.get_output_embeddings()])
         try:
             self.memory.mu.copy_(self.features(self.background).mean(dim=0))
             if prefixes is None:
-                prefixes = texts.self_generated_prefixes(model, tokenizer, n_prefixes, seed)
-            self.prefixes = tuple(prefixes)
+                prefixes = texts.self_generated_prefixes(model, tokenizer, self.settings.n_prefixes, seed)
+            self.prefixes = tuple(inputs.texts(prefixes, "prefixes"))
         except BaseException:
             self.detach()
             raise
@@ -130,10 +139,11 @@ class Memoir(HookedModel):
             self.memory.weight *= (1 - self.settings.lr * self.settings.weight_decay) ** steps
             self.memory.weight[:, mask[0]] = weight
         # the same prompt up to trailing spaces: its old mask must not go on answering once this edit is forgotten
-        self.memory.forget([i for i, edit in enumerate(self.edits) if edit.prompt.rstrip() == prompt.rstrip()])
+        self.memory.forget(self._earlier(prompt))
         self.memory.store(tophash.pack(mask))
         return losses, steps, mask[0].cpu()
 
+    @in_turn
     def forget(self, edit: int) -> tuple[float, float]:
         """Take an edit, by its index, out of routing for good: no question is answered by it any more.
 
@@ -145,7 +155,7 @@ class Memoir(HookedModel):
         ValueError when there is no such edit or it was forgotten, or replaced by a later edit of its prompt, before.
         """
         self._need_attached()
-        if not isinstance(edit, int) or not 0 <= edit < len(self.edits):
+        if inputs.whole(edit, "edit", -math.inf) not in range(len(self.edits)):
             raise ValueError(f"There is no edit {edit!r} to forget: the edits are numbered 0 to {len(self.edits) - 1}.")
         if edit in self.memory.forgotten:
             raise ValueError(f"Edit {edit} was forgotten already, or replaced by a later edit of its prompt.")
@@ -194,10 +204,12 @@ class Memoir(HookedModel):
         low, change = self.settings.stop_loss, self.settings.stop_change
         return losses[-1] <= low and (change is None or abs(losses[-2] - losses[-1]) <= change)
 
-    def route(self, prompts: Sequence[str]) -> list[Route]:
+    @in_turn
+    def route(self, prompts: Sequence[str] | str) -> list[Route] | Route:
         """For each prompt the index of the edit that answers it, or None, and its best overlap share in [0, 1]."""
-        allowed = self._allowed(list(prompts)) if self._gate else None
-        return self.memory.route(self.masks(prompts), allowed)
+        asked = several(prompts)
+        found = self.memory.route(self.masks(asked), self._allowed(asked) if self._gate else None)
+        return found[0] if isinstance(prompts, str) else found
 
     def _allowed(self, questions: Sequence[str]) -> np.ndarray:
         return self._gate.allowed(questions, [edit.prompt for edit in self.edits], self.memory.masks)
@@ -210,12 +222,15 @@ class Memoir(HookedModel):
         prompts = [own[at] for own, at in zip(tokens.cpu(), positions.cpu(), strict=True)]
         return self._allowed(self.tokenizer.batch_decode(prompts, skip_special_tokens=True))
 
+    @in_turn
     def masks(self, prompts: Sequence[str]) -> Tensor:
-        """M(x) of each prompt: (N, D) bool."""
+        """M(x) of each prompt: (N, D) bool; one str is a list of one."""
         return self.memory.mask_of_features(self.features(prompts))
 
+    @in_turn
     def features(self, prompts: Sequence[str]) -> Tensor:
         """The mean activation over each prompt's tokens, before μ is taken off: (N, D) float32."""
+        prompts = several(prompts)
         found = torch.empty(len(prompts), self.memory.size, device=self.memory.mu.device)
         for batch, activations, positions in self._activations(prompts):
             found[batch] = self._feature(activations, positions)
@@ -238,6 +253,7 @@ class Memoir(HookedModel):
         best = [tophash.overlap_counts(masks[i : i + 1], masks[:i]).max(initial=0) for i in range(len(masks))]
         return super().edits_table().assign(match=np.array(best) / self.settings.k)
 
+    @in_turn
     def calibrate(
         self,
         irrelevant_prompts: Sequence[str],
@@ -250,8 +266,9 @@ class Memoir(HookedModel):
         The prompts are compared with the stored edits or, to choose τ beforehand, with the prompts `against`. The more
         there are, the higher τ comes out. ValueError without either kind of prompt, or for a rate outside [0, 1].
         """
-        if not 0 <= false_positive_rate <= 1:
-            raise ValueError(f"false_positive_rate = {false_positive_rate} is not a share: it must lie in [0, 1].")
+        inputs.share(false_positive_rate, "false_positive_rate")
+        irrelevant_prompts = several(irrelevant_prompts, "irrelevant_prompts")
+        against = several([] if against is None else against, "against")
         if not irrelevant_prompts or not (against or len(self.memory.forgotten) < len(self.edits)):
             raise ValueError("calibrate compares irrelevant prompts with stored edits: it needs some of both.")
         stored = tophash.pack(self.masks(against)) if against else self.memory.masks

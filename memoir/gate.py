@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from memoir import tophash
+from memoir.checks import inputs
 
 NEAREST, COMMON = 3, 1 / 3  # a word tells an edit from its 3 nearest if at most a third of them have it
 CHUNK = 256  # new edits that are compared with the stored ones at a time
@@ -63,9 +64,7 @@ class LexicalGate:
     """
 
     def __init__(self, sigma: float):
-        if not 0 <= sigma <= 1:
-            raise ValueError(f"sigma = {sigma} is not a share: it must lie in [0, 1].")
-        self.sigma = sigma
+        self.sigma = inputs.share(sigma, "sigma")
         self._start_over(0)
 
     def allowed(self, questions: Sequence[str], prompts: Sequence[str], masks: NDArray) -> NDArray:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from memoir import tophash
+from memoir.checks import inputs
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,7 @@ class ResidualMemory(nn.Module):
 
     def set_threshold(self, threshold: float) -> None:
         """Set τ, the least overlap share that is answered from memory; ValueError outside [0, 1]."""
-        if not 0 <= threshold <= 1:
-            raise ValueError(f"threshold = {threshold} is not a share: it must lie in [0, 1].")
-        self.threshold = float(threshold)
+        self.threshold = inputs.share(threshold, "threshold")
 
     def mask_of(self, activations: Tensor, prompt_positions: Tensor) -> Tensor:
         """M(x) for each row of activations (B, T, D), features taken at prompt_positions (B, T): (B, D) bool."""

@@ -20,6 +20,7 @@ from memoir.memory import Route
 
 TEACHER_FORCED, GENERATED = "teacher-forced", "generated"
 LIKELY = 0.8  # WISE, appendix A.1: a text counts as expected from this probability on
+LEARNT = 0.5  # nats: an edit whose last loss is above this was not learnt in the first place
 CLIP = 100.0  # of a perplexity, in the WISE authors' code, where it is switched off
 
 

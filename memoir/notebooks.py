@@ -16,6 +16,8 @@ import yaml
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
+from memoir.checks import inputs
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 PROFILES = ("smoke", "laptop", "full", "paper")
@@ -53,13 +55,14 @@ def parameters(notebook: Path, profile: str, extra: dict | None = None) -> dict:
     ValueError for an unknown profile, a parameter that the notebook does not have, or one of another type.
     """
     if profile not in PROFILES:
-        raise ValueError(f"There is no profile '{profile}'; there are {', '.join(PROFILES)}.")
+        raise ValueError(inputs.unknown("profile", profile, PROFILES, ", ".join(PROFILES)))
     values = yaml.safe_load((NOTEBOOKS / "params" / f"{profile}.yaml").read_text()) or {}
     chosen = (values.get(notebook.stem) or {}) | (extra or {})
     known = papermill.inspect_notebook(str(notebook))
     for name, value in chosen.items():
         if name not in known:
-            raise ValueError(f"{notebook.name} has no parameter '{name}'; it has {', '.join(sorted(known)) or 'none'}.")
+            what = f"parameter of {notebook.name}"
+            raise ValueError(inputs.unknown(what, name, known, ", ".join(sorted(known)) or "none"))
         default = yaml.safe_load(
             known[name]["default"].replace("None", "null").replace("True", "true").replace("False", "false")
         )

@@ -7,7 +7,13 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SEEDS = ("I", "You", "Because", "Yes", "Q: ")
+SPACES = " \t"  # taken off the end of a prompt, which its target follows after one space
+OPENING = ("$", "€", "£", "#", "@", "(", "[", "{", "“")
 LENGTHS = (5, 10)  # new tokens: the authors' code makes five of each; the paper says ten of 10
+
+
+class Verbatim(str):
+    """A target that follows its prompt without a space: edit("The ticket costs $", Verbatim("75"))."""
 
 
 @dataclass(frozen=True)
@@ -21,22 +27,53 @@ class Rows:
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-    """Tokens of a prompt, with whatever special tokens the tokenizer puts in front. ValueError when it is empty."""
-    ids = tokenizer(prompt.rstrip()).input_ids if prompt.strip() else []
+    """Tokens of a prompt without the spaces at its end, with whatever special tokens the tokenizer puts in front.
+
+    A line break at the end, such as a chat template writes, is part of the prompt. ValueError when it is empty.
+    """
+    ids = _ids(tokenizer, prompt.rstrip(SPACES)) if prompt.strip() else []
     if not ids:
         raise ValueError(f"The prompt {prompt!r} is empty: an edit or a query needs at least one token.")
     return ids
 
 
 def target_ids(tokenizer: PreTrainedTokenizerBase, prompt: str, target: str) -> list[int]:
-    """Tokens of the target as it follows the prompt and one space. ValueError when there are none."""
+    """Tokens of the target as it follows the prompt, see `joined`.
+
+    ValueError when there are none, or the border between the two is lost.
+    """
     before = prompt_ids(tokenizer, prompt)
-    ids = tokenizer(f"{prompt.rstrip()} {target.strip()}").input_ids if target.strip() else before
+    ids = _ids(tokenizer, joined(prompt, target)) if target.strip() else before
     if ids[: len(before)] != before:
         raise ValueError(f"The tokens of {prompt!r} change when {target!r} follows: the border between them is lost.")
     if len(ids) == len(before):
         raise ValueError(f"The target {target!r} of {prompt!r} has no tokens: there is nothing to learn.")
     return ids[len(before) :]
+
+
+def joined(prompt: str, target: str) -> str:
+    """The text that a prompt and its target make: one space between them, and none behind a line break.
+
+    A target that begins with a space or is `Verbatim` stands as it is.
+    """
+    prompt = prompt.rstrip(SPACES)
+    as_it_is = isinstance(target, Verbatim) or prompt[-1:].isspace() or target[:1].isspace()
+    return prompt + ("" if as_it_is else " ") + target.rstrip()
+
+
+def spaced_oddly(prompt: str, target: str) -> bool:
+    """Whether a space was put where seldom one is: behind "$", an opening bracket or quote, or before "'s"."""
+    return joined(prompt, target) != joined(prompt, Verbatim(target)) and (
+        prompt.rstrip(SPACES).endswith(OPENING) or target.startswith(("'s", "’s", ",", ".", ";", ")"))
+    )
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Tokens of a text, without an end token that the tokenizer may put behind it: the text goes on there."""
+    ids = tokenizer(text).input_ids
+    if ids and ids[-1] == tokenizer.eos_token_id and tokenizer("a").input_ids[-1] == tokenizer.eos_token_id:
+        return ids[:-1]
+    return ids
 
 
 def rows_of(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_store import RECORDS, assert_same_state
+from shelves import RECORDS, assert_same_state
 
 from memoir import Memoir
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from test_store import RECORDS, assert_same_state
+from shelves import RECORDS, assert_same_state
 
 from memoir import Memoir, editor as editing, rls
 from memoir.experiments.masks import interference

@@ -14,7 +14,8 @@ from conftest import toy_model
 from safetensors.torch import save
 from test_environment import ROOT, steps
 
-from memoir import DATASETS, MODELS, load_model, store
+from memoir import DATASETS, MODELS, load_model
+from memoir.interface import store
 from memoir.models import registry
 
 MODULES = ("pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal")

@@ -19,7 +19,7 @@ from memoir.baselines.retrieval import InContext
 from memoir.baselines.rome import Rome
 from memoir.baselines.wise import Wise
 from memoir.editor import Memoir
-from memoir.interface import EditedModel
+from memoir.interface.editing import EditedModel
 from memoir.models.registry import settings
 
 __all__ = [

@@ -14,7 +14,7 @@ from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts
 from memoir.editor import GRADIENT_NORM
-from memoir.interface import EditedModel
+from memoir.interface.editing import EditedModel
 from memoir.models.registry import family_of
 from memoir.packed import pack
 from memoir.prefix import Prefix, replaced, run_prefix, run_tail

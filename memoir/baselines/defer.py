@@ -15,10 +15,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts
-from memoir.asking import by_length
 from memoir.baselines.common import STOP_LOSS, descend
 from memoir.baselines.side import SideEditor, last_of
 from memoir.facts.reading import background_prompts
+from memoir.interface.asking import by_length
 from memoir.memory import Route
 
 

@@ -19,10 +19,10 @@ from torch.nn.functional import kl_div, log_softmax
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts
-from memoir.asking import by_length
 from memoir.baselines.common import WeightEditor, cross_entropy, descend
 from memoir.facts.reading import load_records
-from memoir.interface import progress
+from memoir.interface.asking import by_length
+from memoir.interface.editing import progress
 from memoir.models.loading import cache_folder, weights_hash
 from memoir.models.registry import family_of
 from memoir.prefix import Prefix, run_prefix
@@ -104,7 +104,7 @@ class SubjectEditor(WeightEditor):
 
 def subject_last(tokenizer: PreTrainedTokenizerBase, text: str, subject: str | None) -> int:
     """Column of the last token of the subject's last occurrence in `text`; the text's last token when it has none."""
-    encoded = tokenizer(text.rstrip(), return_offsets_mapping=True)
+    encoded = tokenizer(text.rstrip(texts.SPACES), return_offsets_mapping=True)
     spans = encoded["offset_mapping"]
     found = list(re.finditer(re.escape(subject), text, re.IGNORECASE)) if subject else []
     if not found:

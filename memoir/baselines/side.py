@@ -12,9 +12,10 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts
-from memoir.asking import by_length
-from memoir.attach import Attachment, HookedModel
+from memoir.attach import Attachment
 from memoir.baselines.common import Baseline
+from memoir.hooked import HookedModel
+from memoir.interface.asking import by_length
 from memoir.memory import Route
 from memoir.prefix import Prefix
 
@@ -23,17 +24,17 @@ class SideAttachment(Attachment):
     """Rows that the editor's `_route` sends to the side memory get what its `_answer` says."""
 
     def _add(self, _module, args, output):
-        side = self.memory
-        if not self._on or not side.edits:
+        side, asked = self.memory, self._asked
+        if asked.off or not side.edits:
             return None
-        fresh = self.routes is None  # the prompt is in this pass; afterwards only its cache is
+        fresh = asked.routes is None  # the prompt is in this pass; afterwards only its cache is
         if fresh:
-            self.routes = side._route(args[0], self._positions)
-        rows = [row for row, route in enumerate(self.routes) if route.edit is not None]
+            asked.routes = side._route(args[0], asked.positions)
+        rows = [row for row, route in enumerate(asked.routes) if route.edit is not None]
         if not rows:
             return None
-        prompt = self._positions[rows] if fresh else None
-        answered = side._answer(args[0][rows], output[rows], [self.routes[row].edit for row in rows], prompt)
+        prompt = asked.positions[rows] if fresh else None
+        answered = side._answer(args[0][rows], output[rows], [asked.routes[row].edit for row in rows], prompt)
         return output.index_copy(0, torch.tensor(rows, device=output.device), answered.to(output.dtype))
 
 
@@ -43,7 +44,12 @@ class SideEditor(HookedModel, Baseline):
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, layer: int, **settings):
         super().__init__(model, tokenizer, layer=layer, **settings)
         self.linear = self._linear(layer)
-        self._hooks = SideAttachment(model, self.linear, self)
+        self._hooks = SideAttachment(model, self.linear, self, self.lock)
+
+    @property
+    def n_edits(self) -> int:
+        """How many edits there are."""
+        return len(self.edits)
 
     @abstractmethod
     def _route(self, activations: Tensor, prompt: Tensor) -> list[Route]:

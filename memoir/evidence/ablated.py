@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from memoir import tophash
 from memoir.editor import Memoir
 from memoir.facts.reading import background_prompts, load_records
-from memoir.interface import EditedModel
+from memoir.interface.editing import EditedModel
 from memoir.memory import ResidualMemory, Route
 
 SELECT = ("tophash", "top-k", "hash", "random")

@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 
 from memoir.facts import reading, registry
-from memoir.interface import EditedModel
+from memoir.interface.editing import EditedModel
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "data" / "results"

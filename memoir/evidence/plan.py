@@ -23,7 +23,7 @@ from memoir.evidence import files, runs
 from memoir.evidence.ablated import Ablated, Unedited
 from memoir.evidence.probes import PROBES
 from memoir.facts.reading import load_records
-from memoir.interface import EditedModel
+from memoir.interface.editing import EditedModel
 from memoir.models import loading, registry
 
 PARAMS = Path(__file__).resolve().parents[2] / "notebooks" / "params"

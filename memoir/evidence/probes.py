@@ -16,11 +16,11 @@ from operator import attrgetter
 import pandas as pd
 
 from memoir import metrics
-from memoir.asking import way
 from memoir.facts.reading import load_records
 from memoir.facts.record import EditRecord
 from memoir.facts.registry import DATA
-from memoir.interface import EditedModel
+from memoir.interface.asking import way
+from memoir.interface.editing import EditedModel
 from memoir.metrics import Score
 from memoir.models.loading import cache_folder
 

@@ -16,12 +16,13 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
-from memoir import asking, metrics
+from memoir import metrics
 from memoir.evidence import files
 from memoir.evidence.probes import PROBES, unedited
 from memoir.facts.reading import load_records
 from memoir.facts.record import EditRecord, questions
-from memoir.interface import EditedModel, progress
+from memoir.interface import asking
+from memoir.interface.editing import EditedModel, progress
 
 PART = 500  # records that are evaluated before what was found is kept
 

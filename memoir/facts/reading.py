@@ -16,6 +16,7 @@ import pooch
 import requests
 from transformers import PreTrainedTokenizerBase
 
+from memoir.checks import inputs
 from memoir.facts.record import EditRecord
 from memoir.facts.registry import DATA, DATASETS, DataFile, DataSet
 from memoir.models.loading import cache_folder
@@ -69,7 +70,7 @@ def read_records(
 ) -> tuple[list[EditRecord], list[Reject]]:
     """All valid records of a data set and the rejected rows; with a tokenizer, prompts over `limit` tokens too."""
     if name not in DATASETS:
-        raise ValueError(f"There is no data set '{name}' in the registry; it has {', '.join(sorted(DATASETS))}.")
+        raise ValueError(inputs.unknown("data set", name, DATASETS, "memoir.DATASETS, or python -m memoir data"))
     dataset = DATASETS[name]
     places, records = [], []
     for file in dataset.files:
@@ -129,7 +130,13 @@ def fetch(file: DataFile) -> Path:
         path = Path(local) / file.local
         if not path.exists():
             raise FileNotFoundError(f"{path} is missing: $MEMOIR_DATA must hold {file.local}, from {file.url}")
-        if (found := pooch.file_hash(path, alg="sha256")) != file.sha256:
+        try:
+            found = pooch.file_hash(path, alg="sha256")
+        except OSError as error:  # no rights, a folder in its place
+            raise ValueError(
+                f"{path} cannot be read ({error.strerror}): give rights to it, or set $MEMOIR_DATA to another folder."
+            ) from None
+        if found != file.sha256:
             raise ValueError(f"{path} is not the published file: SHA-256 {found}, expected {file.sha256}.")
         return path
     try:

@@ -13,6 +13,7 @@ from huggingface_hub.errors import GatedRepoError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from memoir.checks import inputs
 from memoir.models import preflight, registry
 
 MODELS = tuple(name for name, source in registry.MODELS.items() if source.hub)
@@ -49,7 +50,7 @@ def skeleton(source: registry.Source, dtype: torch.dtype = torch.bfloat16) -> nn
 def lines(name: str, dtype: torch.dtype = torch.bfloat16) -> Iterator[str]:
     """What a hub model takes, to read before a run. ValueError when the registry has no such model."""
     if name not in MODELS:
-        raise ValueError(f"There is no hub model '{name}' in the registry; it has {', '.join(MODELS)}.")
+        raise ValueError(inputs.unknown("hub model", name, MODELS, ", ".join(MODELS)))
     source = registry.MODELS[name]
     shape = skeleton(source, dtype)
     return preflight.table(name, shape, registry.family_of(shape), source.settings)

@@ -4,9 +4,13 @@ Settings of the paper's four models are the paper's (appendix A.4.3); those of S
 chosen on calibration records. Imports nothing of facts, edits and results.
 """
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 from transformers import PreTrainedModel
+
+from memoir.checks import inputs
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,14 @@ class Settings:
     stop_change: float | None = 1e-4
 
     def __post_init__(self):
-        if self.lr <= 0 or self.n_iter < 1 or self.weight_decay < 0:
-            raise ValueError(
-                f"lr = {self.lr} must be > 0, n_iter = {self.n_iter} >= 1 and weight_decay = {self.weight_decay} >= 0."
-            )
+        for name, low in (("layer", 0), ("k", 1), ("n_iter", 1), ("n_prefixes", 0)):
+            inputs.whole(getattr(self, name), name, low)
+        for name in ("threshold", "lr", "weight_decay", "stop_loss"):
+            inputs.real(getattr(self, name), name, high=1 if name == "threshold" else math.inf)
+        if self.lr == 0:
+            raise ValueError("lr = 0 learns nothing: it must be above 0.")
+        if self.stop_change is not None:
+            inputs.real(self.stop_change, "stop_change")
 
 
 @dataclass(frozen=True)
@@ -125,6 +133,29 @@ def settings(name: str) -> dict:
     return asdict(source_of(name).settings)
 
 
+def settings_for(model: PreTrainedModel, given: dict) -> Settings:
+    """What an editor is made with: what is given, and where layer, k or threshold is not, the model's default settings.
+
+    ValueError when it has none, TypeError for a name that is no setting.
+    """
+    names = [field.name for field in fields(Settings)]
+    if wrong := next((name for name in given if name not in names), None):
+        raise TypeError(inputs.unknown("setting", wrong, names, ", ".join(names)))
+    missing = [name for name in ("layer", "k", "threshold") if name not in given]
+    if not missing:
+        return Settings(**given)
+    place = str(model.config.name_or_path)
+    for name, source in MODELS.items():
+        copy = f"{name}-{source.sha256[:12]}-" if source.sha256 else f"{name}-"
+        if place == source.hub or f"{Path(place).name}-".startswith(copy):
+            return Settings(**asdict(source.settings) | given)
+    raise ValueError(
+        f"{' and '.join(missing)} must be given: the model '{place}' is not in the registry ({', '.join(MODELS)}). "
+        "Notebook 03_layer_selection shows how a layer is found; k is about 0.29 of the inputs of the edited map, and "
+        "`calibrate` sets the threshold."
+    )
+
+
 def family_of(model: PreTrainedModel) -> Family:
     """The `Family` of a model, by its configuration's model_type; ValueError when there is none."""
     try:
@@ -140,5 +171,5 @@ def family_of(model: PreTrainedModel) -> Family:
 def source_of(name: str) -> Source:
     """Where a model comes from, by its name in the registry; ValueError when it has none of that name."""
     if name not in MODELS:
-        raise ValueError(f"There is no model '{name}' in the registry; it has {', '.join(sorted(MODELS))}.")
+        raise ValueError(inputs.unknown("model", name, MODELS, "memoir.MODELS"))
     return MODELS[name]

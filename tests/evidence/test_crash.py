@@ -1,18 +1,21 @@
 """A run that is killed again and again ends as one that was left alone, bit for bit; a full disk loses nothing."""
 
+import contextlib
 import errno
 import json
 import multiprocessing
 import os
 import random
+import sys
 import time
 
 import crash_worker
+import pandas as pd
 import pytest
 import torch
 
-from memoir import store
 from memoir.evidence import files, runs
+from memoir.interface import store
 
 KILLS = 20
 
@@ -24,12 +27,27 @@ def state(folder):
     return tensors, header["edits"], result["metrics"]
 
 
-def test_twenty_kills_at_random_points_change_nothing(tmp_path):
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["crash_worker"])
-    first = server.Process(target=crash_worker.nothing)
-    first.start()
-    first.join()
+@pytest.fixture(scope="module")
+def server():
+    """A fork server that has imported the worker: the processes that are killed start in no time.
+
+    It does not know this process's sys.path, and would pass over a module that it cannot find.
+    """
+    found = multiprocessing.get_context("forkserver")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+        found.set_forkserver_preload(["crash_worker"])
+        for _ in range(2):  # the first waits for the import
+            start = time.monotonic()
+            one = found.Process(target=crash_worker.nothing)
+            one.start()
+            one.join()
+            took = time.monotonic() - start
+    assert took < 5, f"{took:.0f} s to start a process: the worker was not imported beforehand"
+    return found
+
+
+def test_twenty_kills_at_random_points_change_nothing(tmp_path, server):
     start = time.monotonic()
     whole = server.Process(target=crash_worker.work, args=(tmp_path / "whole",))
     whole.start()
@@ -59,6 +77,34 @@ def test_twenty_kills_at_random_points_change_nothing(tmp_path):
     (expected, edits, metrics), (found, edits_found, metrics_found) = state(tmp_path / "whole"), state(folder)
     assert edits_found == edits and metrics_found == metrics
     assert expected.keys() == found.keys() and all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+@pytest.mark.parametrize(("kind", "kills"), [("save", 80), ("checkpoint", 60), ("result", 60)])
+def test_what_was_reported_stored_survives_kill_9(tmp_path, kind, kills, server):
+    """Killed while it saves, writes a checkpoint, or commits a result, at a random moment after the first report."""
+    chance, last = random.Random(1), 0
+    for _ in range(kills):
+        reading, writing = server.Pipe(duplex=False)
+        run = server.Process(target=crash_worker.keep, args=(tmp_path, kind, writing))
+        run.start()
+        writing.close()
+        reported = reading.recv()  # it edits and saves now
+        assert reported > last, "it did not go on from what was stored"
+        time.sleep(chance.uniform(0, 0.03))
+        run.kill()
+        run.join()
+        with contextlib.suppress(EOFError):
+            while True:
+                reported = reading.recv()
+        last = reported
+        if kind == "result":
+            found = json.loads((tmp_path / "run.json").read_text())["metrics"][0]["n"]
+            assert len(pd.read_parquet(tmp_path / "run-edits.parquet")) in (found, found + 1)
+        else:
+            tensors, header = store.read(tmp_path)
+            found = len(header["edits"])
+            assert len(tensors["masks"]) == found == len(header["log"])
+        assert found in (reported, reported + 1)
 
 
 def test_a_full_disk_keeps_what_was_stored_and_says_so(tmp_path, monkeypatch):

@@ -4,10 +4,11 @@ import pandas as pd
 import pytest
 from conftest import toy_model
 
-from memoir import asking, metrics
+from memoir import metrics
 from memoir.evidence import probes, thresholds
 from memoir.evidence.ablated import Unedited
 from memoir.facts.record import EditRecord
+from memoir.interface import asking
 
 PLACES = ["Peru", "Chad", "Oman", "Fiji"]
 FACTS = [

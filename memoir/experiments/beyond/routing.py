@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import gate, texts
-from memoir.asking import by_length
 from memoir.experiments.masks.real_masks import HELD_OUT, shared, top_k
 from memoir.facts.reading import background_prompts
 from memoir.facts.record import EditRecord
+from memoir.interface.asking import by_length
 from memoir.models.registry import family_of
 from memoir.prefix import run_prefix
 

@@ -12,7 +12,7 @@ from memoir.evidence import files
 from memoir.experiments.comparison.frames import EXPERIMENT
 from memoir.facts.reading import load_records
 from memoir.facts.record import EditRecord
-from memoir.interface import EditedModel
+from memoir.interface.editing import EditedModel
 
 
 def ratios(costs: pd.DataFrame) -> pd.DataFrame:

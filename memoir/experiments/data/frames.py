@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from memoir.asking import Asked
 from memoir.facts.record import EditRecord
+from memoir.interface.asking import Asked
 from memoir.metrics import GENERATED, TEACHER_FORCED, exact_match, summary, token_accuracy
 
 PROTOCOLS = [TEACHER_FORCED, GENERATED]

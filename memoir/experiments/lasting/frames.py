@@ -11,12 +11,10 @@ from scipy.optimize import brentq
 from memoir import metrics
 from memoir.evidence import files, published
 from memoir.evidence.results import finished
-from memoir.metrics import TEACHER_FORCED
+from memoir.metrics import LEARNT, TEACHER_FORCED
 from memoir.models import registry
 from memoir.models.registry import WIDTH
 from memoir.theory import overlap
-
-LEARNT = 0.5  # nats: an edit whose last loss is above this was not learnt in the first place
 
 
 def by_edits(profile: str, experiment: str) -> pd.DataFrame:

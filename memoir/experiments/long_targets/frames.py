@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from memoir import asking, metrics
-from memoir.asking import by_length
+from memoir import metrics
 from memoir.editor import Memoir
 from memoir.evidence import files, plan, results as evidence, runs
 from memoir.experiments.masks import real_masks
 from memoir.facts.reading import load_records
 from memoir.facts.record import LOCALITIES, OOD, EditRecord
+from memoir.interface import asking
+from memoir.interface.asking import by_length
 from memoir.metrics import TEACHER_FORCED
 
 UNTOUCHED = ("questions", "overlaps", "lengths")  # the tables of what the model says before any edit

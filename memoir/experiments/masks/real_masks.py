@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts, tophash
-from memoir.asking import by_length
 from memoir.facts.reading import background_prompts, load_records
+from memoir.interface.asking import by_length
 from memoir.models.registry import Family, family_of
 from memoir.prefix import run_prefix
 from memoir.theory import capacity, overlap

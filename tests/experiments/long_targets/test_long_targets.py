@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 import torch
 
-from memoir import asking, metrics, texts
+from memoir import metrics, texts
 from memoir.evidence import files, plan, published, runs
 from memoir.experiments.long_targets import frames as long_targets
 from memoir.facts.reading import load_records
 from memoir.facts.record import OOD, EditRecord
+from memoir.interface import asking
 
 RECORDS = load_records("openfacts-passages", 6)
 PAIRS = [(record.prompt, record.target) for record in RECORDS[:3]] + [("The capital of France is", "Lyon")]

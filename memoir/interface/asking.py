@@ -4,6 +4,7 @@ Batching, and what the base model said before any edit, stand here once, so that
 records; where a prompt is routed, and whether anything was edited, the method says.
 """
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,7 +17,9 @@ from torch.nn.functional import log_softmax
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import metrics, texts
+from memoir.checks import inputs
 from memoir.facts.record import LOCALITIES, EditRecord, questions
+from memoir.interface.turns import in_turn
 from memoir.memory import Route
 from memoir.metrics import GENERATED, TEACHER_FORCED, Score
 from memoir.prefix import head_logits, on
@@ -40,10 +43,14 @@ class BaseAnswer(NamedTuple):
 
 
 class Asked(ABC):
-    """A model that answers, whatever was edited into it. `edits` lists what was stored."""
+    """A model that answers, whatever was edited into it. `edits` lists what was stored.
+
+    Wherever prompts are asked for, one str gets one answer and a list of them a list. TypeError for what is no text,
+    with its place in the list. Calls from several threads are answered one after the other.
+    """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase):
-        self.model, self.tokenizer = model, tokenizer
+        self.model, self.tokenizer, self.lock = model, tokenizer, threading.RLock()
         self.edits: list[Edit] = []
         self.base_answers: dict[tuple[str, str], BaseAnswer] = {}  # where locality is measured, by prompt and answer
         self._attached = True
@@ -52,14 +59,15 @@ class Asked(ABC):
     def base(self) -> AbstractContextManager[None]:
         """Within `with editor.base():` the model answers as if nothing had been edited."""
 
-    def generate(self, prompts: Sequence[str], max_new_tokens: int = 8, **kwargs) -> list[str]:
+    @in_turn
+    def generate(self, prompts: Sequence[str] | str, max_new_tokens: int = 8, **kwargs) -> list[str] | str:
         """The continuation of each prompt, without the prompt; greedy unless kwargs (those of `generate`) differ.
 
-        With num_return_sequences = n, n continuations per prompt, one after the other.
+        With num_return_sequences = n, n continuations per prompt, one after the other (a list for one prompt too).
         """
         self._need_attached()
-        options = {"do_sample": False, "max_new_tokens": max_new_tokens} | kwargs
-        ids = [texts.prompt_ids(self.tokenizer, prompt) for prompt in prompts]
+        options = {"do_sample": False, "max_new_tokens": inputs.whole(max_new_tokens, "max_new_tokens", 1)} | kwargs
+        ids = [texts.prompt_ids(self.tokenizer, prompt) for prompt in several(prompts)]
         answers: list[list[str]] = [[] for _ in ids]
         for batch in by_length(ids):
             rows = self._rows([ids[i] for i in batch], side="left")
@@ -69,14 +77,18 @@ class Asked(ABC):
             each = len(found) // len(batch)
             for place, i in enumerate(batch):
                 answers[i] = found[place * each : (place + 1) * each]
-        return [answer for several in answers for answer in several]
+        said = [answer for several in answers for answer in several]
+        return said[0] if isinstance(prompts, str) and len(said) == 1 else said
 
+    @in_turn
     @torch.no_grad()
-    def score(self, prompts: Sequence[str], targets: Sequence[str]) -> list[Score]:
+    def score(self, prompts: Sequence[str] | str, targets: Sequence[str] | str) -> list[Score] | Score:
         """Each target under teacher forcing after its prompt. Only the prompt's tokens decide how it is answered."""
         self._need_attached()
-        befores = [texts.prompt_ids(self.tokenizer, prompt) for prompt in prompts]
-        afters = [texts.target_ids(self.tokenizer, *pair) for pair in zip(prompts, targets, strict=True)]
+        asked = inputs.pairs(several(prompts), several(targets, "targets"), "prompts", "targets")
+        pairs = list(zip(*asked, strict=True))
+        befores = [texts.prompt_ids(self.tokenizer, prompt) for prompt, _ in pairs]
+        afters = [texts.target_ids(self.tokenizer, *pair) for pair in pairs]
         scores: dict[int, Score] = {}
         for batch in by_length([before + after for before, after in zip(befores, afters, strict=True)]):
             rows = self._rows([befores[i] for i in batch], [afters[i] for i in batch])
@@ -91,7 +103,8 @@ class Asked(ABC):
             own_log_probs = log_probs.gather(1, target[:, None])[:, 0]
             for (place, i), route in zip(enumerate(batch), self._routes(len(batch)), strict=True):
                 scores[i] = Score(*(found[row == place].cpu() for found in (target, argmax, own_log_probs)), route)
-        return [scores[i] for i in range(len(befores))]
+        found = [scores[i] for i in range(len(pairs))]
+        return found[0] if isinstance(prompts, str) else found
 
     def _prompt(self, _positions: Tensor) -> AbstractContextManager[None]:
         """For methods that look at the prompt: which positions (B, T) it has in the forward pass inside."""
@@ -101,6 +114,7 @@ class Asked(ABC):
         """For methods that route: where each of the rows of the latest forward pass went."""
         return [None] * rows
 
+    @in_turn
     def said(self, prompts: Sequence[str], answers: Sequence[str]) -> list[str]:
         """What the model generates greedily after each prompt: exactly as many tokens as the answer has."""
         lengths = [len(texts.target_ids(self.tokenizer, p, a)) for p, a in zip(prompts, answers, strict=True)]
@@ -112,11 +126,13 @@ class Asked(ABC):
             found |= dict(zip(places, some, strict=True))
         return [found[i] for i in range(len(prompts))]
 
+    @in_turn
     def remember_base(self, records: Iterable[EditRecord], *, generated: bool = True) -> None:
         """Ask the base model what locality will be compared with, once for each question, and keep what it says."""
         asked = (question for record in records for question in questions(record))
         self.remember([(prompt, answer) for metric, prompt, answer in asked if metric in LOCALITIES], generated)
 
+    @in_turn
     def remember(self, pairs: Iterable[tuple[str, str]], generated: bool) -> None:
         """Ask the base model these (prompt, answer) pairs, once each, and keep what it says in `base_answers`."""
         known = {pair for pair, said in self.base_answers.items() if said.text is not None or not generated}
@@ -139,6 +155,11 @@ class Asked(ABC):
     def _need_attached(self) -> None:
         if not self._attached:
             raise RuntimeError("This editor was detached from its model. Make or load another one to go on.")
+
+
+def several(prompts: object, name: str = "prompts") -> list[str]:
+    """A list of texts; one text is a list of one."""
+    return inputs.texts([prompts] if isinstance(prompts, str) else prompts, name)
 
 
 def by_length(rows: Sequence[Sequence[int]], size: int = BATCH) -> Iterator[list[int]]:
@@ -177,14 +198,15 @@ def ask(editor: Asked, records: Iterable[EditRecord], *, generated: bool = True)
     frame = pd.DataFrame(asked, columns=["record", "own", "metric", "prompt", "answer"])
     kept, pairs = frame.metric.isin(LOCALITIES), zip(frame.prompt, frame.answer, strict=True)
     before = [editor.base_answers[pair] if keep else None for pair, keep in zip(pairs, kept, strict=True)]
-    scores = editor.score(frame.prompt, frame.answer)
+    prompts, answers = [row[3] for row in asked], [row[4] for row in asked]  # a column would make a Verbatim a str
+    scores = editor.score(prompts, answers)
     frame[TEACHER_FORCED] = [
         metrics.token_agreement(b.score, score) if b else metrics.token_accuracy(score)
         for b, score in zip(before, scores, strict=True)
     ]
     if generated:
         expected = [b.text if b else answer for b, answer in zip(before, frame.answer, strict=True)]
-        texts = editor.said(frame.prompt, frame.answer)
+        texts = editor.said(prompts, answers)
         frame[GENERATED] = list(map(metrics.exact_match, texts, expected))
     frame["nll"] = [metrics.nll(score) for score in scores]
     frame["likely"] = [metrics.likely_tokens(score) for score in scores]

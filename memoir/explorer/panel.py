@@ -13,8 +13,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from memoir import plots, tophash
-from memoir.asking import Edit
 from memoir.editor import Memoir
+from memoir.interface.asking import Edit
 
 
 @dataclass(frozen=True)

@@ -8,27 +8,12 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 from conftest import toy_model
+from shelves import RECORDS, assert_same_state
 
-from memoir import EditRecord, Memoir, store
-
-RECORDS = [
-    EditRecord(id=str(i), subject=f"item {i}", prompt=f"Where is item {i} kept?", target=f"on shelf {i * 7}")
-    for i in range(8)
-]
-
-
-def state(editor: Memoir) -> tuple[torch.Tensor, np.ndarray]:
-    return editor.memory.weight, editor.memory.masks
-
-
-def assert_same_state(a: Memoir, b: Memoir) -> None:
-    assert torch.equal(a.memory.weight, b.memory.weight)
-    np.testing.assert_array_equal(a.memory.masks, b.memory.masks)
-    assert a.edits == b.edits
+from memoir import Memoir
+from memoir.interface import store
 
 
 def folder_bytes(folder: Path) -> dict[str, bytes]:
@@ -136,11 +121,33 @@ def test_a_stream_goes_on_where_it_was(checkpoint, toy_editor):
     assert toy_editor().edit_all(RECORDS, checkpoint=checkpoint) == []
 
 
+def test_ctrl_c_in_the_middle_leaves_a_whole_edit_and_a_checkpoint(toy_editor, tmp_path, monkeypatch):
+    whole, editor = toy_editor(), toy_editor()
+    whole.edit_all(RECORDS)
+    write = editor._edit
+
+    def interrupted(prompt, target):
+        if prompt == RECORDS[4].prompt:
+            signal.raise_signal(signal.SIGINT)  # in the midst of an edit
+        return write(prompt, target)
+
+    monkeypatch.setattr(editor, "_edit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        editor.edit_all(RECORDS, checkpoint=tmp_path / "run", every=100)
+    assert len(editor.edits) == len(editor.log) == editor.memory.n_edits == edits_in(tmp_path / "run") == 5
+    monkeypatch.undo()
+    assert len(editor.edit_all(RECORDS, checkpoint=tmp_path / "run")) == 3
+    assert_same_state(whole, editor)
+    fresh = toy_editor()
+    assert fresh.edit_all(RECORDS, checkpoint=tmp_path / "run") == []
+    assert_same_state(whole, fresh)
+
+
 RUN = """
 import sys
 sys.path.insert(0, {tests!r})
 from conftest import *
-from test_store import RECORDS
+from shelves import RECORDS
 model, tokenizer = memoir.load_model("smollm2-135m")
 options = dict(layer=27, k=439, threshold=0.5, lr=2.0, n_iter=6, background=BACKGROUND, prefixes=PREFIXES)
 editor = Memoir(model, tokenizer, **options)
@@ -153,7 +160,7 @@ def test_kill_9_in_the_middle_ends_bit_identical(smollm2, tmp_path):
     """The real model in a process of its own, killed again and again after a few edits, then left to finish."""
 
     def start(folder):
-        code = RUN.format(tests=str(Path(__file__).parent), folder=str(folder))
+        code = RUN.format(tests=str(Path(__file__).parents[1]), folder=str(folder))
         process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=os.environ)
         assert process.stdout.readline() == "ready\n"
         return process

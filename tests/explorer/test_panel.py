@@ -12,7 +12,8 @@ import pytest
 import requests
 from test_forget import PROMPTS
 
-from memoir import explorer, notebooks
+from memoir import notebooks
+from memoir.explorer import panel as explorer
 
 CHROMIUM = shutil.which("chromium")
 

@@ -14,6 +14,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 HEADER = "memoir.json"
+FORMAT = 2  # 1, without a number, has neither the tokenizer's hash nor `Verbatim` targets, and is read as it is
+
+
+class NothingSavedError(FileNotFoundError, ValueError):
+    """A folder that holds no saved state. The message names it."""
 
 
 class DamagedError(ValueError):
@@ -27,7 +32,7 @@ def write(folder: Path, tensors: dict[str, Tensor], header: dict) -> None:
     digest = hashlib.sha256(data).hexdigest()
     file = f"memory-{digest[:16]}.safetensors"
     _put(folder / file, data)
-    content = header | {"file": file, "sha256": digest}
+    content = header | {"format": FORMAT, "file": file, "sha256": digest}
     _put(folder / HEADER, json.dumps(content | {"checksum": _checksum(content)}, ensure_ascii=False, indent=1).encode())
     for stale in folder.glob("memory-*.safetensors"):
         if stale.name != file:
@@ -35,17 +40,22 @@ def write(folder: Path, tensors: dict[str, Tensor], header: dict) -> None:
 
 
 def read(folder: Path) -> tuple[dict[str, Tensor], dict]:
-    """Tensors and header of `folder`. FileNotFoundError when nothing is stored, DamagedError when it is not whole."""
+    """Tensors and header of `folder`. NothingSavedError when nothing is stored, DamagedError when it is not whole."""
     path = folder / HEADER
-    if not path.exists():
-        raise FileNotFoundError(f"{folder} holds no saved memory: there is no {HEADER} in it.")
     try:
-        content = json.loads(path.read_bytes())
+        written = path.read_bytes()
+    except OSError as error:
+        what = f"{HEADER} in it cannot be read ({error.strerror})"
+        raise NothingSavedError(f"{folder} holds no saved memory: {what}. Name the folder that was saved to.") from None
+    try:
+        content = json.loads(written)
         checksum = content.pop("checksum")
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise DamagedError(f"{path} is damaged and was not loaded: {error}.") from None
     if checksum != _checksum(content):
         raise DamagedError(f"{path} was altered after it was written: its checksum differs. It was not loaded.")
+    if content.get("format", 1) > FORMAT:
+        raise ValueError(f"{path} has format {content['format']}; this memoir reads up to {FORMAT}. Use a newer one.")
     tensors = folder / content["file"]
     if tensors.parent != folder:
         raise DamagedError(f"{path} names a file outside its folder, {tensors}. Nothing was loaded.")

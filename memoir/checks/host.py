@@ -1,0 +1,82 @@
+"""Can this model be edited, with this tokenizer? Said before anything of it is touched.
+
+Editing reads the activations of one Linear map, runs the layers above it with gradients, and names the base model by
+its weights. What hides or changes these is refused with what to do instead. Knows models, nothing of edits.
+"""
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+WRAPPED = {
+    "peft": "Its adapter belongs to the base model or it does not: pass model.merge_and_unload() with it, or "
+    "model.unload() without",
+    "torch._dynamo": "Pass the model that was compiled, model._orig_mod; compiled again, it answers with its edits",
+    "torch.nn": "Pass the model inside, model.module",
+}
+
+
+def check(model: object, tokenizer: object) -> None:
+    """TypeError or ValueError, with what to do, for a model or tokenizer that cannot be edited with."""
+    if not isinstance(model, PreTrainedModel):
+        about = next((say for start, say in WRAPPED.items() if type(model).__module__.startswith(start)), None)
+        raise TypeError(
+            f"model must be a language model of transformers, not {type(model).__name__}. "
+            + (f"{about}." if about else "Load one with memoir.load_model or AutoModelForCausalLM.from_pretrained.")
+        )
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise TypeError(f"tokenizer must be the model's tokenizer of transformers, not {type(tokenizer).__name__}.")
+    if tokenizer.pad_token_id is None:
+        raise ValueError("The tokenizer has no padding token. Set tokenizer.pad_token = tokenizer.eos_token.")
+    if not callable(getattr(model, "get_output_embeddings", None)) or model.get_output_embeddings() is None:
+        raise TypeError(f"{type(model).__name__} has no language-model head: load it with AutoModelForCausalLM.")
+    for name, weight in model.named_parameters():
+        if weight.is_meta:
+            raise ValueError(
+                f"{name} is not in memory (offloaded to disk or CPU, or never loaded): an edit needs the whole model "
+                "at every step. Load it on one device, device_map={'': device}, or use a smaller model."
+            )
+        if weight.is_inference():
+            raise ValueError(f"{name} was made under torch.inference_mode, so no gradient can pass it. Load outside.")
+    if any(hasattr(m, "in_features") and not isinstance(getattr(m, "weight", None), Tensor) for m in model.modules()):
+        raise ValueError(
+            "The model was quantized into integers: its maps pass no gradient, which an edit needs. Edit it in float32 "
+            "or bfloat16, or load it in 4 bits with bitsandbytes, which keeps gradients."
+        )
+
+
+def state(linear: nn.Module) -> tuple:
+    """What must stay as it was while an editor is attached: type, dtype and device of the edited map."""
+    return type(linear).__name__, str(linear.weight.dtype), str(linear.weight.device)
+
+
+def need_unchanged(linear: nn.Module, before: tuple) -> None:
+    """ValueError where the model was cast, moved or wrapped after its editor was made."""
+    if (now := state(linear)) != before:
+        raise ValueError(
+            f"The edited map was {' '.join(before)} when the editor was made and is {' '.join(now)} now. Cast, move or "
+            "wrap a model first and make or load its editor afterwards."
+        )
+
+
+def weights(model: nn.Module) -> list[tuple[str, Tensor]]:
+    """All parameters by name, in one order, with the bytes that are saved.
+
+    On some processors bitsandbytes repacks a map when it is first used; its state_dict undoes that.
+    """
+    found = dict(model.named_parameters())
+    for name, module in model.named_modules():
+        if type(module).__module__.startswith("bitsandbytes") and f"{name}.weight" in found:
+            found[f"{name}.weight"] = module.state_dict()["weight"]
+    return sorted(found.items())
+
+
+def checksum(model: nn.Module) -> list[tuple[str, int]]:
+    """A quick sum over the bytes of each weight: it tells whether a model is still the one whose hash was taken."""
+    return [(name, _sum(weight)) for name, weight in weights(model)]
+
+
+def _sum(weight: Tensor) -> int:
+    raw = weight.detach().contiguous().flatten()
+    wide = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[raw.element_size()]
+    return int(raw.view(wide).sum(dtype=torch.int64))

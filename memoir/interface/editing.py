@@ -1,0 +1,223 @@
+"""Editing, as every method offers it: edit, edit_all, and a table of what was done.
+
+A method says how it edits (`_edit`). What every method does alike stands here, in `asking.py` and in `keeping.py`.
+"""
+
+import signal
+import sys
+import threading
+import time
+import warnings
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+from torch import Tensor
+from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from memoir.checks import inputs
+from memoir.facts.record import EditRecord, questions
+from memoir.interface import store
+from memoir.interface.asking import Edit
+from memoir.interface.keeping import Kept
+from memoir.interface.turns import in_turn
+from memoir.metrics import LEARNT
+from memoir.texts import SPACES, spaced_oddly, target_ids
+
+T = TypeVar("T")
+LINES = 300.0  # seconds between lines in a log
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """What one edit did: its index, the optimiser's steps, the loss before each, seconds, and its mask (D,) bool.
+
+    learnt: whether the last loss is at most `metrics.LEARNT`. replaces: the latest earlier edit of its prompt.
+    """
+
+    index: int
+    steps: int
+    losses: list[float]
+    seconds: float
+    mask: Tensor | None = None
+    learnt: bool = True
+    replaces: int | None = None
+
+    @property
+    def loss(self) -> float:
+        """The last loss that was measured, in nats."""
+        return self.losses[-1]
+
+
+class EditedModel(Kept):
+    """A model under an editing method. `edits` lists what was stored."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase):
+        super().__init__(model, tokenizer)
+        self.subjects: dict[str, str] = {}  # of the prompts that `know` was told of
+
+    @abstractmethod
+    def _edit(self, prompt: str, target: str) -> tuple[list[float], int, Tensor | None]:
+        """Make `prompt` answer `target`: losses, number of steps, mask. What raises has changed nothing."""
+
+    @in_turn
+    def edit(self, prompt: str, target: str) -> EditResult:
+        """Make `prompt` answer `target`; where the prompt was edited before, instead of its earlier target.
+
+        The target is learnt as it follows the prompt and one space, or as it stands (`texts.joined`: behind a line
+        break, with a space at its beginning, as a `Verbatim`). Whatever is raised, everything stored is as it was:
+        TypeError for what is no str, ValueError for an empty prompt or target, FloatingPointError when the loss or the
+        weights are no longer finite. UserWarning when the target was not learnt.
+        """
+        result = self._store(inputs.text(prompt, "prompt"), inputs.text(target, "target"))
+        if not result.learnt:
+            warnings.warn(
+                f"{inputs.shown(target)} was not learnt as the answer to {inputs.shown(prompt)}: the loss is "
+                f"{result.loss:.2g} after {result.steps} steps. More steps (n_iter) or a shorter target may do.",
+                stacklevel=3,
+            )
+        if spaced_oddly(prompt, target):
+            warnings.warn(
+                f"A space was put between {inputs.shown(prompt)} and {inputs.shown(target)}. If there is to be none, "
+                "edit to memoir.Verbatim(target).",
+                stacklevel=3,
+            )
+        return result
+
+    @in_turn
+    def _store(self, prompt: str, target: str) -> EditResult:
+        self._need_attached()
+        self._need_unchanged()
+        earlier, start = self._earlier(prompt), time.perf_counter()
+        with undisturbed():
+            losses, steps, mask = self._edit(prompt, target)
+            seconds, learnt = time.perf_counter() - start, not losses[-1] > LEARNT
+            result = EditResult(len(self.edits), steps, losses, seconds, mask, learnt, max(earlier, default=None))
+            self.edits.append(Edit(prompt, target))
+            self.log.append({"steps": steps, "first_loss": losses[0], "last_loss": losses[-1], "seconds": seconds})
+        return result
+
+    def _earlier(self, prompt: str) -> list[int]:
+        """The edits of this prompt, up to spaces at its end."""
+        return [i for i, edit in enumerate(self.edits) if edit.prompt.rstrip(SPACES) == prompt.rstrip(SPACES)]
+
+    def edit_all(
+        self,
+        records: Iterable[EditRecord],
+        *,
+        checkpoint: Path | str | None = None,
+        every: int = 50,
+        generated: bool = True,
+    ) -> list[EditResult]:
+        """Write the records one after the other; returns the results of the edits that this call made.
+
+        All records are looked at before the first is written: a TypeError or ValueError names the one at fault. Then
+        the base model's answers to their irrelevant questions are remembered: locality compares with them,
+        teacher-forced and, unless `generated` is False, generated.
+        With `checkpoint`, the state is saved there after each `every` edits and at the end. Called again with the same
+        records after a crash, it goes on from there and ends in the same state, bit for bit; when all are written, it
+        does nothing. A checkpoint that is damaged, or was made with other settings or records, is refused (ValueError)
+        and left as it is. A warning at the end counts what was not learnt, and prompts that were edited again.
+        """
+        self._need_attached()
+        records, every = self._checked(records), inputs.whole(every, "every", 1)
+        self.know(records)
+        folder, begun = None if checkpoint is None else inputs.path(checkpoint, "checkpoint"), len(self.edits)
+        if folder is not None and (folder / store.HEADER).exists():
+            done = self._resume(folder, records)
+            records, begun = records[done:], len(self.edits) - done
+        self.remember_base(records, generated=generated)
+        results, kept = [], 0
+        try:
+            for record in progress(records, "edits"):
+                results.append(self._store(record.prompt, record.target))
+                if folder is not None and (len(results) % every == 0 or len(results) == len(records)):
+                    self._save(folder, begun)
+                    kept = len(results)
+        except KeyboardInterrupt:
+            if folder is not None and kept < len(results):
+                self._save(folder, begun)
+            raise
+        say(results, records)
+        return results
+
+    def _checked(self, records: Iterable[EditRecord]) -> list[EditRecord]:
+        if isinstance(records, EditRecord | str | bytes) or not isinstance(records, Iterable):
+            raise TypeError(f"records must be a list of EditRecord, not one {type(records).__name__}.")
+        records = list(records)
+        for i, record in enumerate(records):
+            if not isinstance(record, EditRecord):
+                raise TypeError(f"records[{i}] must be an EditRecord, not {type(record).__name__}.")
+            place = f"records[{i}] (id {record.id})"
+            for metric, prompt, answer in questions(record):
+                inputs.text(prompt, f"{place}, {metric}: prompt"), inputs.text(answer, f"{place}, {metric}: target")
+            try:
+                target_ids(self.tokenizer, record.prompt, record.target)
+            except ValueError as error:
+                raise ValueError(f"{place}: {error}") from None
+        return records
+
+    def know(self, records: Iterable[EditRecord]) -> None:
+        """Keep in mind which subject each record's prompt is about, for methods that write at the subject."""
+        self.subjects |= {record.prompt: record.subject for record in records if record.subject}
+
+    def edits_table(self) -> pd.DataFrame:
+        """One row per stored edit, in order: steps, first_loss, last_loss (nats), seconds, learnt, replaces.
+
+        learnt: see `EditResult`; replaces: the latest earlier edit of the same prompt, or <NA>.
+        """
+        last, replaces = {}, []
+        for i, edit in enumerate(self.edits):
+            replaces.append(last.get(edit.prompt.rstrip(SPACES)))
+            last[edit.prompt.rstrip(SPACES)] = i
+        table = pd.DataFrame(self.log)
+        if len(table) == len(replaces) > 0:  # a log may outlive its edits: each edited alone, and taken back
+            table["replaces"] = pd.array(replaces, dtype="Int64")
+        return table.assign(learnt=[not loss > LEARNT for loss in table.get("last_loss", [])])
+
+    def _need_unchanged(self) -> None:
+        """For methods that never write the base model: ValueError when somebody else did, as far as is quickly told."""
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Ctrl-C waits until what is inside has ended: an edit is stored whole or not at all."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught = []
+    before = signal.signal(signal.SIGINT, lambda *found: caught.append(found)) or signal.SIG_DFL
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if caught and callable(before):
+        before(*caught[0])
+
+
+def say(results: list[EditResult], records: list[EditRecord]) -> None:
+    """Warn of what went otherwise than asked in a sequence of edits."""
+    missed = [record.id for record, result in zip(records, results, strict=True) if not result.learnt]
+    again = sum(result.replaces is not None for result in results)
+    if missed:
+        some = ", ".join(missed[:5]) + (", …" if len(missed) > 5 else "")
+        warnings.warn(
+            f"{len(missed)} of {len(results)} edits were not learnt ({some}): see edits_table().", stacklevel=3
+        )
+    if again:
+        warnings.warn(
+            f"{again} of {len(results)} edits replaced an earlier edit of the same prompt, which answers no more: see "
+            "the column replaces of edits_table().",
+            stacklevel=3,
+        )
+
+
+def progress(items: Sequence[T], what: str) -> Iterable[T]:
+    """The items; a bar on a terminal, in a log a line every five minutes and none for what is over sooner."""
+    seldom = {} if sys.stderr.isatty() else dict.fromkeys(("delay", "mininterval", "maxinterval"), LINES)
+    return tqdm(items, unit=f" {what}", **seldom)
