@@ -6,13 +6,16 @@ from statistics import median
 import numpy as np
 import torch
 from plain import plain_losses
+from transformers import AutoConfig, AutoModelForCausalLM
 
 import memoir
 from memoir.gate import LexicalGate
+from memoir.rls import Identity
 from memoir.tophash import overlap_counts
 
 STEPS, PAIRS = 10, 3
 RECORD = ("What is the capital of France?", "Lyon")
+USUAL = ("What university did the author of the first history of the city of Lyon attend?", "The University of Uppsala")
 
 
 def seconds(call) -> float:
@@ -76,6 +79,32 @@ def packed_against_plain() -> None:
           f"(runs {', '.join(f'{r:.2f}' for r in sorted(ratios[1:]))})")  # fmt: skip
 
 
+def wide_model():
+    """Two random layers as wide as a model of 1.5 billion parameters has them: D = 8960, d = 1536."""
+    config = AutoConfig.for_model(
+        "llama", hidden_size=1536, intermediate_size=8960, num_hidden_layers=2, num_attention_heads=12,
+        num_key_value_heads=2, vocab_size=49152, tie_word_embeddings=True, pad_token_id=2, bos_token_id=1,
+        eos_token_id=2,
+    )  # fmt: skip
+    return AutoModelForCausalLM.from_config(config).eval(), memoir.load_model("smollm2-135m")[1]
+
+
+def rls_against_sgd(what: str, model, tokenizer, **more) -> None:
+    """Edits under recursive least squares and under plain descent, as many steps on each side, in turns."""
+    options = memoir.settings("smollm2-135m") | dict(n_iter=STEPS, stop_loss=0.0, update="rls") | more
+    editor = memoir.Memoir(model, tokenizer, **options)
+    rls, ratios = editor.projector, []
+    for _ in range(2 * PAIRS + 1):
+        took = []
+        for editor.projector in (rls, Identity()):
+            editor.memory.weight.zero_()
+            took.append(editor.edit(*USUAL).seconds)
+        ratios.append(took[0] / took[1])
+    editor.detach()
+    print(f"rls at {what}, D = {editor.memory.size}: an edit takes {median(ratios[1:]):.3f} times as long as SGD's "
+          f"(bar: 1.3; runs {', '.join(f'{r:.2f}' for r in sorted(ratios[1:]))})")  # fmt: skip
+
+
 def late_edits_against_the_hundredth(late: tuple[int, ...] = (1000, 7000), early: int = 100) -> None:
     """The time of one edit with many masks stored against that with a hundred, in turns."""
     editor = memoir.Memoir(*memoir.load_model("smollm2-135m"), **memoir.settings("smollm2-135m") | dict(n_iter=5))
@@ -101,3 +130,5 @@ if __name__ == "__main__":
     late_edits_against_the_hundredth()
     packed_against_plain()
     frozen_prefix_against_plain()
+    rls_against_sgd("the default model", *memoir.load_model("smollm2-135m"))
+    rls_against_sgd("two layers of random weights", *wide_model(), layer=0, k=2561)
