@@ -269,7 +269,7 @@ class Memoir(HookedModel):
         masks, forgotten = tensors.pop("masks"), self.memory.forgotten
         self.projector.restore(tensors)
         self.memory.load_state_dict(tensors)
-        self.memory.n_edits = 0
+        self.memory.clear()
         self.memory.store(masks.numpy())
         self.memory.forget(forgotten)  # a checkpoint of before does not bring back what was forgotten since
 

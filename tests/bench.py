@@ -9,8 +9,11 @@ from plain import plain_losses
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import memoir
+from memoir import tophash
 from memoir.gate import LexicalGate
+from memoir.memory import ResidualMemory
 from memoir.rls import Identity
+from memoir.theory.overlap import random_masks
 from memoir.tophash import overlap_counts
 
 STEPS, PAIRS = 10, 3
@@ -40,14 +43,33 @@ def frozen_prefix_against_plain() -> None:
           f"(bar: 4; runs {', '.join(f'{r:.2f}' for r in ratios[1:])})")  # fmt: skip
 
 
-def routing(queries: int = 64, stored: int = 7000, size: int = 14336) -> None:
-    """Queries against stored masks at the paper's size."""
-    rng = np.random.default_rng(0)
-    masks = rng.integers(0, 256, (stored, size // 8), dtype=np.uint8)
-    asked = rng.integers(0, 256, (queries, size // 8), dtype=np.uint8)
-    took = median(seconds(lambda: overlap_counts(asked, masks)) for _ in range(5))
-    print(f"routing: {took / queries * 1e3:.2f} ms a query against {stored} masks at D = {size} (bar: 5), "
-          f"{masks.nbytes / 1e6:.1f} MB of masks (bar: 30)")  # fmt: skip
+def counts_by_numpy(queries: np.ndarray, stored: np.ndarray) -> np.ndarray:
+    """The overlaps query by query with NumPy's popcount, in blocks of 256 KiB, which stay in the processor's cache."""
+    queries, stored = queries.view(np.uint64), stored.view(np.uint64)
+    counts, rows = np.empty((len(queries), len(stored)), np.int64), max(1, 2**18 // (8 * stored.shape[1]))
+    for start in range(0, len(stored), rows):
+        block = stored[start : start + rows]
+        for row, query in enumerate(queries):
+            counts[row, start : start + rows] = np.bitwise_count(block & query).sum(axis=1, dtype=np.int64)
+    return counts
+
+
+def routing(stored: int = 7000, size: int = 14336, k: int = 4096) -> None:
+    """Queries against stored masks at the paper's size, many at once and one alone; beside NumPy, in turns."""
+    memory = ResidualMemory(size, 1, k, 0.4, torch.arange(size), torch.device("cpu"))
+    memory.store(random_masks(stored, k, size, seed=0))
+    memory.forget([5])
+    packed = random_masks(64, k, size, seed=1)
+    for queries in (64, 1):
+        asked, took = packed[:queries], {"numpy": [], "ours": []}
+        masks = tophash.unpack(asked, size)
+        for _ in range(2 * PAIRS + 1):
+            took["numpy"].append(seconds(lambda asked=asked: counts_by_numpy(asked, memory.masks)) / queries)
+            took["ours"].append(seconds(lambda masks=masks: memory.route(masks)) / queries)
+        own, ratio = median(took["ours"]), median(a / b for a, b in zip(*took.values(), strict=True))
+        print(f"routing, {queries} at once: {own * 1e3:.2f} ms a query against {stored} masks at D = {size}, "
+              f"{ratio:.1f}x faster than NumPy (bars, for 64: 0.5 and 4)")  # fmt: skip
+    print(f"masks: {memory.masks.nbytes / 1e6:.1f} MB (bar: 30)")
 
 
 def gate_against_masks(queries: int = 64, stored: int = 7000, size: int = 1536) -> None:
@@ -112,7 +134,7 @@ def late_edits_against_the_hundredth(late: tuple[int, ...] = (1000, 7000), early
     times = {n: [] for n in (early, *late)}
     for _ in range(2 * PAIRS + 1):
         for n, found in times.items():
-            editor.memory.n_edits = 0
+            editor.memory.clear()
             editor.edits.clear()
             editor.memory.store(masks[:n])
             editor.memory.weight.zero_()
