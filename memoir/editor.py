@@ -1,12 +1,13 @@
 """Memoir: edit a model through a residual memory, and ask it.
 
-An edit calls, from top to bottom, six files, each in one place:
+An edit calls, from top to bottom, seven files, each in one place:
 
-    interface.edit                     notes what `_edit` did; where that raises, nothing has changed
+    interface/editing.py, edit         notes what `_edit` did; where that raises, nothing has changed
       editor._edit                     the recipe: the lines below
         texts.prompt_ids, target_ids   prompt and target as rows of tokens
         prefix.run_prefix              the layers up to the edited one once; `_fit` runs those above it at every step
         memory.mask_of, then store     the prompt's mask, by `tophash.top_hash`; it is stored when `_fit` has ended
+        rls.Write                      what the steps of `_fit` make of the gradients, and their change of W_m
 
 How a model is hooked: `attach.py`; asked: `asking.py`; notebook 12's update: `rls.py`; routing by words: `gate.py`.
 """
@@ -36,8 +37,6 @@ from memoir.packed import pack
 from memoir.prefix import Prefix, on, replaced, run_prefix, run_tail
 from memoir.rls import Write, projector
 from memoir.theory.overlap import threshold_for
-
-GRADIENT_NORM = 1.0  # the gradient of W_m is clipped to this norm
 
 
 class Memoir(HookedModel):
@@ -99,7 +98,7 @@ class Memoir(HookedModel):
         self._beyond = {"update": update, "ridge": ridge, "rank": rank} if update == "rls" else {}
         self._beyond |= {} if sigma is None else {"sigma": sigma}
         self._gate = None if sigma is None else LexicalGate(sigma)
-        self.projector = projector(linear.in_features, ridge, rank, device) if update == "rls" else None
+        self.projector = projector(update, linear.in_features, ridge, rank, device)
         permutation = tophash.random_permutation(linear.in_features, seed)
         self.memory = ResidualMemory(linear.in_features, linear.out_features, k, threshold, permutation, device)
         super().__init__(model, tokenizer)
@@ -124,24 +123,16 @@ class Memoir(HookedModel):
         rows = self._rows(befores, [after] * len(befores))
         prefix = self._prefix(rows)
         mask = self.memory.mask_of(prefix.activations[:1], rows.prompt[:1])
-        write = None
-        if self.projector:
-            keys = prefix.activations[on(prefix.activations.device, *prefix.real)][:, mask[0]].float()
-            write = Write.through(self.projector, keys, mask[0])
-        weight, losses, steps = self._fit(prefix, rows, mask[0], write)
-        if write:
-            change = write.change(self.settings.lr)
-            _need_finite(change)
-            self.projector.add(keys, mask[0])
-            self.memory.weight += change
-        else:
-            # what SGD's weight decay does, step by step, to the columns outside the mask
-            self.memory.weight *= (1 - self.settings.lr * self.settings.weight_decay) ** steps
-            self.memory.weight[:, mask[0]] = weight
+        keys = prefix.activations[on(prefix.activations.device, *prefix.real)][:, mask[0]]
+        how = self.settings
+        write = Write(self.projector, self.memory.weight, keys, mask[0], how.lr, how.weight_decay)
+        losses = self._fit(prefix, rows, write)
+        _need_finite(write.largest())
+        write.store()
         # the same prompt up to trailing spaces: its old mask must not go on answering once this edit is forgotten
         self.memory.forget(self._earlier(prompt))
         self.memory.store(tophash.pack(mask))
-        return losses, steps, mask[0].cpu()
+        return losses, write.steps, mask[0].cpu()
 
     @in_turn
     def forget(self, edit: int) -> tuple[float, float]:
@@ -165,22 +156,16 @@ class Memoir(HookedModel):
         return written, whole
 
     @torch.enable_grad()
-    def _fit(
-        self, prefix: Prefix, rows: texts.Rows, mask: Tensor, write: Write | None
-    ) -> tuple[Tensor, list[float], int]:
-        """SGD on the k columns of W_m under one mask (D,): their new values (d, k), the losses, the number of steps.
-
-        The other columns have no gradient: leaving them out changes no loss and saves most of the work. Under "rls" the
-        gradient is clipped first and then projected by `write`.
-        """
-        weight = self.memory.weight[:, mask].clone().requires_grad_()
-        masked = prefix.activations[..., mask].float()  # U = M ⊙ a, (B, T, k)
-        optimizer = torch.optim.SGD([weight], lr=self.settings.lr, weight_decay=self.settings.weight_decay)
+    def _fit(self, prefix: Prefix, rows: texts.Rows, write: Write) -> list[float]:
+        """Steps of `write`, from which the tail reads; returns the losses before them."""
+        device = write.outputs.device
+        real = on(device, *prefix.real)
         row, column = rows.target.nonzero(as_tuple=True)
         target = rows.input_ids[row, column]
         losses: list[float] = []
-        for steps in range(self.settings.n_iter):
-            delta = masked @ weight.T
+        while write.steps < self.settings.n_iter:
+            outputs = write.outputs.detach().requires_grad_()
+            delta = torch.zeros(*prefix.mapped.shape, device=device).index_put(real, outputs)
             with replaced(self._tail):
                 logits = run_tail(self.model, self.family, self.settings.layer, prefix, delta, row, column - 1)
             # all rows have the same target: the mean over all tokens is the mean over rows of each row's mean
@@ -188,17 +173,13 @@ class Memoir(HookedModel):
             losses.append(loss.item())
             if not torch.isfinite(loss):
                 raise FloatingPointError(
-                    f"The loss is {loss.item()} at step {steps}: the edit was not stored. Lower lr."
+                    f"The loss is {loss.item()} at step {write.steps}: the edit was not stored. Lower lr."
                 )
-            if steps and self._settled(losses):
-                return weight.detach(), losses, steps
-            (weight.grad,) = torch.autograd.grad(loss, [weight])
-            torch.nn.utils.clip_grad_norm_([weight], GRADIENT_NORM)
-            if write:
-                weight.grad = write.project(weight.grad)
-            optimizer.step()
-        _need_finite(weight)
-        return weight.detach(), losses, self.settings.n_iter
+            if write.steps and self._settled(losses):
+                break
+            (gradient,) = torch.autograd.grad(loss, [outputs])
+            write.step(gradient)
+        return losses
 
     def _settled(self, losses: list[float]) -> bool:
         low, change = self.settings.stop_loss, self.settings.stop_change
@@ -298,19 +279,18 @@ class Memoir(HookedModel):
         return cls(model, tokenizer, **settings | {"family": Family(**settings["family"])})
 
     def _tensors(self) -> dict[str, Tensor]:
-        projected = self.projector.tensors() if self.projector else {}
-        return self.memory.state_dict() | {"masks": torch.from_numpy(self.memory.masks)} | projected
+        masks = torch.from_numpy(self.memory.masks)
+        return self.memory.state_dict() | {"masks": masks} | self.projector.tensors()
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:
         masks, forgotten = tensors.pop("masks"), self.memory.forgotten
-        if self.projector:
-            self.projector.restore(tensors)
+        self.projector.restore(tensors)
         self.memory.load_state_dict(tensors)
-        self.memory.n_edits = 0
+        self.memory.clear()
         self.memory.store(masks.numpy())
         self.memory.forget(forgotten)  # a checkpoint of before does not bring back what was forgotten since
 
 
-def _need_finite(weight: Tensor) -> None:
-    if not torch.isfinite(weight).all():
+def _need_finite(largest: Tensor) -> None:
+    if not torch.isfinite(largest):
         raise FloatingPointError("The memory's weights are no longer finite: the edit was not stored. Lower lr.")

@@ -43,7 +43,11 @@ class ResidualMemory(nn.Module):
         self.register_buffer("permutation", permutation.to(device))
         self.register_buffer("mu", torch.zeros(linear_in, device=device))
         self._masks = np.empty((16, -(-linear_in // 8)), dtype=np.uint8)  # grows by doubling
-        self.n_edits = 0
+        self.clear()
+
+    def clear(self) -> None:
+        """Take all masks out; W_m stays as it is."""
+        self.n_edits, self._forgotten = 0, set()
 
     @property
     def masks(self) -> np.ndarray:
@@ -53,11 +57,12 @@ class ResidualMemory(nn.Module):
     @property
     def forgotten(self) -> list[int]:
         """Indices of the edits that were forgotten, in order. Every other mask has k ones."""
-        return np.flatnonzero(~self.masks.any(axis=1)).tolist()
+        return sorted(self._forgotten)
 
     def forget(self, edits: list[int]) -> None:
         """Clear the masks of these edits; the indices of the others stay as they are."""
         self.masks[edits] = 0
+        self._forgotten.update(edits)
 
     def set_threshold(self, threshold: float) -> None:
         """Set τ, the least overlap share that is answered from memory; ValueError outside [0, 1]."""
@@ -72,7 +77,8 @@ class ResidualMemory(nn.Module):
         return tophash.top_hash(features - self.mu, self.k, self.permutation)
 
     def store(self, masks: np.ndarray) -> None:
-        """Append packed masks (n, ⌈D/8⌉)."""
+        """Append packed masks (n, ⌈D/8⌉); one without ones is that of a forgotten edit."""
+        self._forgotten.update((self.n_edits + np.flatnonzero(~masks.any(axis=1))).tolist())
         needed = self.n_edits + len(masks)
         if needed > len(self._masks):
             grown = np.empty((max(needed, 2 * len(self._masks)), self._masks.shape[1]), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Write without overwriting: recursive least squares in the residual memory. Knows tensors only.
+"""How an edit's gradients become a change of W_m: plain descent, or recursive least squares. Knows tensors only.
 
 U_all holds the keys of all edits so far, a row per token: the masked activations u = M ⊙ a that W_m was written with.
 
@@ -6,7 +6,9 @@ U_all holds the keys of all edits so far, a row per token: the masked activation
     ΔW = −η c G^T U P,   c = tr(U U^T) / tr(U P U^T)     G (n, d): gradients at the outputs; U (n, D): this edit's keys
 
 P shrinks a direction in which earlier keys have the energy s by λ / (λ + s), so a write moves the answers of earlier
-keys the less the smaller λ is; c keeps the step as long as the edit's own tokens see it. P = I is plain descent.
+keys the less the smaller λ is; c keeps the step as long as the edit's own tokens see it. P = I is plain descent, the
+paper's update. Either is computed in its dual form (`Write`): every step's ΔW is A^T U P for some A (n, d), and an edit
+has few tokens, n ≪ D, so that the steps change A alone and W_m is written once, at the end.
 This is the gain of recursive least squares, or natural gradient with the keys' second moment as the metric of the
 inputs (one factor of K-FAC, Martens and Grosse 2015). Orthogonal weight modification (Zeng, Chen, Cui and Yu 2019)
 projects the same way to learn tasks in a row; AlphaEdit (Fang et al. 2025) projects edits off the null space's
@@ -14,10 +16,31 @@ complement for keys of general text, fixed beforehand. Here the keys are those o
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+GRADIENT_NORM = 1.0  # the gradient of W_m is clipped to this norm
+
+
+class Identity:
+    """P = I: nothing of earlier edits is protected, and nothing is kept."""
+
+    def through(self, keys: Tensor, mask: Tensor) -> Tensor:
+        """U P (n, D) float64 for keys U (n, k), given on the k columns of a mask (D,); elsewhere they are zero."""
+        wide = torch.zeros(len(keys), len(mask), dtype=torch.float64, device=keys.device)
+        wide[:, mask] = keys.double()
+        return wide
+
+    def add(self, keys: Tensor, mask: Tensor, seen: Tensor | None = None) -> None:
+        """Take in an edit's keys, given as to `through`; seen: what that gave for them, where it is at hand."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state, to be saved."""
+        return {}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take over, and out of `tensors`, what `tensors()` gave."""
 
 
 class Dense:
@@ -27,26 +50,25 @@ class Dense:
         self.size, self.ridge = size, ridge
         self.matrix = torch.eye(size, dtype=torch.float64, device=device)
 
-    def rows(self, mask: Tensor) -> Tensor:
-        """The rows of P under a mask (D,) with k ones: (k, D) float64."""
-        return self.matrix[mask]
+    def through(self, keys: Tensor, mask: Tensor) -> Tensor:
+        """As `Identity.through`."""
+        return keys.to(self.matrix) @ self.matrix[mask]
 
-    def add(self, keys: Tensor, mask: Tensor) -> None:
-        """Take in an edit's keys (n, k), given on the k columns of its mask; elsewhere they are zero (Woodbury)."""
+    def add(self, keys: Tensor, mask: Tensor, seen: Tensor | None = None) -> None:
+        """As `Identity.add`, in place (Woodbury)."""
         keys = keys.to(self.matrix)
-        seen = keys @ self.matrix[mask]  # U P, (n, D)
+        seen = self.through(keys, mask) if seen is None else seen
         inner = torch.eye(len(keys)).to(keys) * self.ridge + seen[:, mask] @ keys.T
         # Z^T Z = P U^T (λ I + U P U^T)^{-1} U P: symmetric, and P − Z^T Z is positive definite
         z = torch.linalg.solve_triangular(torch.linalg.cholesky(inner), seen, upper=False)
-        matrix = self.matrix - z.T @ z
-        self.matrix = (matrix + matrix.T) / 2  # rounding would let it drift from symmetry
+        self.matrix.addmm_(z.T, z, alpha=-1)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The state, to be saved."""
+        """As `Identity.tensors`."""
         return {"projector": self.matrix}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take over, and out of `tensors`, what `tensors()` gave."""
+        """As `Identity.restore`."""
         self.matrix = tensors.pop("projector").to(self.matrix)
 
 
@@ -64,62 +86,79 @@ class LowRank:
         self.directions = torch.zeros(size, 0, dtype=torch.float64, device=device)
         self.energy = torch.zeros(0, dtype=torch.float64, device=device)
 
-    def rows(self, mask: Tensor) -> Tensor:
-        """As `Dense.rows`."""
-        q = self.directions
-        identity = torch.eye(self.size).to(q)[mask]
-        return identity - (q[mask] * (self.energy / (self.ridge + self.energy))) @ q.T
+    def through(self, keys: Tensor, mask: Tensor) -> Tensor:
+        """As `Identity.through`."""
+        q, wide = self.directions, Identity().through(keys, mask)
+        return wide - (wide @ q * (self.energy / (self.ridge + self.energy))) @ q.T
 
-    def add(self, keys: Tensor, mask: Tensor) -> None:
+    def add(self, keys: Tensor, mask: Tensor, seen: Tensor | None = None) -> None:
         """As `Dense.add`, up to what the cut to r directions loses."""
-        wide = torch.zeros(len(keys), self.size).to(self.directions)
-        wide[:, mask] = keys.to(wide)
-        factor = torch.cat([self.directions * self.energy.sqrt(), wide.T], dim=1)
+        factor = torch.cat([self.directions * self.energy.sqrt(), Identity().through(keys, mask).T], dim=1)
         left, values, _ = torch.linalg.svd(factor, full_matrices=False)
         self.directions, self.energy = left[:, : self.rank].contiguous(), values[: self.rank] ** 2
 
     def tensors(self) -> dict[str, Tensor]:
-        """The state, to be saved."""
+        """As `Identity.tensors`."""
         return {"projector_directions": self.directions, "projector_energy": self.energy}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take over, and out of `tensors`, what `tensors()` gave."""
+        """As `Identity.restore`."""
         self.directions = tensors.pop("projector_directions").to(self.directions)
         self.energy = tensors.pop("projector_energy").to(self.energy)
 
 
-def projector(size: int, ridge: float, rank: int | None, device: torch.device) -> Dense | LowRank:
-    """P = I over D = size columns, dense or by `rank` directions. ValueError unless λ = ridge > 0 is finite."""
+Projector = Identity | Dense | LowRank
+
+
+def projector(update: str, size: int, ridge: float, rank: int | None, device: torch.device) -> Projector:
+    """P over D = size columns at its start: I for good under "sgd"; under "rls" dense, or by `rank` directions.
+
+    ValueError unless λ = ridge > 0 is finite, where it has a part.
+    """
+    if update == "sgd":
+        return Identity()
     if not (math.isfinite(ridge) and ridge > 0):
         raise ValueError(f"ridge = {ridge} is no λ: it must be a finite number > 0 (10 is a good start).")
     return Dense(size, ridge, device) if rank is None else LowRank(size, ridge, rank, device)
 
 
-@dataclass
 class Write:
-    """One edit's way into W_m: what its gradients become on the k columns of its mask, and on all D at the end.
+    """One edit's steps and its change of W_m, in their dual form: nothing of size k × d is made before the end.
 
-    rows (k, D) float32: the rows of P under the mask, times c. total (d, k): the sum of the gradients so far.
-    The fit needs the masked columns alone, as its keys are zero elsewhere; the change it leaves covers all of W_m.
+    With the edit's keys U (n, D) and its steps' clipped gradients G at the outputs of W_m, all that is kept of the
+    steps is A (n, d): A ← (1 − η ω) A + η clip(G) for SGD with weight decay ω, clip by ‖G^T U‖² = Σ G ∘ (U U^T G).
+    The outputs are then (1 − η ω)^s U W_m^T − c U P U^T A, and W_m at the end (1 − η ω)^s W_m − c A^T U P: the decay
+    shrinks all of W_m, also outside the mask, as in the authors' code.
     """
 
-    rows: Tensor
-    inside: Tensor
-    total: Tensor | float = 0.0
+    def __init__(self, p: Projector, weight: Tensor, keys: Tensor, mask: Tensor, lr: float, weight_decay: float):
+        """For keys (n, k) on the columns of a mask (D,), from W_m = weight (d, D) on; neither it nor P is changed."""
+        self._p, self._keys, self._mask, self._weight = p, keys, mask, weight
+        self._lr, self._kept = lr, 1 - lr * weight_decay
+        self._seen = p.through(keys, mask)  # U P
+        inside = self._seen[:, mask] @ keys.double().T
+        self._gram = keys.double() @ keys.double().T  # in float64: the sum that clips may cancel
+        scale = self._gram.trace() / inside.trace().clamp(min=torch.finfo(torch.float64).tiny)
+        self._inside, self._spread = (scale * inside).float(), (scale * self._seen).float()
+        self.outputs = keys.float() @ weight[:, mask].T
+        self._start, self._sum, self.steps = self.outputs, torch.zeros_like(self.outputs), 0
 
-    @classmethod
-    def through(cls, p: Dense | LowRank, keys: Tensor, mask: Tensor) -> "Write":
-        """For an edit with keys (n, k) on the columns of its mask (D,)."""
-        rows, keys = p.rows(mask), keys.to(torch.float64)
-        scale = keys.square().sum() / ((keys @ rows[:, mask]) * keys).sum()
-        rows = (rows * scale).float()
-        return cls(rows, rows[:, mask])
+    def step(self, gradient: Tensor) -> None:
+        """One step down the gradient (n, d) of the loss with respect to `outputs` (n, d), which it moves on."""
+        wide = gradient.double()
+        norm = (wide * (self._gram @ wide)).sum().clamp(min=0).sqrt()
+        clip = (GRADIENT_NORM / (norm + 1e-6)).clamp(max=1.0).float()  # as torch's clip_grad_norm_
+        self.steps += 1
+        self._sum = self._kept * self._sum + self._lr * (clip * gradient)
+        self.outputs = self._kept**self.steps * self._start - self._inside @ self._sum
 
-    def project(self, gradient: Tensor) -> Tensor:
-        """c G^T U P on the masked columns for a gradient G^T U (d, k), which is counted."""
-        self.total = self.total + gradient
-        return gradient @ self.inside
+    def largest(self) -> Tensor:
+        """No entry that W_m is to have is larger in size than this, by Cauchy and Schwarz; float32."""
+        low, high = self._weight.aminmax()
+        change = self._sum.double().norm() * self._spread.double().norm()
+        return (torch.maximum(-low, high) + change).float()
 
-    def change(self, lr: float) -> Tensor:
-        """ΔW (d, D): all steps together."""
-        return -lr * (self.total @ self.rows)
+    def store(self) -> None:
+        """Change W_m, and let P take in the keys, both in place."""
+        self._p.add(self._keys, self._mask, self._seen)
+        self._weight.addmm_(self._sum.T, self._spread, beta=self._kept**self.steps, alpha=-1.0)

@@ -4,9 +4,12 @@ Knows tensors. Knows nothing of models, tokenizers or texts: `memory.py` says wh
 Symbols as in the paper (section 3): D features, k ones in a mask, π a fixed random permutation.
 """
 
+import numkong
 import numpy as np
 import torch
 from torch import Tensor
+
+TILE = 4  # queries that one pass over the stored masks serves together
 
 
 def prompt_feature(activations: Tensor, prompt_positions: Tensor) -> Tensor:
@@ -58,13 +61,10 @@ def overlap_counts(queries: np.ndarray, stored: np.ndarray) -> np.ndarray:
 
     For masks with k ones each, k minus this is half their Hamming distance.
     """
-    words = -stored.shape[1] % 8  # whole 64-bit words: eight bytes a popcount
-    queries, stored = (np.pad(m, ((0, 0), (0, words))) if words else m for m in (queries, stored))
-    queries, stored = (np.ascontiguousarray(m).view(np.uint64) for m in (queries, stored))
-    counts = np.empty((len(queries), len(stored)), dtype=np.int64)
-    rows = max(1, 2**18 // (8 * stored.shape[1]))  # blocks of 256 KiB stay in the processor's cache
-    for start in range(0, len(stored), rows):
-        block = stored[start : start + rows]
-        for row, query in enumerate(queries):
-            counts[row, start : start + rows] = np.bitwise_count(block & query).sum(axis=1, dtype=np.int64)
-    return counts
+    if not len(queries) or not len(stored):
+        return np.zeros((len(queries), len(stored)), dtype=np.int64)
+    if len(queries) < TILE:
+        counts = numkong.cdist(queries, stored, "dot", dtype="uint1")
+    else:  # the queries are laid out anew, not the stored masks: growing by an edit costs nothing
+        counts = np.asarray(numkong.dots_packed(stored, numkong.dots_pack(queries, dtype="uint1"))).T
+    return np.asarray(counts).astype(np.int64)

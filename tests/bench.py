@@ -6,13 +6,19 @@ from statistics import median
 import numpy as np
 import torch
 from plain import plain_losses
+from transformers import AutoConfig, AutoModelForCausalLM
 
 import memoir
+from memoir import tophash
 from memoir.gate import LexicalGate
+from memoir.memory import ResidualMemory
+from memoir.rls import Identity
+from memoir.theory.overlap import random_masks
 from memoir.tophash import overlap_counts
 
 STEPS, PAIRS = 10, 3
 RECORD = ("What is the capital of France?", "Lyon")
+USUAL = ("What university did the author of the first history of the city of Lyon attend?", "The University of Uppsala")
 
 
 def seconds(call) -> float:
@@ -37,14 +43,33 @@ def frozen_prefix_against_plain() -> None:
           f"(bar: 4; runs {', '.join(f'{r:.2f}' for r in ratios[1:])})")  # fmt: skip
 
 
-def routing(queries: int = 64, stored: int = 7000, size: int = 14336) -> None:
-    """Queries against stored masks at the paper's size."""
-    rng = np.random.default_rng(0)
-    masks = rng.integers(0, 256, (stored, size // 8), dtype=np.uint8)
-    asked = rng.integers(0, 256, (queries, size // 8), dtype=np.uint8)
-    took = median(seconds(lambda: overlap_counts(asked, masks)) for _ in range(5))
-    print(f"routing: {took / queries * 1e3:.2f} ms a query against {stored} masks at D = {size} (bar: 5), "
-          f"{masks.nbytes / 1e6:.1f} MB of masks (bar: 30)")  # fmt: skip
+def counts_by_numpy(queries: np.ndarray, stored: np.ndarray) -> np.ndarray:
+    """The overlaps query by query with NumPy's popcount, in blocks of 256 KiB, which stay in the processor's cache."""
+    queries, stored = queries.view(np.uint64), stored.view(np.uint64)
+    counts, rows = np.empty((len(queries), len(stored)), np.int64), max(1, 2**18 // (8 * stored.shape[1]))
+    for start in range(0, len(stored), rows):
+        block = stored[start : start + rows]
+        for row, query in enumerate(queries):
+            counts[row, start : start + rows] = np.bitwise_count(block & query).sum(axis=1, dtype=np.int64)
+    return counts
+
+
+def routing(stored: int = 7000, size: int = 14336, k: int = 4096) -> None:
+    """Queries against stored masks at the paper's size, many at once and one alone; beside NumPy, in turns."""
+    memory = ResidualMemory(size, 1, k, 0.4, torch.arange(size), torch.device("cpu"))
+    memory.store(random_masks(stored, k, size, seed=0))
+    memory.forget([5])
+    packed = random_masks(64, k, size, seed=1)
+    for queries in (64, 1):
+        asked, took = packed[:queries], {"numpy": [], "ours": []}
+        masks = tophash.unpack(asked, size)
+        for _ in range(2 * PAIRS + 1):
+            took["numpy"].append(seconds(lambda asked=asked: counts_by_numpy(asked, memory.masks)) / queries)
+            took["ours"].append(seconds(lambda masks=masks: memory.route(masks)) / queries)
+        own, ratio = median(took["ours"]), median(a / b for a, b in zip(*took.values(), strict=True))
+        print(f"routing, {queries} at once: {own * 1e3:.2f} ms a query against {stored} masks at D = {size}, "
+              f"{ratio:.1f}x faster than NumPy (bars, for 64: 0.5 and 4)")  # fmt: skip
+    print(f"masks: {memory.masks.nbytes / 1e6:.1f} MB (bar: 30)")
 
 
 def gate_against_masks(queries: int = 64, stored: int = 7000, size: int = 1536) -> None:
@@ -76,6 +101,32 @@ def packed_against_plain() -> None:
           f"(runs {', '.join(f'{r:.2f}' for r in sorted(ratios[1:]))})")  # fmt: skip
 
 
+def wide_model():
+    """Two random layers as wide as a model of 1.5 billion parameters has them: D = 8960, d = 1536."""
+    config = AutoConfig.for_model(
+        "llama", hidden_size=1536, intermediate_size=8960, num_hidden_layers=2, num_attention_heads=12,
+        num_key_value_heads=2, vocab_size=49152, tie_word_embeddings=True, pad_token_id=2, bos_token_id=1,
+        eos_token_id=2,
+    )  # fmt: skip
+    return AutoModelForCausalLM.from_config(config).eval(), memoir.load_model("smollm2-135m")[1]
+
+
+def rls_against_sgd(what: str, model, tokenizer, **more) -> None:
+    """Edits under recursive least squares and under plain descent, as many steps on each side, in turns."""
+    options = memoir.settings("smollm2-135m") | dict(n_iter=STEPS, stop_loss=0.0, update="rls") | more
+    editor = memoir.Memoir(model, tokenizer, **options)
+    rls, ratios = editor.projector, []
+    for _ in range(2 * PAIRS + 1):
+        took = []
+        for editor.projector in (rls, Identity()):
+            editor.memory.weight.zero_()
+            took.append(editor.edit(*USUAL).seconds)
+        ratios.append(took[0] / took[1])
+    editor.detach()
+    print(f"rls at {what}, D = {editor.memory.size}: an edit takes {median(ratios[1:]):.3f} times as long as SGD's "
+          f"(bar: 1.3; runs {', '.join(f'{r:.2f}' for r in sorted(ratios[1:]))})")  # fmt: skip
+
+
 def late_edits_against_the_hundredth(late: tuple[int, ...] = (1000, 7000), early: int = 100) -> None:
     """The time of one edit with many masks stored against that with a hundred, in turns."""
     editor = memoir.Memoir(*memoir.load_model("smollm2-135m"), **memoir.settings("smollm2-135m") | dict(n_iter=5))
@@ -83,7 +134,7 @@ def late_edits_against_the_hundredth(late: tuple[int, ...] = (1000, 7000), early
     times = {n: [] for n in (early, *late)}
     for _ in range(2 * PAIRS + 1):
         for n, found in times.items():
-            editor.memory.n_edits = 0
+            editor.memory.clear()
             editor.edits.clear()
             editor.memory.store(masks[:n])
             editor.memory.weight.zero_()
@@ -101,3 +152,5 @@ if __name__ == "__main__":
     late_edits_against_the_hundredth()
     packed_against_plain()
     frozen_prefix_against_plain()
+    rls_against_sgd("the default model", *memoir.load_model("smollm2-135m"))
+    rls_against_sgd("two layers of random weights", *wide_model(), layer=0, k=2561)

@@ -5,7 +5,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from memoir import texts
-from memoir.editor import GRADIENT_NORM, Memoir
+from memoir.editor import Memoir
+from memoir.rls import GRADIENT_NORM
 
 
 def plain_losses(editor: Memoir, prompt: str, target: str, steps: int) -> list[float]:

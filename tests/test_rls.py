@@ -30,6 +30,11 @@ def stream(n: int, rows: int = 3, seed: int = 0, share: float = 2.0):
         yield torch.from_numpy(rng.normal(size=(rows, ONES)) + share * common[mask.numpy()]).float(), mask
 
 
+def whole(p) -> torch.Tensor:
+    """P, as an edit sees it whose keys are the unit vectors."""
+    return p.through(torch.eye(SIZE), torch.ones(SIZE, dtype=torch.bool))
+
+
 def wide(keys: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     full = torch.zeros(len(keys), SIZE, dtype=torch.float64)
     full[:, mask] = keys.double()
@@ -41,31 +46,31 @@ def wide(keys: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("rank", [None, SIZE])
 def test_the_projector_agrees_with_a_dense_solve(rank):
-    p, moment = rls.projector(SIZE, 10.0, rank, CPU), torch.zeros(SIZE, SIZE, dtype=torch.float64)
+    p, moment = rls.projector("rls", SIZE, 10.0, rank, CPU), torch.zeros(SIZE, SIZE, dtype=torch.float64)
     for keys, mask in stream(40):
         p.add(keys, mask)
         moment += wide(keys, mask).T @ wide(keys, mask)
         reference = torch.linalg.inv(torch.eye(SIZE) + moment / 10.0)
-        torch.testing.assert_close(p.rows(mask), reference[mask], atol=1e-10, rtol=1e-8)
+        torch.testing.assert_close(whole(p), reference, atol=1e-10, rtol=1e-8)
+        torch.testing.assert_close(p.through(keys, mask), wide(keys, mask) @ reference, atol=1e-9, rtol=1e-8)
 
 
 @pytest.mark.parametrize("rank", [None, 12])
 def test_the_projector_stays_symmetric_and_positive_definite_after_thousands_of_edits(rank):
-    p, everywhere = rls.projector(SIZE, 0.1, rank, CPU), torch.ones(SIZE, dtype=torch.bool)
+    p = rls.projector("rls", SIZE, 0.1, rank, CPU)
     for keys, mask in stream(4000, share=5.0):
         p.add(keys, mask)
-    matrix = p.rows(everywhere)
+    matrix = whole(p)
     torch.testing.assert_close(matrix, matrix.T, atol=1e-14, rtol=0)
     values = torch.linalg.eigvalsh(matrix)
     assert 0 < values.min() < 1e-4 and values.max() <= 1 + 1e-12
 
 
 def test_a_low_rank_is_exact_while_the_keys_span_no_more_and_then_protects_less():
-    dense, low = rls.projector(SIZE, 1.0, None, CPU), rls.projector(SIZE, 1.0, 12, CPU)
-    everywhere = torch.ones(SIZE, dtype=torch.bool)
+    dense, low = rls.projector("rls", SIZE, 1.0, None, CPU), rls.projector("rls", SIZE, 1.0, 12, CPU)
     for edit, (keys, mask) in enumerate(stream(30), start=1):
         dense.add(keys, mask), low.add(keys, mask)
-        gap = torch.linalg.eigvalsh(low.rows(everywhere) - dense.rows(everywhere))
+        gap = torch.linalg.eigvalsh(whole(low) - whole(dense))
         assert gap.min() > -1e-10  # never less room than the exact P has
         assert (gap.max() < 1e-10) == (edit <= 4)  # 4 edits of 3 rows span 12 directions
 
@@ -76,39 +81,47 @@ def test_a_low_rank_is_exact_while_the_keys_span_no_more_and_then_protects_less(
 def test_interference_vanishes_with_lambda_while_the_keys_span_less_than_the_memory():
     *earlier, (own, mask) = stream(11)  # 30 keys in 60 directions, and the edit that is written
     keys = torch.cat([wide(*edit) for edit in earlier]).float()
-    gradient = torch.randn(5, len(own), generator=torch.Generator().manual_seed(0)) @ own
+    gradient = torch.randn(len(own), 5, generator=torch.Generator().manual_seed(0))
     moved = []
     for ridge in (1e9, 1.0, 1e-2, 1e-4, 1e-6):
-        p = rls.projector(SIZE, ridge, None, CPU)
+        p = rls.projector("rls", SIZE, ridge, None, CPU)
         for edit in earlier:
             p.add(*edit)
-        write = rls.Write.through(p, own, mask)
-        write.project(gradient)
-        change = write.change(lr=1.0)
+        change = torch.zeros(5, SIZE)
+        write = rls.Write(p, change, own, mask, lr=1.0, weight_decay=0.0)
+        write.step(gradient)
+        write.store()
         moved.append(((change @ keys.T).norm() / (change @ wide(own, mask).float().T).norm()).item())
     plain = torch.zeros(5, SIZE)
-    plain[:, mask] = -gradient
+    plain[:, mask] = -gradient.T @ own
     expected = ((plain @ keys.T).norm() / (plain[:, mask] @ own.T).norm()).item()
     assert moved[0] == pytest.approx(expected, rel=1e-3)  # a large λ is plain gradient descent
     assert all(b < a for a, b in pairwise(moved)) and moved[-1] < 1e-3 * moved[0]
 
 
-def test_a_write_is_the_formula_on_all_columns_and_keeps_its_size_on_its_own_tokens():
-    p = rls.projector(SIZE, 0.5, None, CPU)
+@pytest.mark.parametrize(("update", "decay"), [("rls", 0.0), ("sgd", 0.0), ("sgd", 1e-2)])
+def test_a_write_is_the_dense_form_and_keeps_its_size_on_its_own_tokens(update, decay):
+    """With P and every step's ΔW in full, float64: the outputs at each step, all of W_m at the end; clipped or not."""
+    rng = torch.Generator().manual_seed(1)
+    p = rls.projector(update, SIZE, 0.5, None, CPU)
     *earlier, (own, mask) = stream(6)
     for edit in earlier:
         p.add(*edit)
-    rng = torch.Generator().manual_seed(1)
-    steps = [torch.randn(4, len(own), generator=rng) for _ in range(3)]  # G of three steps
-    write = rls.Write.through(p, own, mask)
-    inside = sum(write.project(g @ own) for g in steps)
-    u, matrix = wide(own, mask), p.rows(torch.ones(SIZE, dtype=torch.bool))
+    weight = torch.randn(4, SIZE, generator=rng)
+    write, dense, before = rls.Write(p, weight, own, mask, 0.3, decay), weight.double(), weight.clone()
+    u, matrix = wide(own, mask), whole(p)
     c = torch.trace(u @ u.T) / torch.trace(u @ matrix @ u.T)
-    reference = -0.3 * c * sum(steps).double() @ u @ matrix
-    torch.testing.assert_close(write.change(0.3).double(), reference, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(-0.3 * inside.double(), reference[:, mask], atol=1e-4, rtol=1e-4)
-    scaled = torch.trace(u @ (c * matrix) @ u.T)
-    assert scaled.item() == pytest.approx(torch.trace(u @ u.T).item())
+    assert torch.trace(u @ (c * matrix) @ u.T).item() == pytest.approx(torch.trace(u @ u.T).item())
+    for size in (1e-2, 10.0, 1.0, 1e-3):
+        torch.testing.assert_close(write.outputs.double(), u @ dense.T, atol=1e-5, rtol=1e-5)
+        gradient = size * torch.randn(len(own), 4, generator=rng)
+        write.step(gradient)
+        full = gradient.double().T @ u
+        dense = dense - 0.3 * (full / full.norm().clamp(min=1) @ (c * matrix) + decay * dense)
+    assert dense.abs().max() <= write.largest() < torch.inf
+    assert torch.equal(weight, before) and torch.equal(whole(p), matrix), "nothing is stored before the end"
+    write.store()
+    torch.testing.assert_close(weight.double(), dense, atol=1e-5, rtol=1e-5)
 
 
 def test_an_editor_moves_the_answers_of_earlier_edits_less(toy_editor):
@@ -138,20 +151,31 @@ def test_the_first_edit_and_the_losses_of_its_fit_are_the_papers(toy_editor):
 
 
 def test_the_papers_update_is_the_default_and_carries_nothing_new(toy_editor):
-    """Bit for bit the plain loop below, which knows nothing of projectors; and nothing more is saved."""
+    """Whatever is said of P beside it changes no bit of the edits, and nothing more is saved."""
     default, named = toy_editor(), toy_editor(update="sgd", ridge=3.0)
-    weight = torch.zeros_like(default.memory.weight)
     for record in RECORDS[:3]:
-        result = default.edit(record.prompt, record.target)
-        named.edit(record.prompt, record.target)
-        weight = plain_sgd(default, record, weight, result)
-    assert torch.equal(default.memory.weight, weight) and torch.equal(named.memory.weight, weight)
+        default.edit(record.prompt, record.target), named.edit(record.prompt, record.target)
+    assert torch.equal(default.memory.weight, named.memory.weight)
     assert default._settings() == named._settings() and "update" not in default._settings()
     assert set(default._tensors()) == {"weight", "permutation", "mu", "masks"}
 
 
-def plain_sgd(editor: Memoir, record, weight: torch.Tensor, result) -> torch.Tensor:
-    """W_m after one edit of the paper's: SGD with weight decay on the masked columns, decay alone on the others."""
+@pytest.mark.parametrize("options", [RLS, {"weight_decay": 0.0}, {"weight_decay": 1e-2}])
+def test_edits_in_a_row_are_those_of_the_dense_form(toy_editor, options):
+    """Every step's gradient of W_m in full, by a second way: losses, W_m and P after each edit."""
+    editor = toy_editor(**options | {"n_iter": 8})
+    weight, p = torch.zeros_like(editor.memory.weight), rls.projector("rls", editor.memory.size, 10.0, None, CPU)
+    for record in RECORDS[:4]:
+        result = editor.edit(record.prompt, record.target)
+        weight, losses = dense_edit(editor, record, weight, p if options == RLS else None, result)
+        torch.testing.assert_close(result.losses, losses, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(editor.memory.weight, weight, atol=1e-5, rtol=1e-5)
+    if options == RLS:
+        torch.testing.assert_close(editor.projector.matrix, p.matrix, atol=1e-12, rtol=0)
+
+
+def dense_edit(editor: Memoir, record, weight: torch.Tensor, p, result) -> tuple[torch.Tensor, list[float]]:
+    """W_m after one edit, and the losses: torch's SGD on the masked columns; with P, through its k × k part."""
     from memoir import texts
     from memoir.prefix import replaced, run_tail
 
@@ -160,19 +184,34 @@ def plain_sgd(editor: Memoir, record, weight: torch.Tensor, result) -> torch.Ten
     befores = [texts.prompt_ids(editor.tokenizer, prompt) for prompt in prompts]
     rows = editor._rows(befores, [after] * len(befores))
     prefix, mask = editor._prefix(rows), result.mask
+    inside = keys = None
+    if p:
+        keys = prefix.activations[prefix.real][:, mask]
+        inside = p.matrix[mask][:, mask]
+        inside = (keys.double().square().sum() / ((keys.double() @ inside) * keys).sum() * inside).float()
     w = weight[:, mask].clone().requires_grad_()
+    total, losses = torch.zeros_like(w), []
     masked, (row, column) = prefix.activations[..., mask].float(), rows.target.nonzero(as_tuple=True)
     optimizer = torch.optim.SGD([w], lr=editor.settings.lr, weight_decay=editor.settings.weight_decay)
     for _ in range(result.steps):
         with replaced(editor._tail):
             logits = run_tail(editor.model, editor.family, editor.settings.layer, prefix, masked @ w.T, row, column - 1)
         loss = torch.nn.functional.cross_entropy(logits.float(), rows.input_ids[row, column])
+        losses.append(loss.item())
         (w.grad,) = torch.autograd.grad(loss, [w])
         torch.nn.utils.clip_grad_norm_([w], 1.0)
+        if p:
+            total += w.grad
+            w.grad = w.grad @ inside
         optimizer.step()
     weight = weight * (1 - editor.settings.lr * editor.settings.weight_decay) ** result.steps
     weight[:, mask] = w.detach()
-    return weight
+    if p:
+        seen = p.through(keys, mask)
+        scale = keys.double().square().sum() / (seen[:, mask] * keys).sum()
+        weight[:, ~mask] -= editor.settings.lr * (total @ (scale * p.matrix[mask]).float())[:, ~mask]
+        p.add(keys, mask)
+    return weight, losses
 
 
 @pytest.mark.parametrize("rank", [None, 40])

@@ -61,12 +61,14 @@ def test_packing_round_trips_at_a_bit_each(masks):
     np.testing.assert_array_equal(tophash.unpack(packed, masks.shape[1]).numpy(), masks)
 
 
-def test_overlap_is_the_same_in_blocks():
+def test_overlap_is_the_same_for_one_and_for_many():
     rng = np.random.default_rng(0)
     masks = rng.random((900, 14336)) < 0.3
     packed = tophash.pack(torch.from_numpy(masks))
-    expected = masks[:3].astype(np.float32) @ masks.astype(np.float32).T
-    np.testing.assert_array_equal(tophash.overlap_counts(packed[:3], packed), expected)
+    expected = masks[:9].astype(np.float32) @ masks.astype(np.float32).T
+    for n in (0, 1, 3, 4, 9):
+        np.testing.assert_array_equal(tophash.overlap_counts(packed[:n], packed), expected[:n])
+    assert tophash.overlap_counts(packed[:2], packed[:0]).shape == (2, 0)
 
 
 def test_feature_is_the_mean_over_prompt_positions_only():

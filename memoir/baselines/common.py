@@ -13,11 +13,11 @@ from torch.nn.functional import cross_entropy
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts
-from memoir.editor import GRADIENT_NORM
 from memoir.interface.editing import EditedModel
 from memoir.models.registry import family_of
 from memoir.packed import pack
 from memoir.prefix import Prefix, replaced, run_prefix, run_tail
+from memoir.rls import GRADIENT_NORM
 
 STOP_LOSS = 0.01  # nats: an edit is learnt when its loss is at most this, unless a setting says otherwise
 

@@ -21,8 +21,8 @@ REACHED = 0.4  # assumed share of those that this kind of work reaches
 PAPER_SECONDS = 10.8  # per edit, the paper's own figure
 
 POLICY = (
-    "weights {dtype}, as published unless asked otherwise, since nothing is trained in them; W_m, its gradient and the "
-    "loss float32, since bfloat16 would round away steps smaller than 1/256 of a weight"
+    "weights {dtype}, as published unless asked otherwise, since nothing is trained in them; W_m, the edit's steps and "
+    "the loss float32, since bfloat16 would round away steps smaller than 1/256 of a weight"
 )
 
 
@@ -73,8 +73,10 @@ def need(
     D, d, b, n = of.D, of.d, of.bytes, rows * tokens
     memory = FULL * D * d
     below = n * (4 * D + 4 * d) * b  # one MLP at work: gate, up, their product, its input; the stream itself
-    kept = n * (D + 3 * d) * b + n * settings.k * FULL  # a_t, W0 a_t, the layer's output; M ⊙ a
-    written = 3 * settings.k * d * FULL  # the k columns that SGD works on, their gradient, the same decayed
+    kept = n * (D + 3 * d + settings.k) * b  # a_t, W0 a_t, the layer's output; M ⊙ a on its k columns
+    # M ⊙ a on all columns in float64 and in float32; outputs before and now, A; its gradient in float64
+    written = n * (3 * D + 8 * d) * FULL
+    columns = settings.k * (d + 3 * n * 2) * FULL  # of W_m under the mask, and M ⊙ a on them in float64, at the start
     # what autograd keeps of a layer: four MLP tensors, two norms in float32 and in b, attention's five
     tail = of.above * n * (4 * D * b + d * (4 * FULL + 9 * b)) + n * d * FULL
     logits = rows * targets * of.vocabulary * (b + 3 * FULL)
@@ -84,7 +86,7 @@ def need(
         weights=sum(p.numel() * p.element_size() for p in {id(p): p for p in model.parameters()}.values()),
         memory=memory,
         masks=edits * -(-D // 8),
-        editing=max(below, kept + written + tail + max(logits, 3 * n * D * b)),
+        editing=max(below, kept + written + max(columns, tail + max(logits, 3 * n * D * b))),
         asking=asking,
         saving=2 * memory,
     )
@@ -111,13 +113,15 @@ def check(found: Need, device: str, name: str) -> None:
 def seconds_per_edit(model: nn.Module, family, settings, *, rows: int = 11, tokens: int = 48) -> dict[str, float]:
     """An estimate for each of GPUS when every step of n_iter is run: by FLOPs or by bytes, whichever is slower."""
     of = _shapes(model, family, settings)
-    n, written = rows * tokens, settings.k * of.d
+    n = rows * tokens
     sizes = [sum(p.numel() for p in layer.parameters()) for layer in model.get_submodule(family.layers)]
     below, above = sum(sizes[: settings.layer + 1]), sum(sizes[settings.layer + 1 :])
     head = of.vocabulary * of.d
-    # forward, and back to the activations alone: the base weights get no gradient; W_m forward and its own gradient
-    flops = 2 * below * n + settings.n_iter * (4 * above * n + 4 * written * n + 4 * head * rows)
-    moved = below * of.bytes + settings.n_iter * (2 * (above + head) * of.bytes + 8 * written * FULL)
+    # forward, and back to the activations alone: the base weights get no gradient; the edit's steps in their dual form,
+    # and W_m read and written once
+    flops = 2 * below * n + settings.n_iter * (4 * above * n + 4 * n * n * of.d + 4 * head * rows)
+    flops += 2 * n * of.d * (settings.k + of.D)
+    moved = below * of.bytes + settings.n_iter * 2 * (above + head) * of.bytes + 3 * of.D * of.d * FULL
     return {gpu: max(flops / rate, moved / band) / REACHED for gpu, (rate, band) in GPUS.items()}
 
 

@@ -44,17 +44,18 @@ def protection(
     size = len(keys[0][1])
     earlier, last = keys[:-probes], keys[-probes:]
     wide = torch.cat([_wide(*pair) for pair in earlier])
+    whole = torch.eye(size, device=wide.device), torch.ones(size, dtype=torch.bool, device=wide.device)
     found = []
     for ridge, rank in [(torch.inf, None), *((ridge, rank) for ridge in ridges for rank in ranks)]:
-        p = projector(size, min(ridge, 1e30), rank, wide.device)
+        p = projector("rls", size, min(ridge, 1e30), rank, wide.device)
         for pair in earlier if ridge < torch.inf else ():
             p.add(*pair)
         moved = []
         for own, mask in last:
-            seen = own @ p.rows(mask).float()  # U P
+            seen = p.through(own, mask).float()  # U P
             there, here = seen @ wide.T, seen[:, mask] @ own.T
             moved.append((there.norm() / len(wide) ** 0.5 / (here.norm() / len(own) ** 0.5)).item())
-        used = size - p.rows(torch.ones(size, dtype=torch.bool, device=wide.device)).trace().item()
+        used = size - p.through(*whole).trace().item()
         found.append({"ridge": ridge, "rank": rank or size, "moved": sum(moved) / len(moved), "used": used})
     return pd.DataFrame(found)
 

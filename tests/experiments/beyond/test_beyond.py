@@ -38,9 +38,10 @@ def test_protection_is_what_a_write_does(toy_editor):
     (first, other), (own, mask) = beyond.keys_of(editor, RECORDS[:2])
     expected = beyond.protection([(first, other), (own, mask)], 1, [0.5]).moved[1]
     editor.projector.add(first, other)
-    write = rls.Write.through(editor.projector, own, mask)
-    write.project(torch.randn(4000, len(own), generator=torch.Generator().manual_seed(0)) @ own)
-    change = write.change(1.0)
+    change = torch.zeros(4000, len(mask))
+    write = rls.Write(editor.projector, change, own, mask, lr=1.0, weight_decay=0.0)
+    write.step(torch.randn(len(own), 4000, generator=torch.Generator().manual_seed(0)))
+    write.store()
     there = (change[:, other] @ first.T).square().mean().sqrt()
     here = (change[:, mask] @ own.T).square().mean().sqrt()
     assert (there / here).item() == pytest.approx(expected, rel=0.05)
