@@ -27,7 +27,7 @@ from memoir.attach import Attachment, HookedModel
 from memoir.facts.reading import background_prompts
 from memoir.gate import LexicalGate
 from memoir.memory import ResidualMemory, Route
-from memoir.models.registry import Family, Settings, family_of
+from memoir.models.registry import Family, Settings, edited_map, family_of
 from memoir.packed import pack
 from memoir.prefix import Prefix, on, replaced, run_prefix, run_tail
 from memoir.rls import Write, projector
@@ -75,9 +75,7 @@ class Memoir(HookedModel):
         sigma: float | None = None,
     ):
         self.family = family or family_of(model)
-        layers = model.get_submodule(self.family.layers)
-        if not 0 <= layer < len(layers):
-            raise ValueError(f"layer = {layer} is out of range: the model has decoder layers 0 to {len(layers) - 1}.")
+        linear = edited_map(model, self.family, layer)
         if update not in ("sgd", "rls"):
             raise ValueError(f"update = {update!r} is unknown: it is 'sgd', the paper's, or 'rls'.")
         if update == "rls" and weight_decay:
@@ -85,7 +83,7 @@ class Memoir(HookedModel):
         self.settings = Settings(layer, k, threshold, lr, n_iter, weight_decay, n_prefixes, stop_loss, stop_change)
         self.seed = seed
         self.background = tuple(background_prompts() if background is None else background)
-        linear = layers[layer].get_submodule(self.family.edited)
+        layers = model.get_submodule(self.family.layers)
         device = linear.weight.device
         self._beyond = {"update": update, "ridge": ridge, "rank": rank} if update == "rls" else {}
         self._beyond |= {} if sigma is None else {"sigma": sigma}
