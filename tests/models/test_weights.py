@@ -176,11 +176,13 @@ def test_parts_in_another_order_are_not_the_published_file(quick, tmp_path):
 
 
 def test_a_source_archive_is_never_built(shelf, tmp_path):
-    """pip would run its set-up code."""
+    """pip would run code of it."""
     os.remove(wheel(shelf, 1))
     package = tmp_path / "tiny-part1-1.0"
     package.mkdir()
-    (package / "setup.py").write_text(f"open({str(tmp_path / 'it-ran')!r}, 'w')\n{BOMB}")
+    build = 'requires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    (package / "pyproject.toml").write_text(f"[build-system]\n{build}")
+    (package / "backend.py").write_text(f"open({str(tmp_path / 'it-ran')!r}, 'w')\n{BOMB}")
     (package / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: tiny-part1\nVersion: 1.0\n")
     subprocess.run(["tar", "-C", tmp_path, "-czf", shelf / "tiny-part1-1.0.tar.gz", package.name], check=True)
     with pytest.raises(FileNotFoundError, match="pip could not fetch tiny-part1==1.0"):
