@@ -17,7 +17,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: help setup reproduce test lab list data figures bench gpu-check image test-image audit lock clean
+.PHONY: help setup reproduce test lab list data weights figures bench gpu-check image test-image audit lock clean
 
 help:            ## what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ list: setup      ## the notebooks, and the paper's items: notebook, inputs, whet
 
 data: setup      ## fetch and check the data sets; a table of what there is
 	@$(BIN)/python -m memoir data
+
+weights: setup   ## fetch a larger model's weights (MODEL=qwen2.5-0.5b|qwen2.5-1.5b; without it: what they take)
+	@$(BIN)/python -m memoir weights $(MODEL)
 
 figures: setup   ## rebuild figures, tables, report and the README's numbers from the committed results; needs no model
 	$(BIN)/python -m memoir figures

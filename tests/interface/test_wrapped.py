@@ -244,7 +244,10 @@ def test_save_pretrained(edited, tmp_path):
 def test_lora(tokenizer, ids, tmp_path):
     from peft import LoraConfig, get_peft_model
 
-    model = get_peft_model(toy_model(), LoraConfig(target_modules=["q_proj", "down_proj"]))
+    edited = get_peft_model(toy_model(), LoraConfig(target_modules=["down_proj"]))
+    with pytest.raises(ValueError, match="down_proj of layer 1 is a Linear, and editing needs an nn.Linear"):
+        editor_on(edited.get_base_model(), tokenizer)
+    model = get_peft_model(toy_model(), LoraConfig(target_modules=["q_proj"]))
     with pytest.raises(TypeError, match=r"not PeftModel.*model.merge_and_unload\(\)"):
         editor_on(model, tokenizer)
     editor = editor_on(model.get_base_model(), tokenizer)

@@ -152,9 +152,14 @@ def test_a_hub_model_is_bfloat16_pinned_and_edited_in_float32(repository, monkey
     assert loading.weights_hash(load_model("toy")[0]) == editor.base_hash
 
 
+def test_every_family_has_a_toy_that_proves_it():
+    assert TOY_CONFIGS.keys() == registry.FAMILIES.keys()
+
+
 @pytest.mark.parametrize("kind", sorted(TOY_CONFIGS))
 def test_the_preflight_knows_every_family(kind):
-    config = AutoConfig.for_model(kind, **TOY_CONFIGS[kind], vocab_size=64)
+    ids = dict(vocab_size=64, pad_token_id=2, bos_token_id=1, eos_token_id=2)
+    config = AutoConfig.for_model(kind, **TOY_CONFIGS[kind], **ids)
     shape = preflight.skeleton(config, torch.float32)
     settings = registry.Settings(layer=1, k=24, threshold=0.5)
     need = preflight.need(shape, registry.FAMILIES[kind], settings)
