@@ -44,14 +44,21 @@ def write_result(
 ) -> None:
     """Write tables as <run>-<name>.parquet and then, last, the result file itself: it is there only when all is.
 
+    Each is written beside its place first: killed at any moment, no file is there by half.
+
     found: the metrics, fit for JSON; born: what `provenance` gave.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    drafts = {}
     for name, table in (tables or {}).items():
-        table.to_parquet(path.with_name(f"{path.stem}-{name}.parquet"), compression="zstd", index=False)
+        place = path.with_name(f"{path.stem}-{name}.parquet")
+        drafts[place] = place.with_suffix(".draft")
+        table.to_parquet(drafts[place], compression="zstd", index=False)
     content = {"run": path.stem, "metrics": found, "parameters": parameters, "provenance": born}
     draft = path.with_suffix(".draft")
     draft.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    for place, written in drafts.items():
+        os.replace(written, place)
     os.replace(draft, path)
 
 

@@ -15,7 +15,7 @@ from memoir.interface import keeping, store
 
 torch.set_num_threads(1)
 TOKENIZER = memoir.load_model("smollm2-135m")[1]
-STREAM = runs.Stream("smoke", "toy", "crash", "openfacts", at=(8, 30), every=3, generated=2, untouched=2)
+STREAM = runs.Stream("smoke", "toy", "crash", "openfacts", at=(4, 14), every=3, generated=2, untouched=2)
 
 
 # made once, in the fork server: each process that is killed inherits it

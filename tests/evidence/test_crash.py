@@ -127,7 +127,7 @@ def test_a_run_that_cannot_fit_is_refused_with_the_number(tmp_path, toy_editor, 
     monkeypatch.setattr(files, "RESULTS", tmp_path)
     monkeypatch.setattr(runs.psutil, "virtual_memory", lambda: type("", (), {"available": 1000})())
     editor = toy_editor()
-    with pytest.raises(MemoryError, match=r"30 edits of openfacts need about \d+ MiB more; 0 MiB are free"):
+    with pytest.raises(MemoryError, match=r"14 edits of openfacts need about \d+ MiB more; 0 MiB are free"):
         runs.run_stream(crash_worker.STREAM, editor)
     assert editor.edits == []
 
@@ -138,7 +138,7 @@ def test_an_estimate_is_given_and_leaves_no_trace(tmp_path, toy_editor, monkeypa
     editor = toy_editor()
     facts = runs._facts(crash_worker.STREAM, editor)
     before = {name: tensor.clone() for name, tensor in editor._tensors().items()}
-    assert "30 edits of openfacts, about" in runs.estimate(crash_worker.STREAM, editor, facts)
+    assert "14 edits of openfacts, about" in runs.estimate(crash_worker.STREAM, editor, facts)
     assert editor.edits == [] and editor.log == []
     after = editor._tensors()
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
