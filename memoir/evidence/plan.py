@@ -88,9 +88,8 @@ def planned(profile: str, experiment: str = "") -> dict[str, Planned]:
     put into its name and into the editor's settings (`method` into the stream's). With `tries`, a list of settings, it
     stands for one stream for each of them, whose number is {n}. ValueError for an entry that names something unknown.
     """
-    values = yaml.safe_load((PARAMS / f"{profile}.yaml").read_text()) or {}
     found = {}
-    for key, entry in (values.get("streams") or {}).items():
+    for key, entry in _entries((PARAMS / f"{profile}.yaml").read_text()).items():
         if not key.startswith(experiment):
             continue
         each = entry.get("each", {})
@@ -218,6 +217,12 @@ def make(plan: Planned) -> EditedModel:
         irrelevant = [fact.irrelevant for fact in asked]
         editor.calibrate(irrelevant, plan.false_positives, against=[fact.prompt for fact in stored])
     return editor
+
+
+@cache
+def _entries(text: str) -> dict[str, dict]:
+    """The streams that a plan's text names; cached, because reading YAML takes longer than all else about a plan."""
+    return (yaml.safe_load(text) or {}).get("streams") or {}
 
 
 def _one(profile: str, name: str, entry: dict, chosen: dict) -> Planned:

@@ -86,6 +86,15 @@ def _planned(profile: str) -> dict[str, plan.Planned]:
     return plan.planned(profile)
 
 
+def stamp(profile: str, experiment: str) -> tuple:
+    """The plan and an experiment's result files with their times and sizes: equal as long as nothing was written.
+
+    A cache whose key has it makes a frame again when, and only when, what the frame is made of has changed.
+    """
+    made_of = [plan.PARAMS / f"{profile}.yaml", *sorted((files.RESULTS / profile / experiment).glob("*"))]
+    return tuple((path, found.st_mtime_ns, found.st_size) for path in made_of for found in [path.stat()])
+
+
 def finished(profile: str, experiment: str) -> Iterator[tuple[plan.Planned, dict, dict[str, pd.DataFrame]]]:
     """Each stream of an experiment that has ended: its plan, its result file, its tables by name.
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from memoir import metrics
 from memoir.metrics import GENERATED, TEACHER_FORCED
 from memoir.theory import overlap
 
@@ -24,17 +23,11 @@ def gated(opened: pd.DataFrame, closed: pd.DataFrame, tau: float) -> pd.DataFram
     opened: asked at τ = 0; closed: the untouched model's, of the same records; both as `asking.ask` gives them, with
     n_edits. ValueError when `closed` lacks a question. Generated values are missing where either was not asked.
     """
-    key = ["record", "metric", "place"]
-    values = [name for name in (TEACHER_FORCED, GENERATED, "nll") if name in opened and name in closed]
-    base = _placed(closed).groupby(key)[values].first()  # a question of several lengths has one answer
-    rows = _placed(opened)
-    found = base.reindex(pd.MultiIndex.from_frame(rows[key]))
-    if found[TEACHER_FORCED].isna().any():
-        raise ValueError("The untouched model was not asked all questions of this stream: the records differ.")
+    base, rows = _beside(opened, closed), opened.copy()
     shut = rows.overlap < tau
-    for name in values:
-        rows[name] = np.where(shut, found[name], rows[name])
-    return rows.assign(route=rows.route.mask(shut, "base model")).drop(columns="place")
+    for name in base:
+        rows[name] = np.where(shut, base[name], rows[name])
+    return rows.assign(route=rows.route.mask(shut, "base model"))
 
 
 def gated_probe(table: pd.DataFrame, tau: float) -> pd.DataFrame:
@@ -56,14 +49,14 @@ def sweep(opened: pd.DataFrame, closed: pd.DataFrame, taus: Iterable[float]) -> 
 
     opened, closed: as for `gated`, of one length. Columns tau, metric, mean, opened.
     """
-    found = []
-    for tau in taus:
-        rows = gated(opened, closed, tau)
-        mean = metrics.per_record(rows[["record", "metric", TEACHER_FORCED]]).groupby("metric", sort=False).value.mean()
-        from_memory = (rows.route != "base model").groupby(rows.metric).mean()
-        table = pd.DataFrame({"tau": tau, "mean": mean, "opened": from_memory})
-        found.append(table.rename_axis("metric").reset_index())
-    return pd.concat(found, ignore_index=True)
+    taus = pd.Index(taus, name="tau")
+    shut = opened.overlap.to_numpy()[:, None] < taus.to_numpy()  # a row per question, a column per τ
+    here, there = (table[[TEACHER_FORCED]] for table in (opened, _beside(opened, closed)))
+    values = pd.DataFrame(np.where(shut, there, here), opened.index, taus)
+    mean = values.groupby([opened.record, opened.metric], sort=False).mean().groupby("metric", sort=False).mean()
+    from_memory = pd.DataFrame(~shut & (opened[["route"]] != "base model").to_numpy(), opened.index, taus)
+    found = {"mean": mean, "opened": from_memory.groupby(opened.metric).mean()}
+    return pd.DataFrame({name: table.T.stack() for name, table in found.items()}).reset_index()
 
 
 def roc(opened: pd.DataFrame) -> tuple[pd.DataFrame, float]:
@@ -77,6 +70,17 @@ def roc(opened: pd.DataFrame) -> tuple[pd.DataFrame, float]:
     curve, area = overlap.roc(right, opened[opened.metric == "locality"].overlap.to_numpy())
     table = pd.DataFrame(curve, columns=["tau", "own", "irrelevant"])
     return table[table.tau >= 0], area
+
+
+def _beside(opened: pd.DataFrame, closed: pd.DataFrame) -> pd.DataFrame:
+    """What the untouched model answered to each row of `opened`, of the columns that both have. See `gated`."""
+    key = ["record", "metric", "place"]
+    values = [name for name in (TEACHER_FORCED, GENERATED, "nll") if name in opened and name in closed]
+    base = _placed(closed).groupby(key)[values].first()  # a question of several lengths has one answer
+    found = base.reindex(pd.MultiIndex.from_frame(_placed(opened)[key])).set_axis(opened.index)
+    if found[TEACHER_FORCED].isna().any():
+        raise ValueError("The untouched model was not asked all questions of this stream: the records differ.")
+    return found
 
 
 def _placed(questions: pd.DataFrame) -> pd.DataFrame:

@@ -22,10 +22,10 @@ def rebuild(notebooks: dict[str, str]) -> list[Path]:
         plt.close(figure)
     for name, table in experiments.contributed("tables"):
         written += plots.save_table(table, name)
-    layouts = {name: paper_tables.layout(item) for name, item in items.items().items() if item.table}
-    for name, table in layouts.items():
-        item = items.items()[name]
-        written += plots.save_table(table, item.table, paper_tables.caption(item))
+    printed = {name: item for name, item in items.items().items() if item.table}
+    layouts = {name: paper_tables.layout(item) for name, item in printed.items()}
+    for name, item in printed.items():
+        written += plots.save_table(layouts[name], item.table, paper_tables.caption(item))
     for path in set(plots.FIGURES.glob("*.*")) - set(written):
         path.unlink()  # its result is no longer there
     return [*written, page.write(layouts), readme.write(notebooks)]

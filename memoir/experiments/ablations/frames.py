@@ -7,6 +7,7 @@ the stream none-seed-<s> asked the untouched model the same questions. Knows res
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -84,8 +85,17 @@ class Read:
     at: dict[str, tuple[float, pd.DataFrame]]
 
 
-def read(profile: str, experiment: str = "ablations") -> Iterator[Read]:
+def read(profile: str, experiment: str = "ablations") -> tuple[Read, ...]:
     """Every finished stream whose questions the untouched model was asked too."""
+    return _read(profile, experiment, evidence.stamp(profile, experiment))
+
+
+@lru_cache(maxsize=8)
+def _read(profile: str, experiment: str, _stamp: tuple) -> tuple[Read, ...]:
+    return tuple(_reading(profile, experiment))
+
+
+def _reading(profile: str, experiment: str) -> Iterator[Read]:
     ended = [(*_named(planned.stream.run), planned, *rest) for planned, *rest in evidence.finished(profile, experiment)]
     closed = {seed: tables["questions"] for name, seed, _, _, tables in ended if name == Unedited.method}
     for name, seed, planned, result, tables in ended:
@@ -112,8 +122,13 @@ def rows(profile: str, experiment: str = "ablations") -> pd.DataFrame:
     default: the mean of the default settings, τ held, over the same seeds and so the same records. Seeds that no
     ablation has are left out.
     """
+    return _rows(profile, experiment, evidence.stamp(profile, experiment)).copy()
+
+
+@lru_cache(maxsize=8)
+def _rows(profile: str, experiment: str, _stamp: tuple) -> pd.DataFrame:
     found: dict[tuple, list] = {}
-    every = list(read(profile, experiment))
+    every = read(profile, experiment)
     ablated = {one.seed for one in every if one.row not in ("default", Unedited.method)}
     for one in every:
         if ablated and one.seed not in ablated:
