@@ -3,19 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from planted import RECORDS
 
 import memoir
 from memoir import gate, tophash
-from memoir.facts.record import EditRecord
-
-TEMPLATES = ["The capital of {} is", "The money of {} is called"]
-PLACES = ["Peru", "Chad", "Oman", "Fiji", "Mali"]
-RECORDS = [
-    EditRecord(id=f"{t}-{p}", subject=p, prompt=template.format(p), target="Rome", relation=f"r{t}",
-               rephrasings=(f"Tell me: {template.format(p)}",), irrelevant="Water boils at",
-               neighbour=template.format("Cuba"), negated=f"It is not so that {template.format(p)}")
-    for t, template in enumerate(TEMPLATES) for p in PLACES
-]  # fmt: skip
 
 
 def test_neighbours_are_followed_as_edits_come_and_go():

@@ -4,22 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from planted import RECORDS
 
 from memoir import gate, rls, tophash
 from memoir.experiments.beyond import frames as beyond, routing
 from memoir.experiments.beyond.routing import KINDS, Way
-from memoir.facts.record import EditRecord
 from memoir.metrics import GENERATED, TEACHER_FORCED
 
 PROTOCOLS = (TEACHER_FORCED, GENERATED)
-TEMPLATES = ["The capital of {} is", "The money of {} is called"]
-PLACES = ["Peru", "Chad", "Oman", "Fiji", "Mali"]
-RECORDS = [
-    EditRecord(id=f"{t}-{p}", subject=p, prompt=template.format(p), target="Rome", relation=f"r{t}",
-               rephrasings=(f"Tell me: {template.format(p)}",), irrelevant="Water boils at",
-               neighbour=template.format("Cuba"), negated=f"It is not so that {template.format(p)}")
-    for t, template in enumerate(TEMPLATES) for p in PLACES
-]  # fmt: skip
 
 
 def test_protection_grows_as_lambda_falls_and_as_the_rank_rises(toy_editor):
