@@ -1,39 +1,19 @@
 """Verdicts turn when the numbers do: for every rule planted numbers on both sides; what is missing is no verdict."""
 
-import json
 import re
-import shutil
-from unittest.mock import MagicMock
 
 import numpy as np
 import pandas as pd
 import pytest
+from planted_results import ALL, BORN, PLANNED, long_targets, stream, write
 
-from memoir import experiments
 from memoir.baselines import METHODS
-from memoir.evidence import files, plan, published, results as evidence
+from memoir.evidence import files, published
 from memoir.experiments.retention import frames as retention
-from memoir.paper import claims, claims_printed, items as paper_items, verdicts
+from memoir.paper import claims, claims_printed, verdicts
 from memoir.paper.claims import FALSE, NOT_REPRODUCED, NOT_TESTED, PARTLY_TRUE, TRUE
 from memoir.report import claims_shown
 from memoir.theory import overlap
-
-ALL = claims.claims()
-PLANNED = {profile: plan.planned(profile) for profile in ("full", "paper")}
-LENGTHS = (10, 100, 107, 750, 1000, 1607, 7000, 11009)
-BORN = {"model": "smollm2-135m-abc", "device": "cpu", "commit": "abc", "ended": "2026-01-01", "edit_seconds": 10.0}
-
-
-def stream(values=None, lengths=LENGTHS, width=0.01, **more):
-    """A stream's result: each metric's mean at each length, 0.9 unless given by metric or by (metric, length)."""
-    values, rows = values or {}, []
-    for metric in ("reliability", "generalization", "locality"):
-        for n in lengths:
-            mean = values.get((metric, n), values.get(metric, 0.9))
-            rows.append(dict(metric=metric, protocol="teacher-forced", mean=mean, low=mean - width, high=mean + width,
-                             n=n, n_edits=n))  # fmt: skip
-    how = {"method": "memoir", "stream": {"at": list(lengths)}, "editor": {}} | more
-    return {"run": "planted", "metrics": rows, "parameters": how, "provenance": BORN}
 
 
 def verdict(claim_id, **results):
@@ -137,13 +117,6 @@ def test_the_layer_claim_is_decided_by_the_sweep():
     assert verdict("10", OpenFacts=sweep(flat | {10: 0.71})) == NOT_REPRODUCED
     assert verdict("10", OpenFacts=sweep(flat | {27: 0.71})) == PARTLY_TRUE
     assert verdict("10", OpenFacts=sweep(flat | {10: 0.71}), ZsRE=sweep(flat | {27: 0.9})) == PARTLY_TRUE
-
-
-def long_targets(nll, likely=0.0, n=75):
-    """A table of questions about five long targets, and about five texts on their subjects."""
-    rows = [dict(record=str(i), metric=metric, n_edits=n, nll=nll + i / 1e6, likely=likely, **{"teacher-forced": 0.9})
-            for metric in ("reliability", "ood generalization") for i in range(5)]  # fmt: skip
-    return pd.DataFrame(rows)
 
 
 def test_perplexity_is_read_as_mean_and_as_median():
@@ -300,20 +273,6 @@ def test_a_length_that_was_not_reached_is_not_a_verdict(tmp_path, monkeypatch):
     assert found.command and found.sources[0].provenance == BORN
 
 
-def write(profile, name, content):
-    """Plant a result, with the tables that a stream of the plan leaves, or a table."""
-    path = files.RESULTS / profile / (name if name.endswith(".parquet") else f"{name}.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if name.endswith(".parquet"):
-        content.to_parquet(path)
-        return
-    path.write_text(json.dumps(content))
-    planned = PLANNED[profile].get(name)
-    for table in planned.tables.values() if planned else ():
-        if not table.exists():
-            long_targets(0.1, n=1000).to_parquet(table)
-
-
 def test_results_of_the_papers_size_come_first(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "RESULTS", tmp_path)
     write("full", "lasting/zsre", stream({"locality": 0.5}))
@@ -323,111 +282,6 @@ def test_results_of_the_papers_size_come_first(tmp_path, monkeypatch):
     found = verdicts.judge(ALL["12"])
     assert found.verdict == TRUE and found.sources[0].path == "data/results/paper/lasting/zsre-llama-3.json"
     assert len(found.readings) == 1  # on the paper's model the same edits are the same load
-
-
-def state():
-    """What every claim that has results, and every item, says now."""
-    judged = [verdicts.judge(claim) for claim in ALL.values() if claim.results]
-    found = {one.claim.id: (one.verdict, one.reason) for one in judged}
-    return found | {name: str(paper_items.state(item)) for name, item in paper_items.items().items()}
-
-
-def dependent(name):
-    """The claims and items that are made from a result, or from a stream that a table belongs to, by their records."""
-    path = files.RESULTS / "full" / name
-    owner = {name} | {stream for stream, one in PLANNED["full"].items() if path in one.tables.values()}
-    of_claims = {c.id for c in ALL.values() for p in c.results.values() if owner & set(evidence.names("full", p))}
-    return of_claims | {item.item for item in paper_items.items().values() if owner & set(item.inputs())}
-
-
-def check_deletions(folder, names):
-    before = state()
-    for name in names:
-        path = folder / "full" / (name if name.endswith(".parquet") else f"{name}.json")
-        content = path.read_bytes()
-        path.unlink()
-        after = state()
-        changed = {key for key in before if after[key] != before[key]}
-        fallen = {key for key in dependent(name) if before[key][0] != NOT_TESTED}
-        assert changed - dependent(name) == set() and fallen <= changed, name
-        for key in fallen:
-            said = after[key]
-            assert said[0] == NOT_TESTED if isinstance(said, tuple) else said.startswith("not run"), (name, key)
-        path.write_bytes(content)
-
-
-def test_deleting_a_planted_result_turns_exactly_what_depends_on_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "RESULTS", tmp_path)
-    monkeypatch.setattr(retention, "readings", lambda profile, n_edits: None)
-    rows = [dict(dataset="counterfact", label=label, tau=0.5, n_edits=n, set="OpenFacts", known=9, kept=1.0, low=1.0,
-                 high=1.0) for label, n in (("MEMOIR, τ", 1000), ("FT", 100))]  # fmt: skip
-    monkeypatch.setattr(retention, "shares", lambda _: pd.DataFrame(rows))
-    names = {n for c in ALL.values() for p in c.results.values() for n in evidence.names("full", p)}
-    names |= {name for item in paper_items.items().values() for name in item.inputs()}
-    for n, name in ((600, "hallucination/all-600-stop-0.1"), (75, "temporal/stop-0.1")):
-        write("full", f"{name}-questions.parquet", long_targets(0.1, n=n))
-    law = pd.DataFrame({"model": "m", "N": [1, 9999], "reliability": [1.0, 0.5]})
-    write("full", "overlap/interference-capacity.parquet", law)
-    write("full", "overlap/real_masks-histograms.parquet", law)
-    write(
-        "full", "beyond/routing", {"metrics": [dict(way="masks (the paper)", tau=0.5, negated=1.0)], "provenance": BORN}
-    )
-    for name in ("simulation", "real_masks"):
-        shutil.copy(files.ROOT / f"data/results/full/overlap/{name}.json", tmp_path / "full/overlap")
-    for i, name in enumerate(sorted(names)):
-        if not name.endswith(".parquet") and not (tmp_path / "full" / f"{name}.json").exists():
-            lengths = (75,) if name.startswith("temporal/") else LENGTHS
-            write(
-                "full", name, stream(lengths=lengths, editor={"layer": i % 30}, stream={"profile": "full", "at": [9]})
-            )
-    found = {one.claim.id: (one.verdict, one.reason) for one in verdicts.judged() if one.claim.results}
-    assert not [about for about in found.items() if about[1][0] == NOT_TESTED]
-    assert all(s.size == "full" for s in map(paper_items.state, paper_items.items().values()) if s.planned)
-    seen, some = set(), []  # one layer, or ablation, is like another
-    for name in sorted(names | {"lasting/zsre-edits.parquet", "lasting/zsre-untouched.parquet"}):
-        kind = re.sub(r"^(layers|layers-zsre|ablations)/.*", r"\1", name)
-        some += [name] if kind not in seen else []
-        seen.add(kind)
-    check_deletions(tmp_path, some)
-
-
-@pytest.fixture
-def names_of_figures(monkeypatch):
-    """The names of all figures that can be made, without drawing them."""
-    found = experiments.discover()
-    assert len(found) >= 9
-    for where in found:
-        for module in [name for name in vars(where) if name.endswith("plots")]:
-            monkeypatch.setattr(where, module, MagicMock())
-    return lambda: {name for name, _ in experiments.contributed("figures")}
-
-
-def test_deleting_a_committed_result_breaks_nothing_else(tmp_path, monkeypatch, names_of_figures):
-    folder = tmp_path / "results"
-    shutil.copytree(files.RESULTS, folder)
-    monkeypatch.setattr(files, "RESULTS", folder)
-    # few ablations and layers stand for all while figures are made anew for each deletion
-    few = "(none|default|whole|k-878|layer-2[4-7])-seed-0"
-    many = [path for wide in ("ablations*/*", "layers*/*") for path in (folder / "full").glob(wide)]
-    aside = [path for path in many if not re.match(few, path.name)]
-    aside = {path: path.rename(tmp_path / f"{path.parent.name}-{path.name}") for path in aside}
-    kinds = {}  # a file of each kind: one stream's result, or table of questions, is like another's
-    for path in sorted((folder / "full").rglob("*.json")):
-        planned = f"{path.parent.name}/{path.stem}" in PLANNED["full"]
-        kinds.setdefault((path.parent.name, "stream" if planned else path.stem), path)
-    for path in sorted((folder / "full").rglob("*.parquet")):
-        kinds.setdefault((path.parent.name, path.stem.rpartition("-")[2]), path)
-    before = names_of_figures()
-    for path in kinds.values():
-        content = path.read_bytes()
-        path.unlink()
-        assert names_of_figures() <= before, path.name
-        path.write_bytes(content)
-    assert names_of_figures() == before
-    for path, moved in aside.items():
-        moved.rename(path)
-    names = [str(path.relative_to(folder / "full")).removesuffix(".json") for path in kinds.values()]
-    check_deletions(folder, names)
 
 
 def test_a_page_names_numbers_and_their_origin():
