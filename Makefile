@@ -75,7 +75,7 @@ audit: setup     ## known vulnerabilities of what the lock pins, as the package 
 
 lock: setup      ## pin the newest versions that pyproject.toml allows
 	$(BIN)/pip install --quiet pip-tools
-	$(BIN)/pip-compile --quiet --upgrade --all-extras --strip-extras --no-header --no-emit-index-url --no-emit-find-links \
+	$(BIN)/pip-compile --quiet --upgrade --extra test --extra data --strip-extras --no-header --no-emit-index-url --no-emit-find-links \
 	    --no-emit-trusted-host --output-file requirements.lock pyproject.toml
 	sed -i 's/^torch==\([0-9.]*\)+.*/torch==\1/; /^# The following packages are considered/,$$d' requirements.lock
 

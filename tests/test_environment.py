@@ -34,8 +34,9 @@ def lock() -> dict[str, tuple[str, set[str]]]:
 
 
 def declared() -> list[Requirement]:
+    """What the lock is made from: all but what only a cluster has."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"].values()
+    extras = [group for name, group in project["optional-dependencies"].items() if name != "slurm"]
     return [Requirement(text) for group in (project["dependencies"], *extras) for text in group]
 
 
