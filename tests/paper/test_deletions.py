@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -17,39 +18,87 @@ from memoir.paper import items as paper_items, verdicts
 from memoir.paper.claims import NOT_TESTED
 
 
-def state():
-    """What every claim that has results, and every item, says now."""
-    judged = [verdicts.judge(claim) for claim in ALL.values() if claim.results]
-    found = {one.claim.id: (one.verdict, one.reason) for one in judged}
-    return found | {name: str(paper_items.state(item)) for name, item in paper_items.items().items()}
+def verdict(claim):
+    found = verdicts.judge(claim)
+    return found.verdict, found.reason
+
+
+def claims_and_items():
+    """What says the verdict on each claim that has results, and the state of each item, by its name."""
+    found = {claim.id: partial(verdict, claim) for claim in ALL.values() if claim.results}
+    return found | {name: lambda item=item: str(paper_items.state(item)) for name, item in paper_items.items().items()}
+
+
+@pytest.fixture
+def looked_for(monkeypatch):
+    """The paths that were asked whether they exist, which is how a result is found to be there."""
+    found, exists = set(), Path.exists
+
+    def noted(path, **options):
+        found.add(path)
+        return exists(path, **options)
+
+    monkeypatch.setattr(Path, "exists", noted)
+    return found
+
+
+@pytest.fixture
+def before_and_read(looked_for, tmp_path, monkeypatch):
+    """What each of some functions says, and which results it looked for: what no other function need be asked again.
+
+    That no other file matters to it is seen from its saying the same where nothing but what it looked for is there.
+    """
+
+    def ask(functions):
+        folder, before, read = files.RESULTS, {}, {}
+        for i, (name, say) in enumerate(functions.items()):
+            looked_for.clear()
+            before[name] = say()
+            read[name] = {path for path in looked_for if path.is_relative_to(folder) and path.is_file()}
+            alone = tmp_path / f"alone-{i}"
+            for path in read[name]:
+                copy = alone / path.relative_to(folder)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                os.link(path, copy)
+            with monkeypatch.context() as elsewhere:
+                elsewhere.setattr(files, "RESULTS", alone)
+                assert say() == before[name], name
+        return before, read
+
+    return ask
 
 
 def dependent(name):
     """The claims and items that are made from a result, or from a stream that a table belongs to, by their records."""
     path = files.RESULTS / "full" / name
-    owner = {name} | {stream for stream, one in PLANNED["full"].items() if path in one.tables.values()}
+    owner = {name}
+    if path.suffix == ".parquet":
+        owner |= {stream for stream, one in PLANNED["full"].items() if path in one.tables.values()}
     of_claims = {c.id for c in ALL.values() for p in c.results.values() if owner & set(evidence.names("full", p))}
     return of_claims | {item.item for item in paper_items.items().values() if owner & set(item.inputs())}
 
 
-def check_deletions(folder, names):
-    before = state()
-    for name in names:
-        path = folder / "full" / (name if name.endswith(".parquet") else f"{name}.json")
+def check_deletions(paths, before_and_read):
+    functions = claims_and_items()
+    before, read = before_and_read(functions)
+    for path in paths:
+        name = str(path.relative_to(files.RESULTS / "full")).removesuffix(".json")
+        depend = dependent(name)
         content = path.read_bytes()
         path.unlink()
-        after = state()
-        changed = {key for key in before if after[key] != before[key]}
-        fallen = {key for key in dependent(name) if before[key][0] != NOT_TESTED}
-        assert changed - dependent(name) == set() and fallen <= changed, name
+        after = {key: say() for key, say in functions.items() if path in read[key] or key in depend}
+        changed = {key for key in after if after[key] != before[key]}
+        fallen = {key for key in depend if before[key][0] != NOT_TESTED}
+        assert fallen <= changed <= depend, name
         for key in fallen:
             said = after[key]
             assert said[0] == NOT_TESTED if isinstance(said, tuple) else said.startswith("not run"), (name, key)
         path.write_bytes(content)
 
 
-def test_deleting_a_planted_result_turns_exactly_what_depends_on_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "RESULTS", tmp_path)
+def test_deleting_a_planted_result_turns_exactly_what_depends_on_it(tmp_path, monkeypatch, before_and_read):
+    folder = tmp_path / "results"
+    monkeypatch.setattr(files, "RESULTS", folder)
     monkeypatch.setattr(retention, "readings", lambda profile, n_edits: None)
     rows = [dict(dataset="counterfact", label=label, tau=0.5, n_edits=n, set="OpenFacts", known=9, kept=1.0, low=1.0,
                  high=1.0) for label, n in (("MEMOIR, τ", 1000), ("FT", 100))]  # fmt: skip
@@ -65,9 +114,9 @@ def test_deleting_a_planted_result_turns_exactly_what_depends_on_it(tmp_path, mo
         "full", "beyond/routing", {"metrics": [dict(way="masks (the paper)", tau=0.5, negated=1.0)], "provenance": BORN}
     )
     for name in ("simulation", "real_masks"):
-        shutil.copy(files.ROOT / f"data/results/full/overlap/{name}.json", tmp_path / "full/overlap")
+        shutil.copy(files.ROOT / f"data/results/full/overlap/{name}.json", folder / "full/overlap")
     for i, name in enumerate(sorted(names)):
-        if not name.endswith(".parquet") and not (tmp_path / "full" / f"{name}.json").exists():
+        if not name.endswith(".parquet") and not (folder / "full" / f"{name}.json").exists():
             lengths = (75,) if name.startswith("temporal/") else LENGTHS
             write(
                 "full", name, stream(lengths=lengths, editor={"layer": i % 30}, stream={"profile": "full", "at": [9]})
@@ -80,7 +129,8 @@ def test_deleting_a_planted_result_turns_exactly_what_depends_on_it(tmp_path, mo
         kind = re.sub(r"^(layers|layers-zsre|ablations)/.*", r"\1", name)
         some += [name] if kind not in seen else []
         seen.add(kind)
-    check_deletions(tmp_path, some)
+    paths = [folder / "full" / (name if name.endswith(".parquet") else f"{name}.json") for name in some]
+    check_deletions(paths, before_and_read)
 
 
 @pytest.fixture
@@ -91,19 +141,6 @@ def undrawn(monkeypatch):
     for where in found:
         for module in [name for name in vars(where) if name.endswith("plots")]:
             monkeypatch.setattr(where, module, MagicMock())
-    return found
-
-
-@pytest.fixture
-def looked_for(monkeypatch):
-    """The paths that were asked whether they exist, which is how a result is found to be there."""
-    found, exists = set(), Path.exists
-
-    def noted(path, **options):
-        found.add(path)
-        return exists(path, **options)
-
-    monkeypatch.setattr(Path, "exists", noted)
     return found
 
 
@@ -143,32 +180,18 @@ def kinds(folder):
     return list(found.values())
 
 
-def test_deleting_a_committed_result_leaves_all_other_figures(few, tmp_path, monkeypatch, undrawn, looked_for):
-    """An experiment is asked again only where it looked for the file that is deleted; that no other file matters to it
-    is seen from its making the same figures where nothing but what it looked for is there."""
-    before, read = {}, {}
-    for one in undrawn:
-        looked_for.clear()
-        before[one] = names(one)
-        read[one] = {path for path in looked_for if path.is_relative_to(few) and path.is_file()}
-        alone = tmp_path / one.__name__
-        for path in read[one]:
-            copy = alone / path.relative_to(few)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            os.link(path, copy)
-        with monkeypatch.context() as elsewhere:
-            elsewhere.setattr(files, "RESULTS", alone)
-            assert names(one) == before[one], one.__name__
+def test_deleting_a_committed_result_leaves_all_other_figures(few, tmp_path, undrawn, before_and_read):
+    functions = {one.__name__: partial(names, one) for one in undrawn}
+    before, read = before_and_read(functions)
+    assert all(before.values())
     for path in kinds(few):
         aside = path.rename(tmp_path / path.name)
-        for one in undrawn:
-            if path in read[one]:
-                assert names(one) <= before[one], (one.__name__, path.name)
+        for name, say in functions.items():
+            if path in read[name]:
+                assert say() <= before[name], (name, path.name)
         aside.rename(path)
-    assert {one: names(one) for one in undrawn} == before
+    assert {name: say() for name, say in functions.items()} == before
 
 
-def test_deleting_a_committed_result_turns_exactly_what_depends_on_it(committed):
-    check_deletions(
-        committed, [str(path.relative_to(committed / "full")).removesuffix(".json") for path in kinds(committed)]
-    )
+def test_deleting_a_committed_result_turns_exactly_what_depends_on_it(committed, before_and_read):
+    check_deletions(kinds(committed), before_and_read)
