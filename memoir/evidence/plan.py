@@ -30,6 +30,7 @@ PARAMS = Path(__file__).resolve().parents[2] / "notebooks" / "params"
 MAKERS = {maker.method: maker for maker in (Memoir, Ablated, Unedited)}  # of the others `METHODS` knows
 CALIBRATION = "openfacts-calibration"
 STORED = 100  # its first prompts stand for stored edits when τ is calibrated, the others' irrelevant questions ask
+ASKED = {"smoke": 100}  # of those, where not all: at this size a notebook should take less than a minute
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ def make(plan: Planned) -> EditedModel:
     editor = maker(model, tokenizer, **settings(plan))
     if plan.false_positives is not None:
         facts = load_records(CALIBRATION)
-        stored, asked = facts[:STORED], facts[STORED:]
+        stored, asked = facts[:STORED], facts[STORED:][: ASKED.get(plan.stream.profile)]
         irrelevant = [fact.irrelevant for fact in asked]
         editor.calibrate(irrelevant, plan.false_positives, against=[fact.prompt for fact in stored])
     return editor
