@@ -1,5 +1,4 @@
-"""Planted for several tests: finished streams of two records (notebooks 07 and 08), whose numbers can be counted by
-hand, and records of two templates, each of which has near neighbours."""
+"""Finished streams of two records, planted for tests of notebooks 07 and 08: what can be counted by hand."""
 
 import numpy as np
 import pandas as pd
@@ -8,18 +7,8 @@ import pytest
 from memoir import plots
 from memoir.evidence import files, plan
 from memoir.experiments.ablations import frames as ablations
-from memoir.facts.record import EditRecord
 
 K, TAU = 439, 0.48
-
-TEMPLATES = ["The capital of {} is", "The money of {} is called"]
-PLACES = ["Peru", "Chad", "Oman", "Fiji", "Mali"]
-RECORDS = [
-    EditRecord(id=f"{t}-{p}", subject=p, prompt=template.format(p), target="Rome", relation=f"r{t}",
-               rephrasings=(f"Tell me: {template.format(p)}",), irrelevant="Water boils at",
-               neighbour=template.format("Cuba"), negated=f"It is not so that {template.format(p)}")
-    for t, template in enumerate(TEMPLATES) for p in PLACES
-]  # fmt: skip
 
 
 @pytest.fixture

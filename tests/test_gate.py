@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from planted import RECORDS
+from planted_records import RECORDS
 
 import memoir
 from memoir import gate, tophash

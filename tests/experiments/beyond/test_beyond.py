@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from planted import RECORDS
+from planted_records import RECORDS
 
 from memoir import gate, rls, tophash
 from memoir.experiments.beyond import frames as beyond, routing
