@@ -71,7 +71,7 @@ def test_the_memory_of_llama_3_is_as_computed_by_hand():
     need = preflight.need(shape, registry.family_of(shape), MODELS[name].settings, edits=7000)
     assert need.memory == 4 * 58_720_256 and need.masks == 7000 * 1792
     more = preflight.need(shape, registry.family_of(shape), MODELS[name].settings, edits=7000, rows=22)
-    assert need.editing < more.editing < 2 * need.editing
+    assert more.editing == 2 * need.editing, "every term counts tokens: the steps hold nothing of the size of W_m"
 
 
 def test_what_will_be_is_printed_with_its_reasons():
