@@ -127,7 +127,7 @@ class Memoir(HookedModel):
         _need_finite(write.largest())
         write.store()
         # the same prompt up to trailing spaces: its old mask must not go on answering once this edit is forgotten
-        self.memory.forget(self._earlier(prompt))
+        self.memory.forget(self._edits_of(prompt))
         self.memory.store(tophash.pack(mask))
         return losses, write.steps, mask[0].cpu()
 

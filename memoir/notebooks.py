@@ -61,8 +61,8 @@ def parameters(notebook: Path, profile: str, extra: dict | None = None) -> dict:
     known = papermill.inspect_notebook(str(notebook))
     for name, value in chosen.items():
         if name not in known:
-            what = f"parameter of {notebook.name}"
-            raise ValueError(inputs.unknown(what, name, known, ", ".join(sorted(known)) or "none"))
+            about = inputs.unknown("parameter", name, known, ", ".join(sorted(known)) or "none")
+            raise ValueError(f"{notebook.name}: {about}")
         default = yaml.safe_load(
             known[name]["default"].replace("None", "null").replace("True", "true").replace("False", "false")
         )

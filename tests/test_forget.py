@@ -98,12 +98,15 @@ def test_an_edit_that_fails_replaces_nothing(toy_editor):
     assert editor.memory.forgotten == [] and editor.route(PROMPTS[:1])[0].edit == 0
 
 
-@pytest.mark.parametrize("edit", [-1, 2, 1.0, "0", None])
-def test_what_is_no_edit_is_refused_and_changes_nothing(toy_editor, edit):
+@pytest.mark.parametrize(("edit", "error", "words"), [
+    (-1, ValueError, "numbered 0 to 1"), (2, ValueError, "numbered 0 to 1"), (1.0, TypeError, "a whole number"),
+    ("0", TypeError, "a whole number"), (None, TypeError, "a whole number"),
+])  # fmt: skip
+def test_what_is_no_edit_is_refused_and_changes_nothing(toy_editor, edit, error, words):
     editor = toy_editor()
     editor.edit_all(RECORDS[:2])
     masks = editor.memory.masks.copy()
-    with pytest.raises(ValueError, match="numbered 0 to 1"):
+    with pytest.raises(error, match=words):
         editor.forget(edit)
     np.testing.assert_array_equal(masks, editor.memory.masks)
     editor.detach()

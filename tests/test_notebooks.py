@@ -84,7 +84,7 @@ def test_a_fault_planted_in_a_real_notebook_turns_the_gate_red(tmp_path):
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ({"n_promts": 3}, "no parameter 'n_promts'; it has"),
+        ({"n_promts": 3}, "no parameter 'n_promts'. Did you mean n_prompts"),
         ({"n_prompts": "3"}, "'n_prompts' is '3' .str., but its default 60 is of type int"),
         ({"n_prompts": True}, "'n_prompts' is True"),
     ],

@@ -31,7 +31,7 @@ def check(model: object, tokenizer: object) -> None:
     if not callable(getattr(model, "get_output_embeddings", None)) or model.get_output_embeddings() is None:
         raise TypeError(f"{type(model).__name__} has no language-model head: load it with AutoModelForCausalLM.")
     for name, weight in model.named_parameters():
-        if weight.is_meta:
+        if weight.is_meta and type(weight) is nn.Parameter:
             raise ValueError(
                 f"{name} is not in memory (offloaded to disk or CPU, or never loaded): an edit needs the whole model "
                 "at every step. Load it on one device, device_map={'': device}, or use a smaller model."
@@ -77,6 +77,7 @@ def checksum(model: nn.Module) -> list[tuple[str, int]]:
 
 
 def _sum(weight: Tensor) -> int:
+    """The bytes as whole numbers, summed in parts: torch would make a wide copy of all of them at once."""
     raw = weight.detach().contiguous().flatten()
     wide = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[raw.element_size()]
-    return int(raw.view(wide).sum(dtype=torch.int64))
+    return sum(int(part.sum(dtype=torch.int64)) for part in raw.view(wide).split(2**20))

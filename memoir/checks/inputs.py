@@ -31,7 +31,8 @@ def text(value: object, name: str) -> str:
 def texts(values: object, name: str) -> list[str]:
     """Several texts in their order; each that is none is named by its place."""
     if isinstance(values, str | bytes | Mapping | Set) or not isinstance(values, Iterable):
-        raise TypeError(f"{name} must be a list of str, not {_kind(values)}.")
+        one = ": one text belongs into a list, [text]" if isinstance(values, str | bytes) else ""
+        raise TypeError(f"{name} must be a list of str, not {_kind(values)}{one}.")
     return [text(value, f"{name}[{i}]") for i, value in enumerate(values)]
 
 
@@ -102,4 +103,4 @@ def _kind(value: object) -> str:
         return "NaN, which is how pandas writes a missing cell"
     if isinstance(value, bool | numbers.Number):
         return f"the {kind} {value}"
-    return f"a {kind}" + (": one text belongs into a list, [text]" if isinstance(value, str | bytes) else "")
+    return f"a {kind}"

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 
@@ -132,7 +132,7 @@ def _failed(plan: Planned, editor: EditedModel | None, sentence: str) -> Path:
     tables = [pd.read_parquet(path) for n in stream.at for path in sorted(work.glob(f"at-{n}-questions-*.parquet"))]
     found = {"questions": pd.concat(tables, ignore_index=True)} if tables else {}
     rows = runs.summary_at(found["questions"]) if tables else []
-    how = {kind: asdict(stream), "method": plan.method, "editor": settings(plan)}
+    how = {kind: stream.described(), "method": plan.method, "editor": settings(plan)}
     how = runs.parameters(stream, editor, kind) if editor else json.loads(json.dumps(how))
     how["failed"] = {"n_edits": len(editor.edits) if editor else 0, "sentence": sentence}
     found |= {"edits": editor.edits_table()} if editor and editor.log else {}
@@ -153,7 +153,7 @@ def _is_done(plan: Planned) -> bool:
     if plan.false_positives is not None:
         del wanted["threshold"]
     asked = found.get("singles" if plan.singles else "stream")
-    as_planned = asked == json.loads(json.dumps(asdict(plan.stream))) and found.get("probes", {}) == plan.probes
+    as_planned = asked == json.loads(json.dumps(plan.stream.described())) and found.get("probes", {}) == plan.probes
     return as_planned and found["method"] == plan.method and wanted.items() <= found["editor"].items()
 
 

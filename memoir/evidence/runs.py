@@ -31,9 +31,9 @@ PART = 500  # records that are evaluated before what was found is kept
 class Stream:
     """What is run: records of `dataset` edited in order, and evaluated on all so far after each of `at` edits.
 
-    first: where in the data set the stream begins. every: edits between checkpoints. generated: generated answers are
-    asked of at most so many of the records, evenly spread (None: of all). untouched: so many facts that are never
-    edited (openfacts-locality) are asked too.
+    first: where in the data set the stream begins. every: edits between checkpoints. asked: at most so many of the
+    records are asked about after each of `at`, evenly spread (None: all). generated: generated answers are asked of at
+    most so many of these. untouched: so many facts that are never edited (openfacts-locality) are asked too.
     """
 
     profile: str
@@ -45,6 +45,11 @@ class Stream:
     every: int = 50
     generated: int | None = None
     untouched: int = 0
+    asked: int | None = None
+
+    def described(self) -> dict:
+        """The fields, as a result file holds them; `asked` only where not all are, as files of before it have none."""
+        return {name: value for name, value in asdict(self).items() if name != "asked" or value is not None}
 
     def __post_init__(self):
         if not self.at or list(self.at) != sorted(set(self.at)) or self.at[0] < 1 or self.every < 1:
@@ -109,7 +114,7 @@ def run_singles(stream: Stream, editor: EditedModel) -> Path:
 
 def parameters(stream: Stream, editor: EditedModel, kind: str = "stream") -> dict:
     """What decides a result, as its file holds it: the stream (or the singles), the method, the editor's settings."""
-    return json.loads(json.dumps({kind: asdict(stream), "method": editor.method, "editor": editor._settings()}))
+    return json.loads(json.dumps({kind: stream.described(), "method": editor.method, "editor": editor._settings()}))
 
 
 def summary_at(questions: pd.DataFrame) -> list[dict]:
@@ -151,8 +156,9 @@ def _evaluated_at(
     n: int, facts: Sequence[EditRecord], stream: Stream, editor: EditedModel, work: Path, probes: Mapping[str, int]
 ) -> dict[str, pd.DataFrame]:
     """Edit up to n and ask about all n, or read what an earlier start of this run found there; tables by name."""
-    chosen = _spread(facts[:n], stream.generated)
-    parts = {f"questions-{start}": facts[start : min(start + PART, n)] for start in range(0, n, PART)}
+    asked = _spread(facts[:n], stream.asked)
+    chosen = _spread(asked, stream.generated)
+    parts = {f"questions-{start}": asked[start : start + PART] for start in range(0, len(asked), PART)}
     tables = [*parts, *(["untouched"] if stream.untouched else []), *probes]
     paths = {name: work / f"at-{n}-{name}.parquet" for name in tables}
     if n == stream.at[-1] or not all(path.exists() for path in paths.values()):
@@ -168,16 +174,16 @@ def _evaluated_at(
         elif name in probes:
             found = PROBES[name][1](editor, facts[:n], probes[name])
         else:
-            asked = [[fact for fact in parts[name] if (fact in chosen) == wanted] for wanted in (True, False)]
-            found = [asking.ask(editor, some, generated=i == 0) for i, some in enumerate(asked) if some]
+            halves = [[fact for fact in parts[name] if (fact in chosen) == wanted] for wanted in (True, False)]
+            found = [asking.ask(editor, some, generated=i == 0) for i, some in enumerate(halves) if some]
             found = pd.concat(found, ignore_index=True)
         found.assign(n_edits=n).to_parquet(path.with_suffix(".draft"), index=False)
         os.replace(path.with_suffix(".draft"), path)
     read = {name: pd.read_parquet(path) for name, path in paths.items()}
     others = {name: read.pop(name) for name in list(read) if name not in parts}
     place = {fact.id: i for i, fact in enumerate(facts)}  # those that are also generated were asked before the others
-    asked = pd.concat(read.values()).sort_values("record", key=lambda ids: ids.map(place), kind="stable")
-    return {"questions": asked.reset_index(drop=True)} | others
+    found = pd.concat(read.values()).sort_values("record", key=lambda ids: ids.map(place), kind="stable")
+    return {"questions": found.reset_index(drop=True)} | others
 
 
 def _spread(facts: Sequence[EditRecord], most: int | None) -> Sequence[EditRecord]:

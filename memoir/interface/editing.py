@@ -74,7 +74,7 @@ class EditedModel(Kept):
         TypeError for what is no str, ValueError for an empty prompt or target, FloatingPointError when the loss or the
         weights are no longer finite. UserWarning when the target was not learnt.
         """
-        result = self._store(inputs.text(prompt, "prompt"), inputs.text(target, "target"))
+        result = self._edit_one(inputs.text(prompt, "prompt"), inputs.text(target, "target"))
         if not result.learnt:
             warnings.warn(
                 f"{inputs.shown(target)} was not learnt as the answer to {inputs.shown(prompt)}: the loss is "
@@ -90,10 +90,10 @@ class EditedModel(Kept):
         return result
 
     @in_turn
-    def _store(self, prompt: str, target: str) -> EditResult:
+    def _edit_one(self, prompt: str, target: str) -> EditResult:
         self._need_attached()
         self._need_unchanged()
-        earlier, start = self._earlier(prompt), time.perf_counter()
+        earlier, start = self._edits_of(prompt), time.perf_counter()
         with undisturbed():
             losses, steps, mask = self._edit(prompt, target)
             seconds, learnt = time.perf_counter() - start, not losses[-1] > LEARNT
@@ -102,7 +102,7 @@ class EditedModel(Kept):
             self.log.append({"steps": steps, "first_loss": losses[0], "last_loss": losses[-1], "seconds": seconds})
         return result
 
-    def _earlier(self, prompt: str) -> list[int]:
+    def _edits_of(self, prompt: str) -> list[int]:
         """The edits of this prompt, up to spaces at its end."""
         return [i for i, edit in enumerate(self.edits) if edit.prompt.rstrip(SPACES) == prompt.rstrip(SPACES)]
 
@@ -135,7 +135,7 @@ class EditedModel(Kept):
         results, kept = [], 0
         try:
             for record in progress(records, "edits"):
-                results.append(self._store(record.prompt, record.target))
+                results.append(self._edit_one(record.prompt, record.target))
                 if folder is not None and (len(results) % every == 0 or len(results) == len(records)):
                     self._save(folder, begun)
                     kept = len(results)

@@ -220,5 +220,5 @@ def edited_map(model: PreTrainedModel, family: Family, layer: int) -> nn.Linear:
 def source_of(name: str) -> Source:
     """Where a model comes from, by its name in the registry; ValueError when it has none of that name."""
     if name not in MODELS:
-        raise ValueError(inputs.unknown("model", name, MODELS, "memoir.MODELS"))
+        raise ValueError(inputs.unknown("model", name, MODELS, ", ".join(MODELS)))
     return MODELS[name]

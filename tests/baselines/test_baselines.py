@@ -1,5 +1,6 @@
 """The systems MEMOIR is compared with: each does what defines it, and all keep the interface's promises."""
 
+from dataclasses import fields
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,7 @@ from memoir.baselines.wise import activation, ties
 from memoir.evidence import plan
 from memoir.facts.reading import load_records
 from memoir.models.loading import weights_hash
+from memoir.models.registry import Settings
 
 PROMPT, TARGET = "What is the capital of France?", "Lyon"
 OTHER = "The boiling point of water is"
@@ -365,6 +367,7 @@ def test_the_sentence_model_finds_a_rephrasing(smollm2):
 def test_the_registry_says_what_a_method_is(name):
     method = METHODS[name]
     known = {key for maker in method.maker.__mro__ for key in getattr(maker.__init__, "__kwdefaults__", None) or {}}
+    known |= {field.name for field in fields(Settings)} if name == "memoir" else set()
     assert method.title and set(method.settings) <= known | {"layer", "layers", "k", "threshold"}
     search = [one for one in plan.planned("full", "baselines-search/").values() if one.method == name]
     tried = [one.editor for one in search]

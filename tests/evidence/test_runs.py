@@ -36,7 +36,8 @@ def test_a_run_ends_in_a_result_file_with_metrics_rows_and_provenance(toy_editor
     row = found[(found.n_edits == 5) & (found.metric == "reliability") & (found.protocol == "generated")]
     assert row["mean"].item() == pytest.approx(mean)
     edits = pd.read_parquet(path.with_name("one-edits.parquet"))
-    assert len(edits) == 5 and list(edits.columns) == ["steps", "first_loss", "last_loss", "seconds", "match"]
+    columns = ["steps", "first_loss", "last_loss", "seconds", "replaces", "learnt", "match"]
+    assert len(edits) == 5 and list(edits.columns) == columns
     needed = {
         "commit",
         "dirty",
@@ -51,6 +52,14 @@ def test_a_run_ends_in_a_result_file_with_metrics_rows_and_provenance(toy_editor
     }
     assert needed <= result["provenance"].keys()
     assert result["parameters"]["editor"]["seed"] == 0 and result["parameters"]["stream"]["at"] == [1, 3, 5]
+
+
+def test_some_of_the_edits_are_asked_about_evenly_spread(toy_editor):
+    path = runs.run_stream(stream(asked=2, at=(2, 5)), toy_editor())
+    asked = pd.read_parquet(path.with_name("one-questions.parquet")).groupby("n_edits").record.unique()
+    facts = [fact.id for fact in memoir.load_records("openfacts", 5)]
+    assert asked[2].tolist() == facts[:2] and asked[5].tolist() == facts[::3]
+    assert "asked" not in stream().described() and stream(asked=2).described()["asked"] == 2
 
 
 def test_the_questions_stand_in_the_order_of_the_edits_however_they_were_asked(toy_editor, monkeypatch):
@@ -87,14 +96,14 @@ def test_a_stream_that_was_made_longer_goes_on_from_where_it_ended(toy_editor):
 def test_an_interrupted_run_goes_on_and_ends_the_same(toy_editor, monkeypatch, tmp_path):
     whole = runs.run_stream(stream(run="whole"), toy_editor())
 
-    editor, edit = toy_editor(), memoir.Memoir.edit
+    editor, edit = toy_editor(), memoir.Memoir._edit
 
     def fail_at_the_fourth(self, prompt, target):
         if len(self.edits) == 3:
             raise KeyboardInterrupt
         return edit(self, prompt, target)
 
-    monkeypatch.setattr(memoir.Memoir, "edit", fail_at_the_fourth)
+    monkeypatch.setattr(memoir.Memoir, "_edit", fail_at_the_fourth)
     with pytest.raises(KeyboardInterrupt):
         runs.run_stream(stream(run="cut"), editor)
     assert not (tmp_path / "results" / "smoke" / "toy" / "cut.json").exists()
