@@ -53,7 +53,8 @@ def test_what_is_no_assignment_is_refused(text):
 
 
 @pytest.mark.parametrize(("value", "message"), [
-    ("m=3", "no parameter 'm'. All 4 names: n, profile"), ("n=many", "'n' is 'many' .str."), ("rate=1e-3", "write 1.0e-3, not 1e-3"),
+    ("m=3", "no parameter 'm'. All 4 names: n, profile"),
+    ("n=many", "'n' is 'many' .str."), ("rate=1e-3", "write 1.0e-3, not 1e-3"),
     ("n=1.5", "'n' is 1.5 .float."), ("text=2020-01-01", "(date)"),
 ])  # fmt: skip
 def test_a_wrong_value_ends_in_a_sentence_before_a_kernel_starts(folder, monkeypatch, value, message):
