@@ -5,11 +5,13 @@ Only a finished run writes data/results/<profile>/<experiment>/<run>.json, with 
 made from these files only.
 """
 
+import functools
 import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -56,6 +58,18 @@ class Stream:
             raise ValueError(f"at = {self.at} must be growing numbers of edits and every = {self.every} at least 1.")
 
 
+def quietly(function: Callable) -> Callable:
+    """A run whose edits do not warn of what was not learnt or edited again: its table of edits says so."""
+
+    @functools.wraps(function)
+    def run(*args, **kwargs):
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            return function(*args, **kwargs)
+
+    return run
+
+
+@quietly
 def run_stream(stream: Stream, editor: EditedModel, probes: Mapping[str, int] | None = None) -> Path:
     """Run a stream with a fresh editor, or go on with it; returns the path of its result file, at once when it is done.
 
@@ -80,11 +94,11 @@ def run_stream(stream: Stream, editor: EditedModel, probes: Mapping[str, int] | 
     tables = {name: pd.concat([tables[name] for tables in found], ignore_index=True) for name in found[0]}
     born = files.provenance(starts[0]["time"], editor=editor, dataset=stream.dataset) | {"starts": starts}
     born["edit_seconds"] = round(sum(edit["seconds"] for edit in editor.log), 1)
-    tables |= {"edits": editor.edits_table()}
-    files.write_result(result, summary_at(tables["questions"]), settings, born, tables)
+    files.write_result(result, summary_at(tables["questions"]), settings, born, tables | {"edits": editor.edits_table()})
     return result
 
 
+@quietly
 def run_singles(stream: Stream, editor: EditedModel) -> Path:
     """T = 1 as the mean of many: each of the stream's first at[-1] records edited alone, into an empty memory.
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from memoir import texts
 from memoir.editor import Memoir
+from memoir.evidence import runs
 from memoir.facts.record import EditRecord
 from memoir.prefix import run_prefix
 
@@ -41,6 +42,7 @@ def rows_of_edit(editor: Memoir, record: EditRecord) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
+@runs.quietly
 def measure(editor: Memoir, records: Sequence[EditRecord]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Edit the records in order with a fresh editor and measure what each edit does to those before it.
 
