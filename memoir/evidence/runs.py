@@ -92,9 +92,10 @@ def run_stream(stream: Stream, editor: EditedModel, probes: Mapping[str, int] | 
             print(expected, file=sys.stderr, flush=True)
     found = [_evaluated_at(n, facts, stream, editor, work, probes) for n in stream.at]
     tables = {name: pd.concat([tables[name] for tables in found], ignore_index=True) for name in found[0]}
-    born = files.provenance(starts[0]["time"], editor=editor, dataset=stream.dataset) | {"starts": starts}
-    born["edit_seconds"] = round(sum(edit["seconds"] for edit in editor.log), 1)
-    files.write_result(result, summary_at(tables["questions"]), settings, born, tables | {"edits": editor.edits_table()})
+    edits = editor.edits_table()
+    taken = {"starts": starts, "edit_seconds": round(float(edits.seconds.sum()), 1)}
+    born = files.provenance(starts[0]["time"], editor=editor, dataset=stream.dataset) | taken
+    files.write_result(result, summary_at(tables["questions"]), settings, born, tables | {"edits": edits})
     return result
 
 
