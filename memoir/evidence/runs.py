@@ -84,8 +84,7 @@ def run_stream(stream: Stream, editor: EditedModel, probes: Mapping[str, int] | 
         return result
     work = files.WORK / stream.profile / stream.experiment / stream.run
     work.mkdir(parents=True, exist_ok=True)
-    starts = _starts(work, settings)
-    facts = _facts(stream, editor)
+    starts, facts = _starts(work, settings), _facts(stream, editor)
     if not (work / "checkpoint").exists():
         expected = estimate(stream, editor, facts)
         if stream.profile != "smoke":
@@ -93,8 +92,8 @@ def run_stream(stream: Stream, editor: EditedModel, probes: Mapping[str, int] | 
     found = [_evaluated_at(n, facts, stream, editor, work, probes) for n in stream.at]
     tables = {name: pd.concat([tables[name] for tables in found], ignore_index=True) for name in found[0]}
     edits = editor.edits_table()
-    taken = {"starts": starts, "edit_seconds": round(float(edits.seconds.sum()), 1)}
-    born = files.provenance(starts[0]["time"], editor=editor, dataset=stream.dataset) | taken
+    born = files.provenance(starts[0]["time"], editor=editor, dataset=stream.dataset)
+    born |= {"starts": starts, "edit_seconds": round(float(edits.seconds.sum()), 1)}
     files.write_result(result, summary_at(tables["questions"]), settings, born, tables | {"edits": edits})
     return result
 
