@@ -5,6 +5,7 @@ route they were prefilled with; the route is kept on the cache, so several gener
 turns; what one of them asks for (`off`, `prompt`) holds for that thread alone.
 """
 
+import functools
 import inspect
 import threading
 import warnings
@@ -55,7 +56,7 @@ class Attachment:
                 "This model has an editor already, and two would answer each other's prompts. Detach it first."
             )
         self.model, self.memory, self._lock, self._asked = model, memory, lock, _Asked()
-        self.linear, self._made_on = linear, host.state(linear)
+        self._linear, self._made_on, self._checksum = linear, host.state(linear), host.checksum(model)
         # tokens and prompt positions (B, T) -> which stored edits may answer, (B, N) bool
         self.gate: Callable[[Tensor, Tensor], np.ndarray] | None = None
         self._handle = linear.register_forward_hook(self._add)
@@ -82,7 +83,15 @@ class Attachment:
 
     def need_unchanged(self) -> None:
         """ValueError when the model was cast, moved or wrapped since."""
-        host.need_unchanged(self.linear, self._made_on)
+        host.need_unchanged(self._linear, self._made_on)
+
+    def need_base(self) -> None:
+        """ValueError when the model's weights are no longer those that it had."""
+        if host.checksum(self.model) != self._checksum:
+            raise ValueError(
+                "The base model's weights are no longer those that were edited (an adapter merged, a cast?): the "
+                "edits could not be loaded again. Merge first and edit afterwards."
+            )
 
     @property
     def routes(self) -> list[Route] | None:
@@ -152,7 +161,7 @@ class Attachment:
         base = self.model.base_model
         forward = self._own_forward or type(base).forward.__get__(base)
         with self._lock:
-            self._before(_arguments(forward, *args, **kwargs))
+            self._before(_arguments(type(base).forward, base, *args, **kwargs))
             output = forward(*args, **kwargs)
             if (cache := getattr(output, "past_key_values", None)) is not None:
                 rows = len(output.last_hidden_state)
@@ -173,7 +182,7 @@ class Attachment:
                 "their routes are unknown. Start again from the prompts."
             )
         if places is not None and places.shape == tokens.shape[:2] and not started and asked.prompt is None:
-            real = self._real(tokens, call.get("attention_mask"))
+            real = _real(tokens, call.get("attention_mask"))
             if ((places.diff(dim=1) <= 0) & real[:, 1:] & real[:, :-1]).any():
                 raise ValueError(PACKED)
 
@@ -182,15 +191,9 @@ class Attachment:
         rows, length = tokens.shape[:2]
         positions = self._asked.prompt
         if positions is None:
-            return self._real(tokens, attention_mask)
+            return _real(tokens, attention_mask)
         positions = positions.repeat_interleave(rows // len(positions), dim=0)  # beams, several sequences per prompt
         return nn.functional.pad(positions, (0, length - positions.shape[1]))
-
-    def _real(self, tokens: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """(B, T) bool: the tokens that are not padding, as far as a two-dimensional mask tells."""
-        if attention_mask is not None and attention_mask.dim() == 2:
-            return attention_mask.bool()[:, -tokens.shape[1] :]
-        return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
 
     def _add(self, _module, args, output):
         asked = self._asked
@@ -213,9 +216,19 @@ class Attachment:
         return answered.to(output.dtype)
 
 
+def _real(tokens: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """(B, T) bool: the tokens that are not padding, as far as a two-dimensional mask tells."""
+    if attention_mask is not None and attention_mask.dim() == 2:
+        return attention_mask.bool()[:, -tokens.shape[1] :]
+    return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+
+
+_signature = functools.cache(inspect.signature)  # at every token that is generated
+
+
 def _arguments(function: Callable, *args, **kwargs) -> dict:
     """What a function of transformers is called with, by name."""
-    found = inspect.signature(function).bind_partial(*args, **kwargs).arguments
+    found = _signature(function).bind_partial(*args, **kwargs).arguments
     return found | found.pop("kwargs", {})
 
 

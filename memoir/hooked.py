@@ -6,7 +6,6 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from memoir.attach import Attachment
-from memoir.checks import host
 from memoir.interface.editing import EditedModel
 from memoir.interface.turns import in_turn
 
@@ -34,11 +33,7 @@ class HookedModel(EditedModel):
         self._hooks.need_unchanged()
 
     def _need_base(self) -> None:
-        if host.checksum(self.model) != self._checksum:
-            raise ValueError(
-                "The base model's weights are no longer those that were edited (an adapter merged, a cast?): the "
-                "edits could not be loaded again. Merge first and edit afterwards."
-            )
+        self._hooks.need_base()
 
 
 def detach(model: PreTrainedModel) -> None:

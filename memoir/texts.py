@@ -31,7 +31,7 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
 
     A line break at the end, such as a chat template writes, is part of the prompt. ValueError when it is empty.
     """
-    ids = _ids(tokenizer, prompt.rstrip(SPACES)) if prompt.strip() else []
+    ids = _ids(tokenizer, bare(prompt)) if prompt.strip() else []
     if not ids:
         raise ValueError(f"The prompt {prompt!r} is empty: an edit or a query needs at least one token.")
     return ids
@@ -51,12 +51,17 @@ def target_ids(tokenizer: PreTrainedTokenizerBase, prompt: str, target: str) -> 
     return ids[len(before) :]
 
 
+def bare(prompt: str) -> str:
+    """A prompt without the spaces at its end: prompts that differ in nothing else are the same."""
+    return prompt.rstrip(SPACES)
+
+
 def joined(prompt: str, target: str) -> str:
     """The text that a prompt and its target make: one space between them, and none behind a line break.
 
     A target that begins with a space or is `Verbatim` stands as it is.
     """
-    prompt = prompt.rstrip(SPACES)
+    prompt = bare(prompt)
     as_it_is = isinstance(target, Verbatim) or prompt[-1:].isspace() or target[:1].isspace()
     return prompt + ("" if as_it_is else " ") + target.rstrip()
 
@@ -64,7 +69,7 @@ def joined(prompt: str, target: str) -> str:
 def spaced_oddly(prompt: str, target: str) -> bool:
     """Whether a space was put where seldom one is: behind "$", an opening bracket or quote, or before "'s"."""
     return joined(prompt, target) != joined(prompt, Verbatim(target)) and (
-        prompt.rstrip(SPACES).endswith(OPENING) or target.startswith(("'s", "’s", ",", ".", ";", ")"))
+        bare(prompt).endswith(OPENING) or target.startswith(("'s", "’s", ",", ".", ";", ")"))
     )
 
 

@@ -104,7 +104,7 @@ class SubjectEditor(WeightEditor):
 
 def subject_last(tokenizer: PreTrainedTokenizerBase, text: str, subject: str | None) -> int:
     """Column of the last token of the subject's last occurrence in `text`; the text's last token when it has none."""
-    encoded = tokenizer(text.rstrip(texts.SPACES), return_offsets_mapping=True)
+    encoded = tokenizer(texts.bare(text), return_offsets_mapping=True)
     spans = encoded["offset_mapping"]
     found = list(re.finditer(re.escape(subject), text, re.IGNORECASE)) if subject else []
     if not found:

@@ -8,7 +8,7 @@ import difflib
 import math
 import numbers
 import os
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
 SHOWN = 60  # characters of a text that an error repeats
@@ -36,12 +36,11 @@ def texts(values: object, name: str) -> list[str]:
     return [text(value, f"{name}[{i}]") for i, value in enumerate(values)]
 
 
-def pairs(values: object, others: object, name: str, other: str) -> tuple[list[str], list[str]]:
-    """Two lists of texts of the same length."""
-    first, second = texts(values, name), texts(others, other)
-    if len(first) != len(second):
-        raise ValueError(f"{name} has {len(first)} entries and {other} {len(second)}: each needs its own.")
-    return first, second
+def pairs(values: Sequence, others: Sequence, name: str, other: str) -> list[tuple]:
+    """Each of the values with its own of the others: as many of both."""
+    if len(values) != len(others):
+        raise ValueError(f"{name} has {len(values)} entries and {other} {len(others)}: each needs its own.")
+    return list(zip(values, others, strict=True))
 
 
 def whole(value: object, name: str, low: int, high: float = math.inf) -> int:

@@ -49,17 +49,13 @@ def write_result(
     found: the metrics, fit for JSON; born: what `provenance` gave.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    drafts = {}
-    for name, table in (tables or {}).items():
-        place = path.with_name(f"{path.stem}-{name}.parquet")
-        drafts[place] = place.with_suffix(".draft")
-        table.to_parquet(drafts[place], compression="zstd", index=False)
+    named = {path.with_name(f"{path.stem}-{name}.parquet"): table for name, table in (tables or {}).items()}
+    for place, table in named.items():
+        table.to_parquet(place.with_suffix(".draft"), compression="zstd", index=False)
     content = {"run": path.stem, "metrics": found, "parameters": parameters, "provenance": born}
-    draft = path.with_suffix(".draft")
-    draft.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    for place, written in drafts.items():
-        os.replace(written, place)
-    os.replace(draft, path)
+    path.with_suffix(".draft").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    for place in (*named, path):
+        os.replace(place.with_suffix(".draft"), place)
 
 
 def provenance(began: str, *, editor: EditedModel | None = None, dataset: str | None = None) -> dict:

@@ -85,8 +85,7 @@ class Asked(ABC):
     def score(self, prompts: Sequence[str] | str, targets: Sequence[str] | str) -> list[Score] | Score:
         """Each target under teacher forcing after its prompt. Only the prompt's tokens decide how it is answered."""
         self._need_attached()
-        asked = inputs.pairs(several(prompts), several(targets, "targets"), "prompts", "targets")
-        pairs = list(zip(*asked, strict=True))
+        pairs = inputs.pairs(several(prompts), several(targets, "targets"), "prompts", "targets")
         befores = [texts.prompt_ids(self.tokenizer, prompt) for prompt, _ in pairs]
         afters = [texts.target_ids(self.tokenizer, *pair) for pair in pairs]
         scores: dict[int, Score] = {}

@@ -27,7 +27,7 @@ from memoir.interface.asking import Edit
 from memoir.interface.keeping import Kept
 from memoir.interface.turns import in_turn
 from memoir.metrics import LEARNT
-from memoir.texts import SPACES, spaced_oddly, target_ids
+from memoir.texts import bare, spaced_oddly, target_ids
 
 T = TypeVar("T")
 LINES = 300.0  # seconds between lines in a log
@@ -104,7 +104,8 @@ class EditedModel(Kept):
 
     def _edits_of(self, prompt: str) -> list[int]:
         """The edits of this prompt, up to spaces at its end."""
-        return [i for i, edit in enumerate(self.edits) if edit.prompt.rstrip(SPACES) == prompt.rstrip(SPACES)]
+        same = bare(prompt)
+        return [i for i, edit in enumerate(self.edits) if bare(edit.prompt) == same]
 
     def edit_all(
         self,
@@ -173,8 +174,8 @@ class EditedModel(Kept):
         """
         last, replaces = {}, []
         for i, edit in enumerate(self.edits):
-            replaces.append(last.get(edit.prompt.rstrip(SPACES)))
-            last[edit.prompt.rstrip(SPACES)] = i
+            replaces.append(last.get(bare(edit.prompt)))
+            last[bare(edit.prompt)] = i
         table = pd.DataFrame(self.log)
         if len(table) == len(replaces) > 0:  # a log may outlive its edits: each edited alone, and taken back
             table["replaces"] = pd.array(replaces, dtype="Int64")

@@ -27,8 +27,7 @@ class Kept(Asked):
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase):
         super().__init__(model, tokenizer)
-        self.base_hash, self._checksum = weights_hash(model), host.checksum(model)
-        self.tokenizer_hash = tokenizer_hash(tokenizer)
+        self.base_hash, self.tokenizer_hash = weights_hash(model), tokenizer_hash(tokenizer)
         self.log: list[dict] = []  # a row per edit: steps, first_loss, last_loss, seconds
 
     @abstractmethod

