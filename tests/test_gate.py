@@ -54,5 +54,5 @@ def test_the_lexical_gate_is_an_option_of_the_editor_that_keeps_it(toy_editor, t
     editor.detach()
     again = memoir.Memoir.load(tmp_path, editor.model, editor.tokenizer)
     assert [route.edit for route in again.route(asked[1:4])] == [1, 2, 3] and again.route([foreign])[0].edit is None
-    with pytest.raises(ValueError, match="share"):
+    with pytest.raises(ValueError, match="sigma = 1.5 is out of range"):
         toy_editor(sigma=1.5)
