@@ -1,8 +1,8 @@
-"""Fasten a residual memory to a live model: which tokens are the prompt, which mask each row gets, and for how long.
+"""Fasten a residual memory to a live model: which tokens are the prompt, which mask each turn gets, and for how long.
 
-A row is routed once, from the activations of its prompt's tokens. While a key-value cache is decoded, its rows keep the
-route they were prefilled with; the route is kept on the cache, so several generations may be interleaved. Threads take
-turns; what one of them asks for (`off`, `prompt`) holds for that thread alone.
+A turn (`turns.py`) is routed once, from the activations of the tokens that ask, and its route is kept on the key-value
+cache, so several generations may be interleaved; tokens that the model generates are never routed. Threads take turns;
+what one of them asks for (`off`, `prompt`) holds for that thread alone.
 """
 
 import functools
@@ -17,14 +17,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from memoir import turns
 from memoir.checks import host
 from memoir.memory import ResidualMemory, Route
+from memoir.turns import Questions, Turn
 
-KEPT = "_memoir_routes"  # on a key-value cache: the routes of its rows, which deep copies of it have too
-PACKED = (
-    "Several texts in one row (continuous batching, packed position_ids) would all be answered by one edit. Use "
-    "generate with a padded batch, or detach the editor."
-)
 METHODS = {  # of the model, while it is edited
     "generate": "_generate", "save_pretrained": "_save_pretrained", "generate_batch": "_refuse",
     "init_continuous_batching": "_refuse", "continuous_batching_context_manager": "_refuse",
@@ -36,11 +33,12 @@ class _Asked(threading.local):
 
     off = 0  # in how many `off` it is
     prompt: Tensor | None = None  # (B, P) bool, where the caller knows the prompt
+    text: Tensor | None = None  # (B, P) its ids, where its beginning may be in a cache
     forced: Tensor | None = None  # (B, D) bool masks that replace routing
-    given: list[Route] | None = None  # of prompts that are read in several forward passes
-    positions: Tensor | None = None
-    tokens: Tensor | None = None  # ids (B, T), or embeddings (B, T, d)
-    routes: list[Route] | None = None
+    given: tuple[int, list[Turn]] | None = None  # rows and turns of prompts that are read in several forward passes
+    tokens: Tensor | None = None  # of the latest forward pass: ids (B, T), or embeddings (B, T, d)
+    past = 0  # and how many were in its cache before
+    turns: list[Turn] | None = None
 
 
 class Attachment:
@@ -59,6 +57,7 @@ class Attachment:
         self._linear, self._made_on, self._checksum = linear, host.state(linear), host.checksum(model)
         # tokens and prompt positions (B, T) -> which stored edits may answer, (B, N) bool
         self.gate: Callable[[Tensor, Tensor], np.ndarray] | None = None
+        self.questions: Questions | None = None  # what asks among a row's tokens; None: all of its prompt
         self._handle = linear.register_forward_hook(self._add)
         self._own_forward = vars(model.base_model).get("forward")  # accelerate sets one on the instance
         model.base_model.forward = self._forward
@@ -95,8 +94,9 @@ class Attachment:
 
     @property
     def routes(self) -> list[Route] | None:
-        """Where the rows of this thread's latest forward pass went."""
-        return self._asked.routes
+        """Where the rows of this thread's latest forward pass went; None where nothing was routed."""
+        asked = self._asked
+        return turns.latest(asked.turns, len(asked.tokens)) if any(turn.route for turn in asked.turns or ()) else None
 
     @property
     def tokens(self) -> Tensor | None:
@@ -134,8 +134,9 @@ class Attachment:
             mask = torch.ones(texts.shape[:2], dtype=torch.long, device=texts.device)
         config, cache = call.get("generation_config") or self.model.generation_config, call.get("past_key_values")
         chunked = call.get("prefill_chunk_size") or getattr(config, "prefill_chunk_size", None)
-        with self._lock, self.prompt(None if mask is None else mask.bool()):
-            if not (chunked or _begun(cache)) or not self.memory.n_edits:
+        with self._lock, self._while(prompt=None if mask is None else mask.bool(), text=tokens):
+            begun = turns.length(cache) and turns.torn(self.questions, tokens, self._asked.prompt, cache)
+            if not (self.memory.n_edits and (chunked or begun)):
                 return generate(self.model, *args, **kwargs)
             if tokens is None or tokens.shape[1] < mask.shape[1]:
                 raise ValueError(
@@ -144,7 +145,7 @@ class Attachment:
                 )
             with torch.no_grad():
                 self.model.base_model(input_ids=tokens, attention_mask=mask, use_cache=False)
-            with self._while(given=self.routes):
+            with self._while(given=(len(tokens), self._asked.turns)):
                 return generate(self.model, *args, **kwargs)
 
     def _save_pretrained(self, *args, **kwargs):
@@ -154,7 +155,7 @@ class Attachment:
         return type(self.model).save_pretrained(self.model, *args, **kwargs)
 
     def _refuse(self, *_args, **_kwargs):
-        raise NotImplementedError(PACKED)
+        raise NotImplementedError(turns.PACKED)
 
     @torch.compiler.disable  # a compiled graph would not look at routes and masks again
     def _forward(self, *args, **kwargs):
@@ -164,34 +165,46 @@ class Attachment:
             self._before(_arguments(type(base).forward, base, *args, **kwargs))
             output = forward(*args, **kwargs)
             if (cache := getattr(output, "past_key_values", None)) is not None:
-                rows = len(output.last_hidden_state)
-                setattr(cache, KEPT, self.routes or [Route(None, 0.0)] * rows)
+                turns.keep(cache, len(output.last_hidden_state), self._asked.turns)
             return output
 
     def _before(self, call: dict) -> None:
         asked, cache, places = self._asked, call.get("past_key_values"), call.get("position_ids")
-        started = _begun(cache)
         tokens = call["input_ids"] if call.get("input_ids") is not None else call["inputs_embeds"]
-        asked.tokens, asked.routes = tokens, getattr(cache, KEPT, None) if started else None
-        asked.positions = self._prompt_positions(tokens, call.get("attention_mask"))
+        asked.tokens, asked.past = tokens, turns.length(cache)
+        real = turns.real(tokens, call.get("attention_mask"))
+        known = turns.kept(cache, len(tokens)) if asked.past else None
         if asked.given is not None:
-            asked.routes = [route for route in asked.given for _ in range(len(tokens) // len(asked.given))]
-        if asked.routes is not None and len(asked.routes) != len(tokens):
-            raise RuntimeError(
-                f"This key-value cache was filled for {len(asked.routes)} rows and is now used with {len(tokens)}: "
-                "their routes are unknown. Start again from the prompts."
-            )
-        if places is not None and places.shape == tokens.shape[:2] and not started and asked.prompt is None:
-            real = _real(tokens, call.get("attention_mask"))
-            if ((places.diff(dim=1) <= 0) & real[:, 1:] & real[:, :-1]).any():
-                raise ValueError(PACKED)
+            each = len(tokens) // asked.given[0]  # beams, several sequences per prompt
+            known = [turn._replace(row=turn.row * each + i) for turn in asked.given[1] for i in range(each)]
+        if asked.given is None and self.questions is not None:
+            asked.turns = (known or []) + self._new(tokens, real)
+        else:
+            asked.turns = turns.whole(self._prompt_positions(tokens, real)) if known is None else known
+        if places is not None and not asked.past and asked.prompt is None:
+            turns.need_one_text(places, real)
 
-    def _prompt_positions(self, tokens: Tensor, attention_mask: Tensor | None) -> Tensor:
+    def _new(self, tokens: Tensor, real: Tensor) -> list[Turn]:
+        """The turns that begin in these tokens, where questions ask."""
+        asked, end = self._asked, self._asked.past + tokens.shape[1]
+        generated = tokens.shape[1] == 1 if asked.prompt is None else asked.past >= asked.prompt.shape[1]
+        if asked.off or self.memory.n_edits == 0 or (asked.past and generated):
+            return []
+        if tokens.is_floating_point():
+            raise ValueError('span="question" reads the tokens that ask: ask with input_ids, not inputs_embeds.')
+        if asked.past and asked.text is not None:
+            each = len(tokens) // len(asked.text)
+            text, prompt = (found.repeat_interleave(each, dim=0) for found in (asked.text, asked.prompt))
+            return turns.asked(self.questions, text, prompt, 0, False, (asked.past, end))
+        prompt = real if asked.past else self._prompt_positions(tokens, real)
+        return turns.asked(self.questions, tokens, prompt, asked.past, asked.past > 0, (asked.past, end))
+
+    def _prompt_positions(self, tokens: Tensor, real: Tensor) -> Tensor:
         """(B, T) bool: the caller's prompt where it is known, else every token that is not padding."""
         rows, length = tokens.shape[:2]
         positions = self._asked.prompt
         if positions is None:
-            return _real(tokens, attention_mask)
+            return real
         positions = positions.repeat_interleave(rows // len(positions), dim=0)  # beams, several sequences per prompt
         return nn.functional.pad(positions, (0, length - positions.shape[1]))
 
@@ -199,28 +212,37 @@ class Attachment:
         asked = self._asked
         if asked.off or (self.memory.n_edits == 0 and asked.forced is None):
             return None
-        activations = args[0]
+        activations, here = args[0], None
         if asked.forced is not None:
             rows, masks = torch.arange(len(output), device=output.device), asked.forced
         else:
-            if asked.routes is None:
-                masks = self.memory.mask_of(activations, asked.positions)
-                allowed = self.gate(asked.tokens, asked.positions) if self.gate else None
-                asked.routes = self.memory.route(masks, allowed)
-            rows, masks = self.memory.masks_of(asked.routes)
+            self._route(activations)
+            answered, here = turns.answered(asked.turns, asked.past, activations.shape[1])
+            rows = torch.tensor([turn.row for turn in answered], dtype=torch.long, device=output.device)
+            masks = self.memory.masks_of([turn.route for turn in answered])[1]
         if len(rows) == 0:
             return None
         added = self.memory(activations[rows], masks)
+        if here is not None:
+            added = added * here.to(added.device)[..., None]
         wide = torch.promote_types(output.dtype, added.dtype)  # a bfloat16 sum is rounded once, at the end
         answered = output.to(wide).index_add(0, rows, added.to(wide))
         return answered.to(output.dtype)
 
-
-def _real(tokens: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """(B, T) bool: the tokens that are not padding, as far as a two-dimensional mask tells."""
-    if attention_mask is not None and attention_mask.dim() == 2:
-        return attention_mask.bool()[:, -tokens.shape[1] :]
-    return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+    def _route(self, activations: Tensor) -> None:
+        """Route the turns that begin in this forward pass."""
+        asked = self._asked
+        new = [i for i, turn in enumerate(asked.turns) if turn.route is None]
+        if not new:
+            return
+        rows = [asked.turns[i].row for i in new]
+        positions = torch.stack([asked.turns[i].question for i in new])
+        alike = rows == list(range(len(activations)))
+        masks = self.memory.mask_of(activations if alike else activations[rows], positions)
+        allowed = self.gate(asked.tokens[rows], positions) if self.gate else None
+        asked.turns = list(asked.turns)
+        for i, route in zip(new, self.memory.route(masks, allowed), strict=True):
+            asked.turns[i] = asked.turns[i]._replace(question=None, route=route)
 
 
 _signature = functools.cache(inspect.signature)  # at every token that is generated
@@ -230,8 +252,3 @@ def _arguments(function: Callable, *args, **kwargs) -> dict:
     """What a function of transformers is called with, by name."""
     found = _signature(function).bind_partial(*args, **kwargs).arguments
     return found | found.pop("kwargs", {})
-
-
-def _begun(cache) -> bool:
-    """Whether a key-value cache holds tokens."""
-    return cache is not None and int(cache.get_seq_length()) > 0

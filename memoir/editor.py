@@ -1,42 +1,49 @@
 """Memoir: edit a model through a residual memory, and ask it.
 
-An edit calls, from top to bottom, seven files, each in one place:
+An edit calls, from top to bottom, eight files, each in one place:
 
     interface/editing.py, edit         notes what `_edit` did; where that raises, nothing has changed
       editor._edit                     the recipe: the lines below
-        texts.prompt_ids, target_ids   prompt and target as rows of tokens
-        prefix.run_prefix              the layers up to the edited one once; `_fit` runs those above it at every step
-        memory.mask_of, then store     the prompt's mask, by `tophash.top_hash`; it is stored when `_fit` has ended
-        rls.Write                      what the steps of `_fit` make of the gradients, and their change of W_m
+        forms.Forms.rows               prompt and target as rows of tokens, in each way of asking
+        prefix.run_prefix              the layers up to the edited one once; `run_tail` those above it at every step
+        memory.mask_of, then store     the prompt's mask, by `tophash.top_hash`; it is stored when the steps have ended
+        fit.fit                        the steps, until the target is learnt
+        rls.Write                      what the steps make of the gradients, and their change of W_m
 
 How a model is hooked: `attach.py`; asked: `asking.py`; notebook 12's update: `rls.py`; routing by words: `gate.py`.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
-from memoir import texts, tophash
+from memoir import texts, tophash, turns
 from memoir.attach import Attachment
 from memoir.checks import host, inputs
+from memoir.conversation.forms import Forms
+from memoir.conversation.template import rendered_ids
 from memoir.facts.reading import background_prompts
+from memoir.fit import Part, fit
 from memoir.gate import LexicalGate
 from memoir.hooked import HookedModel
 from memoir.interface.asking import by_length, several
-from memoir.interface.turns import in_turn, made_plainly
+from memoir.interface.chatting import Conversation, checked
+from memoir.interface.threads import in_turn, made_plainly
 from memoir.memory import ResidualMemory, Route
 from memoir.models.registry import Family, edited_map, family_of, settings_for
 from memoir.packed import pack
-from memoir.prefix import Prefix, on, replaced, run_prefix, run_tail
+from memoir.prefix import Prefix, on, read_once, replaced, run_prefix, run_tail
 from memoir.rls import Write, projector
 from memoir.theory.overlap import threshold_for
+
+CACHES = 32  # of what stands before questions, kept from edit to edit
 
 
 class Memoir(HookedModel):
@@ -50,7 +57,10 @@ class Memoir(HookedModel):
     itself. update: "sgd" as in the paper, or "rls", which keeps what earlier edits read (`rls.py`) with λ = ridge, by
     the `rank` strongest directions alone when a rank is given. sigma: demand a lexical gate (`gate.py`): an edit
     answers only questions that have this share of the words that tell it from its neighbours; None, the default, is
-    the paper's routing.
+    the paper's routing. span: the mask is made from all tokens of a "prompt", as in the paper, or from the "question"
+    in it (`conversation/question.py`), from which on the memory acts then. formats: ways of asking that get rows of
+    their own while an edit is written (`conversation/forms.py`): "chat", "cue", "context". end: the target's end is
+    learnt with it.
     A bad argument is a ValueError or a TypeError that names it, and leaves the model as it was.
 
     While the editor is attached, `model.save_pretrained` writes the base model WITHOUT the edits: `save` keeps them.
@@ -75,6 +85,9 @@ class Memoir(HookedModel):
         ridge: float = 10.0,
         rank: int | None = None,
         sigma: float | None = None,
+        span: str = "prompt",
+        formats: Sequence[str] = (),
+        end: bool = False,
         **others,
     ):
         host.check(model, tokenizer)
@@ -95,11 +108,15 @@ class Memoir(HookedModel):
         self._beyond = {"update": update, "ridge": ridge, "rank": rank} if update == "rls" else {}
         self._beyond |= {} if sigma is None else {"sigma": sigma}
         self._gate = None if sigma is None else LexicalGate(sigma)
+        self._forms = Forms(tokenizer, span, tuple(formats), end)
+        self._beyond |= self._forms.chosen()
+        self._caches: dict[tuple[int, ...], Cache] = {}
         self.projector = projector(update, linear.in_features, ridge, rank, device)
         permutation = tophash.random_permutation(linear.in_features, seed)
         self.memory = ResidualMemory(linear.in_features, linear.out_features, k, threshold, permutation, device)
         super().__init__(model, tokenizer)
         self._hooks = Attachment(model, linear, self.memory, self.lock)
+        self._hooks.questions = self._forms.questions
         if self._gate:
             self._hooks.gate = self._who_may_answer
         self._tail = pack([*layers[layer + 1 :], model.get_output_embeddings()])
@@ -114,16 +131,14 @@ class Memoir(HookedModel):
 
     def _edit(self, prompt: str, target: str) -> tuple[list[float], int, Tensor]:
         """One run of masked SGD on W_m; then the mask is stored (paper, section 3)."""
-        after = texts.target_ids(self.tokenizer, prompt, target)
-        prompts = [prompt, *(f"{prefix}. {prompt}" for prefix in self.prefixes)]
-        befores = [texts.prompt_ids(self.tokenizer, text) for text in prompts]
-        rows = self._rows(befores, [after] * len(befores))
-        prefix = self._prefix(rows)
-        mask = self.memory.mask_of(prefix.activations[:1], rows.prompt[:1])
-        keys = prefix.activations[on(prefix.activations.device, *prefix.real)][:, mask[0]]
-        how = self.settings
+        parts = [self._part(*rows) for rows in self._forms.rows(prompt, target, self.prefixes, len(self.edits))]
+        first = parts[0]
+        mask = self.memory.mask_of(first.prefix.activations[:1], self._asking(first.rows)[:1])
+        read = [part.prefix.activations[on(part.prefix.activations.device, *part.written)] for part in parts]
+        keys, how = torch.cat(read)[:, mask[0]], self.settings
         write = Write(self.projector, self.memory.weight, keys, mask[0], how.lr, how.weight_decay)
-        losses = self._fit(prefix, rows, write)
+        with replaced(self._tail):
+            losses = fit(parts, write, partial(run_tail, self.model, self.family, how.layer), how)
         _need_finite(write.largest())
         write.store()
         # the same prompt up to trailing spaces: its old mask must not go on answering once this edit is forgotten
@@ -152,42 +167,50 @@ class Memoir(HookedModel):
         self.memory.forget([edit])
         return written, whole
 
-    @torch.enable_grad()
-    def _fit(self, prefix: Prefix, rows: texts.Rows, write: Write) -> list[float]:
-        """Steps of `write`, from which the tail reads; returns the losses before them."""
-        device = write.outputs.device
-        real = on(device, *prefix.real)
-        row, column = rows.target.nonzero(as_tuple=True)
-        target = rows.input_ids[row, column]
-        losses: list[float] = []
-        while write.steps < self.settings.n_iter:
-            outputs = write.outputs.detach().requires_grad_()
-            delta = torch.zeros(*prefix.mapped.shape, device=device).index_put(real, outputs)
-            with replaced(self._tail):
-                logits = run_tail(self.model, self.family, self.settings.layer, prefix, delta, row, column - 1)
-            # all rows have the same target: the mean over all tokens is the mean over rows of each row's mean
-            loss = cross_entropy(logits.float(), target.to(logits.device))
-            losses.append(loss.item())
-            if not torch.isfinite(loss):
-                raise FloatingPointError(
-                    f"The loss is {loss.item()} at step {write.steps}: the edit was not stored. Lower lr."
-                )
-            if write.steps and self._settled(losses):
-                break
-            (gradient,) = torch.autograd.grad(loss, [outputs])
-            write.step(gradient)
-        return losses
+    def _part(self, befores: list[list[int]], afters: list[list[int]]) -> Part:
+        """Rows of an edit. Where the question alone asks, the memory acts from its first token on: what stands before
+        a row's question is the base model's, and read once for all steps and edits."""
+        start, questions = 0, self._forms.questions
+        if questions and len(befores) == 1:
+            start = (questions(befores[0]) or [(0, 0)])[-1][0]
+            before, befores = befores[0][:start], [befores[0][start:]]
+        rows = self._rows(befores, afters, begun=start)
+        asking = self._asking(rows)
+        here = asking.cumsum(dim=1) > 0 if questions else torch.ones_like(asking)
+        prefix = self._prefix(rows, self._read(tuple(before)) if start else None)
+        return Part(rows, prefix, (rows.attention_mask.bool() & here).nonzero(as_tuple=True))
 
-    def _settled(self, losses: list[float]) -> bool:
-        low, change = self.settings.stop_loss, self.settings.stop_change
-        return losses[-1] <= low and (change is None or abs(losses[-2] - losses[-1]) <= change)
+    def _asking(self, rows: texts.Rows) -> Tensor:
+        """The tokens that masks are made from, (B, T) bool: those of the prompt, or of the question in it."""
+        if self._forms.questions is None:
+            return rows.prompt
+        every = (0, rows.prompt.shape[1])
+        found = rows.prompt.clone()
+        for turn in turns.asked(self._forms.questions, rows.input_ids, rows.prompt, 0, False, every):
+            found[turn.row] = turn.question
+        return found
 
     @in_turn
     def route(self, prompts: Sequence[str] | str) -> list[Route] | Route:
         """For each prompt the index of the edit that answers it, or None, and its best overlap share in [0, 1]."""
-        asked = several(prompts)
-        found = self.memory.route(self.masks(asked), self._allowed(asked) if self._gate else None)
+        ids = [texts.prompt_ids(self.tokenizer, prompt) for prompt in several(prompts)]
+        found = self._routed(ids)
         return found[0] if isinstance(prompts, str) else found
+
+    @in_turn
+    def route_chat(self, conversations: Conversation | Sequence[Conversation]) -> list[Route] | Route:
+        """As `route`, for the next message of each conversation."""
+        found = self._routed([rendered_ids(self.tokenizer, one) for one in checked(conversations)])
+        return found[0] if isinstance(conversations[0], Mapping) else found
+
+    def _routed(self, ids: list[list[int]]) -> list[Route]:
+        masks, allowed = self._masks(ids), None
+        if self._gate:
+            questions = self._forms.questions or (lambda own: [(0, len(own))])
+            spans = [(questions(own) or [(0, 0)])[-1] for own in ids]
+            asked = [own[first:last] for own, (first, last) in zip(ids, spans, strict=True)]
+            allowed = self._allowed(self.tokenizer.batch_decode(asked, skip_special_tokens=True))
+        return self.memory.route(masks, allowed)
 
     def _allowed(self, questions: Sequence[str]) -> np.ndarray:
         return self._gate.allowed(questions, [edit.prompt for edit in self.edits], self.memory.masks)
@@ -203,27 +226,31 @@ class Memoir(HookedModel):
     @in_turn
     def masks(self, prompts: Sequence[str]) -> Tensor:
         """M(x) of each prompt: (N, D) bool; one str is a list of one."""
-        return self.memory.mask_of_features(self.features(prompts))
+        return self._masks([texts.prompt_ids(self.tokenizer, prompt) for prompt in several(prompts)])
+
+    def _masks(self, ids: list[list[int]]) -> Tensor:
+        return self.memory.mask_of_features(self._features(ids))
 
     @in_turn
     def features(self, prompts: Sequence[str]) -> Tensor:
-        """The mean activation over each prompt's tokens, before μ is taken off: (N, D) float32."""
-        prompts = several(prompts)
-        found = torch.empty(len(prompts), self.memory.size, device=self.memory.mu.device)
-        for batch, activations, positions in self._activations(prompts):
+        """The mean activation over the tokens of each that ask, before μ is taken off: (N, D) float32."""
+        return self._features([texts.prompt_ids(self.tokenizer, prompt) for prompt in several(prompts)])
+
+    def _features(self, ids: list[list[int]]) -> Tensor:
+        found = torch.empty(len(ids), self.memory.size, device=self.memory.mu.device)
+        for batch, activations, positions in self._activations(ids):
             found[batch] = self._feature(activations, positions)
         return found
 
     def _feature(self, activations: Tensor, prompt_positions: Tensor) -> Tensor:
         return tophash.prompt_feature(activations, prompt_positions)
 
-    def _activations(self, prompts: Sequence[str]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-        """a_t of the prompts in batches: their indices, (B, T, D), and where their tokens are, (B, T) bool."""
+    def _activations(self, ids: list[list[int]]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """a_t of prompts in batches: their indices, (B, T, D), and where their tokens ask, (B, T) bool."""
         self._need_attached()
-        ids = [texts.prompt_ids(self.tokenizer, prompt) for prompt in prompts]
         for batch in by_length(ids):
             rows = self._rows([ids[i] for i in batch])
-            yield batch, self._prefix(rows).activations, rows.prompt
+            yield batch, self._prefix(rows).activations, self._asking(rows)
 
     def edits_table(self) -> pd.DataFrame:
         """`EditedModel.edits_table`, and match: the largest share of its mask that an edit has with an earlier one."""
@@ -254,9 +281,21 @@ class Memoir(HookedModel):
         self.memory.set_threshold(threshold_for(best, self.settings.k, false_positive_rate))
         return self.memory.threshold
 
-    def _prefix(self, rows: texts.Rows) -> Prefix:
+    def _prefix(self, rows: texts.Rows, behind: Cache | None = None) -> Prefix:
+        mask = rows.attention_mask
+        if behind is not None:
+            mask = torch.cat([mask.new_ones(len(mask), behind.get_seq_length()), mask], dim=1)
         with self.base():
-            return run_prefix(self.model, self.family, self.settings.layer, rows.input_ids, rows.attention_mask)
+            return run_prefix(self.model, self.family, self.settings.layer, rows.input_ids, mask, behind)
+
+    def _read(self, ids: tuple[int, ...]) -> Cache:
+        """The key-value cache of what stands before questions; a few are kept."""
+        if ids not in self._caches:
+            if len(self._caches) == CACHES:
+                self._caches.pop(next(iter(self._caches)))
+            with self.base():
+                self._caches[ids] = read_once(self.model, torch.tensor([ids], device=self.model.device))
+        return self._caches[ids]
 
     def _routes(self, rows: int) -> list[Route]:
         return self._hooks.routes or [Route(None, 0.0)] * rows

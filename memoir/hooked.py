@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from memoir.attach import Attachment
 from memoir.interface.editing import EditedModel
-from memoir.interface.turns import in_turn
+from memoir.interface.threads import in_turn
 
 
 class HookedModel(EditedModel):

@@ -8,10 +8,12 @@ The losses are those of the full forward pass; `tests/test_prefix.py` holds it t
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import Cache, PreTrainedModel
+from transformers.cache_utils import CacheLayerMixin
 
 from memoir.models.registry import Family
 
@@ -34,8 +36,18 @@ class Prefix:
     calls: list[dict]
 
 
-def run_prefix(model: PreTrainedModel, family: Family, layer: int, input_ids: Tensor, attention_mask: Tensor) -> Prefix:
-    """Run layers 0..layer on input_ids (B, T) under attention_mask (B, T), without memory and without gradients."""
+def run_prefix(
+    model: PreTrainedModel,
+    family: Family,
+    layer: int,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    behind: Cache | None = None,
+) -> Prefix:
+    """Run layers 0..layer on input_ids (B, T) under attention_mask (B, T), without memory and without gradients.
+
+    behind: the tokens follow these, see `read_once`; attention_mask counts them too then.
+    """
     layers = model.get_submodule(family.layers)
     edited = layers[layer].get_submodule(family.edited)
     seen = {}
@@ -50,13 +62,27 @@ def run_prefix(model: PreTrainedModel, family: Family, layer: int, input_ids: Te
     handles = [edited.register_forward_hook(keep_map, prepend=True), layers[layer].register_forward_hook(keep_output)]
     try:
         with torch.no_grad(), _skipped(layers[layer + 1 :], seen) as calls:
-            model.base_model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+            asked = {"use_cache": False} if behind is None else {"past_key_values": behind}
+            model.base_model(input_ids=input_ids, attention_mask=attention_mask, **asked)
     finally:
         for handle in handles:
             handle.remove()
-    return Prefix(
-        seen["activations"], seen["mapped"], _hidden(seen["output"]), attention_mask.nonzero(as_tuple=True), calls
-    )
+    real = attention_mask[:, -input_ids.shape[1] :].nonzero(as_tuple=True)
+    return Prefix(seen["activations"], seen["mapped"], _hidden(seen["output"]), real, calls)
+
+
+@torch.no_grad()
+def read_once(model: PreTrainedModel, input_ids: Tensor) -> Cache:
+    """A key-value cache of input_ids (1, T), for any number of prefixes and tails behind them: it never grows."""
+    cache = model.base_model(input_ids=input_ids, use_cache=True).past_key_values
+    for layer in cache.layers:
+        layer.update = partial(_joined, layer)
+    return cache
+
+
+def _joined(layer: CacheLayerMixin, keys: Tensor, values: Tensor, *_args, **_kwargs) -> tuple[Tensor, Tensor]:
+    """In place of a cache layer's `update`: what it has and these, (1, heads, T, size) each; nothing is kept."""
+    return torch.cat([layer.keys, keys], dim=-2), torch.cat([layer.values, values], dim=-2)
 
 
 def run_tail(

@@ -27,15 +27,18 @@ class SideAttachment(Attachment):
         side, asked = self.memory, self._asked
         if asked.off or not side.edits:
             return None
-        fresh = asked.routes is None  # the prompt is in this pass; afterwards only its cache is
+        fresh = any(turn.route is None for turn in asked.turns)  # the prompt is in this pass; afterwards its cache is
+        prompt = torch.stack([turn.question for turn in asked.turns]) if fresh else None
         if fresh:
-            asked.routes = side._route(args[0], asked.positions)
-        rows = [row for row, route in enumerate(asked.routes) if route.edit is not None]
+            routes = side._route(args[0], prompt)
+            asked.turns = [turn._replace(route=route) for turn, route in zip(asked.turns, routes, strict=True)]
+        answered = [turn for turn in asked.turns if turn.route.edit is not None]
+        rows = [turn.row for turn in answered]
         if not rows:
             return None
-        prompt = asked.positions[rows] if fresh else None
-        answered = side._answer(args[0][rows], output[rows], [asked.routes[row].edit for row in rows], prompt)
-        return output.index_copy(0, torch.tensor(rows, device=output.device), answered.to(output.dtype))
+        places = [turn.route.edit for turn in answered]
+        found = side._answer(args[0][rows], output[rows], places, prompt[rows] if fresh else None)
+        return output.index_copy(0, torch.tensor(rows, device=output.device), found.to(output.dtype))
 
 
 class SideEditor(HookedModel, Baseline):

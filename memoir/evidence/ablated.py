@@ -91,10 +91,10 @@ class Ablated(Memoir):
             prompt_positions = prompt_positions & (behind == 1)
         return tophash.prompt_feature(activations, prompt_positions)
 
-    def masks(self, prompts: Sequence[str]) -> Tensor:
+    def _masks(self, ids: list[list[int]]) -> Tensor:
         """As in `Memoir`, of the exchanged selection: (N, D) bool."""
-        found = torch.empty(len(prompts), self.memory.size, dtype=torch.bool, device=self.memory.mu.device)
-        for batch, activations, positions in self._activations(prompts):
+        found = torch.empty(len(ids), self.memory.size, dtype=torch.bool, device=self.memory.mu.device)
+        for batch, activations, positions in self._activations(ids):
             found[batch] = self._mask_of(activations, positions)
         return found
 

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from memoir import metrics, texts
 from memoir.checks import inputs
 from memoir.facts.record import LOCALITIES, EditRecord, questions
-from memoir.interface.turns import in_turn
+from memoir.interface.threads import in_turn
 from memoir.memory import Route
 from memoir.metrics import GENERATED, TEACHER_FORCED, Score
 from memoir.prefix import head_logits, on
@@ -66,8 +66,12 @@ class Asked(ABC):
         With num_return_sequences = n, n continuations per prompt, one after the other (a list for one prompt too).
         """
         self._need_attached()
-        options = {"do_sample": False, "max_new_tokens": inputs.whole(max_new_tokens, "max_new_tokens", 1)} | kwargs
         ids = [texts.prompt_ids(self.tokenizer, prompt) for prompt in several(prompts)]
+        said = self._continued(ids, max_new_tokens, kwargs)
+        return said[0] if isinstance(prompts, str) and len(said) == 1 else said
+
+    def _continued(self, ids: list[list[int]], max_new_tokens: int, kwargs: dict) -> list[str]:
+        options = {"do_sample": False, "max_new_tokens": inputs.whole(max_new_tokens, "max_new_tokens", 1)} | kwargs
         answers: list[list[str]] = [[] for _ in ids]
         for batch in by_length(ids):
             rows = self._rows([ids[i] for i in batch], side="left")
@@ -77,8 +81,7 @@ class Asked(ABC):
             each = len(found) // len(batch)
             for place, i in enumerate(batch):
                 answers[i] = found[place * each : (place + 1) * each]
-        said = [answer for several in answers for answer in several]
-        return said[0] if isinstance(prompts, str) and len(said) == 1 else said
+        return [answer for several in answers for answer in several]
 
     @in_turn
     @torch.no_grad()
@@ -87,7 +90,10 @@ class Asked(ABC):
         self._need_attached()
         pairs = inputs.pairs(several(prompts), several(targets, "targets"), "prompts", "targets")
         befores = [texts.prompt_ids(self.tokenizer, prompt) for prompt, _ in pairs]
-        afters = [texts.target_ids(self.tokenizer, *pair) for pair in pairs]
+        found = self._scored(befores, [texts.target_ids(self.tokenizer, *pair) for pair in pairs])
+        return found[0] if isinstance(prompts, str) else found
+
+    def _scored(self, befores: list[list[int]], afters: list[list[int]]) -> list[Score]:
         scores: dict[int, Score] = {}
         for batch in by_length([before + after for before, after in zip(befores, afters, strict=True)]):
             rows = self._rows([befores[i] for i in batch], [afters[i] for i in batch])
@@ -102,8 +108,7 @@ class Asked(ABC):
             own_log_probs = log_probs.gather(1, target[:, None])[:, 0]
             for (place, i), route in zip(enumerate(batch), self._routes(len(batch)), strict=True):
                 scores[i] = Score(*(found[row == place].cpu() for found in (target, argmax, own_log_probs)), route)
-        found = [scores[i] for i in range(len(pairs))]
-        return found[0] if isinstance(prompts, str) else found
+        return [scores[i] for i in range(len(befores))]
 
     def _prompt(self, _positions: Tensor) -> AbstractContextManager[None]:
         """For methods that look at the prompt: which positions (B, T) it has in the forward pass inside."""
@@ -145,8 +150,12 @@ class Asked(ABC):
         for pair, *answer in zip(zip(prompts, answers, strict=True), scores, said, strict=True):
             self.base_answers[pair] = BaseAnswer(*answer)
 
-    def _rows(self, befores: list[list[int]], afters: list[list[int]] | None = None, side: str = "right") -> texts.Rows:
+    def _rows(
+        self, befores: list[list[int]], afters: list[list[int]] | None = None, side: str = "right", begun: int = 0
+    ) -> texts.Rows:
+        """Padded rows; begun: so many tokens stand before them."""
         limit = getattr(self.model.config, "max_position_embeddings", None)
+        limit = None if limit is None else limit - begun
         return texts.rows_of(
             self.tokenizer, befores, afters or [[] for _ in befores], side=side, limit=limit, device=self.model.device
         )

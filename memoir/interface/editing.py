@@ -25,7 +25,7 @@ from memoir.facts.record import EditRecord, questions
 from memoir.interface import store
 from memoir.interface.asking import Edit
 from memoir.interface.keeping import Kept
-from memoir.interface.turns import in_turn
+from memoir.interface.threads import in_turn
 from memoir.metrics import LEARNT
 from memoir.texts import bare, spaced_oddly, target_ids
 

@@ -14,13 +14,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from memoir.checks import host, inputs
 from memoir.facts.record import EditRecord
 from memoir.interface import store
-from memoir.interface.asking import Asked, Edit
-from memoir.interface.turns import in_turn
+from memoir.interface.asking import Edit
+from memoir.interface.chatting import Chatting
+from memoir.interface.threads import in_turn
 from memoir.models.loading import tokenizer_hash, weights_hash
 from memoir.texts import Verbatim
 
 
-class Kept(Asked):
+class Kept(Chatting):
     """Edits that can be saved. base_hash and tokenizer_hash name the model and its tokenizer as they were found."""
 
     method: str

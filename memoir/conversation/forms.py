@@ -1,0 +1,85 @@
+"""One question in several ways of asking: the rows in which an edit is written beside its bare prompt.
+
+An answer that was learnt behind a bare question is not said behind "A:", an assistant's header or other text, because
+it starts there from another token. So an edit has a row for each way, all under the mask of the bare question.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+from transformers import PreTrainedTokenizerBase
+
+from memoir import texts
+from memoir.conversation.spans import Questions
+from memoir.conversation.template import answered, need_template, template_of
+from memoir.facts.registry import DATA
+
+FORMATS = ("chat", "cue", "context")
+CUES = ("Q: {}\nA:", "Question: {}\nAnswer:")
+CONTEXTS = DATA / "ability" / "contexts.txt"  # sentences about nothing in particular, written for this companion
+BEHIND = (1, 2)  # sentences before the question, in the rows of "context"
+FULL_STOPS = ".!?…。！？"
+
+
+class Forms:
+    """How an editor's questions are asked: span, formats and end as `Memoir` takes them. ValueError for others."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, span: str, formats: tuple[str, ...], end: bool):
+        if span not in ("prompt", "question"):
+            raise ValueError(f"span = {span!r} is unknown: it is 'prompt', the paper's, or 'question'.")
+        if wrong := next((name for name in formats if name not in FORMATS), None):
+            raise ValueError(f"formats has {wrong!r}, which is no way of asking: these are {', '.join(FORMATS)}.")
+        if "chat" in formats:
+            need_template(tokenizer)
+        self._tokenizer, self._span, self._formats, self._end = tokenizer, span, formats, bool(end)
+        self._template = template_of(tokenizer)
+        self.questions = Questions(tokenizer) if span == "question" else None
+
+    def chosen(self) -> dict:
+        """What differs from the paper's, as keyword arguments of `Memoir`."""
+        found = {"span": self._span} if self.questions else {}
+        found |= {"formats": list(self._formats)} if self._formats else {}
+        return found | ({"end": True} if self._end else {})
+
+    def rows(
+        self, prompt: str, target: str, prefixes: Sequence[str], draw: int
+    ) -> Iterator[tuple[list[list[int]], list[list[int]]]]:
+        """The rows of an edit, tokens before and tokens of the answer: first those of the bare prompt and of what the
+        prefixes make of it, then by themselves two for "cue", two for "context" and one for "chat".
+
+        The answer's end, where it is learnt, is a full stop unless the target has one, in a chat what ends a turn.
+        draw: which contexts. A prompt that is a rendered conversation has no further rows.
+        """
+        ended = _ended(target) if self._end else target
+        bare = [prompt, *(f"{prefix}. {prompt}" for prefix in prefixes)]
+        after = texts.target_ids(self._tokenizer, prompt, ended)
+        yield [texts.prompt_ids(self._tokenizer, text) for text in bare], [after] * len(bare)
+        if self._template and self._template.messages(prompt):
+            return
+        for text in _around(prompt, self._formats, draw):
+            yield [texts.prompt_ids(self._tokenizer, text)], [texts.target_ids(self._tokenizer, text, ended)]
+        if "chat" in self._formats:
+            user = {"role": "user", "content": texts.bare(prompt)}
+            before, after = answered(self._tokenizer, [user], target, end=self._end)
+            yield [before], [after]
+
+
+def _ended(target: str) -> str:
+    bare = target.rstrip()
+    return type(target)(bare if bare[-1:] in FULL_STOPS else f"{bare}.")
+
+
+def _around(prompt: str, formats: Sequence[str], draw: int) -> Iterator[str]:
+    if "cue" in formats:
+        yield from (cue.format(texts.bare(prompt)) for cue in CUES)
+    if "context" in formats:
+        for n in BEHIND:
+            every = _contexts(n)
+            yield f"{every[draw % len(every)]} {prompt}"
+
+
+@cache
+def _contexts(n: int) -> list[str]:
+    """The sentences, n at a time."""
+    sentences = CONTEXTS.read_text().splitlines()
+    return [" ".join(sentences[i : i + n]) for i in range(0, len(sentences), n)]

@@ -1,0 +1,65 @@
+"""The questions among a row's tokens: of a rendered conversation every user's, of a plain text the one it ends with."""
+
+from itertools import groupby
+
+from transformers import PreTrainedTokenizerBase
+
+from memoir.conversation.question import asks, question
+from memoir.conversation.template import template_of
+
+Span = tuple[int, int]
+
+
+class Questions:
+    """Finds questions for one tokenizer. Where they stand is told from the tokens alone."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase):
+        self._tokenizer, self._template = tokenizer, template_of(tokenizer)
+        self._special = set(tokenizer.added_tokens_decoder)
+
+    def __call__(self, ids: list[int], visibly: bool = False) -> list[Span]:
+        """The first token of each question and the one behind its last, in order; [] where nothing is asked.
+
+        In a conversation a message's own last question stands for the message. visibly: a plain text counts only if
+        it asks by a question mark or a cue.
+        """
+        text, ends = self._read(ids)
+        messages = self._template.messages(text) if self._template else []
+        if not messages and (not visibly or asks(text)):
+            messages = [(0, len(text))]
+        found = []
+        for start, stop in messages:
+            first, last = question(text[start:stop])
+            if last > first:
+                found.append(self._tokens(ends, start + first, start + last))
+        return found
+
+    @staticmethod
+    def _tokens(ends: list[int], first: int, last: int) -> Span:
+        """The tokens that have a share in the characters from `first` to `last`; ends: where each token ends."""
+        begin = next(i for i, end in enumerate(ends) if end > first)
+        return begin, next((i + 1 for i, end in enumerate(ends) if end >= last), len(ends))
+
+    def _read(self, ids: list[int]) -> tuple[str, list[int]]:
+        """The text of tokens, special ones included, and where in it each token ends, in characters."""
+        text, ends = "", []
+        for special, group in groupby(ids, key=self._special.__contains__):
+            part = list(group)
+            own = self._ends_apart(part) if special else self._ends(part)
+            ends += [len(text) + end for end in own]
+            text += self._decode(part)
+        return text, ends
+
+    def _ends(self, ids: list[int]) -> list[int]:
+        text = self._decode(ids)
+        if self._tokenizer.is_fast:
+            again = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+            if again.input_ids == ids:
+                return [end for _, end in again.offset_mapping]
+        return self._ends_apart(ids)  # tokens that the text would not be cut into again: those of an answer
+
+    def _ends_apart(self, ids: list[int]) -> list[int]:
+        return [len(self._decode(ids[: i + 1])) for i in range(len(ids))]
+
+    def _decode(self, ids: list[int]) -> str:
+        return self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)

@@ -1,0 +1,135 @@
+"""Turns: which of a row's tokens ask, and from which token on the answer is given by which route.
+
+With the paper's procedure a row is one turn: its whole prompt asks, and all its tokens are answered by its route. Where
+the question alone asks (`conversation/spans.py`), a conversation has a turn for each of the user's messages, which
+reaches from the first token of the question to that of the next. So a row is answered alike whether its earlier turns
+are read anew or lie in a key-value cache, which the turns are kept on.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from memoir.memory import Route
+
+KEPT = "_memoir_turns"  # on a key-value cache: how many rows it has, and their turns, which deep copies of it have too
+PACKED = (
+    "Several texts in one row (continuous batching, packed position_ids) would all be answered by one edit. Use "
+    "generate with a padded batch, or detach the editor."
+)
+NOWHERE = Route(None, 0.0)
+Questions = Callable[[list[int], bool], list[tuple[int, int]]]
+
+
+class Turn(NamedTuple):
+    """One turn of a row, from the position `start` on (cached tokens counted).
+
+    question (T,) bool marks the asking tokens of a forward pass, until they are routed.
+    """
+
+    row: int
+    start: int
+    question: Tensor | None = None
+    route: Route | None = None
+
+
+def real(tokens: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """(B, T) bool: the tokens that are not padding, as far as a two-dimensional mask tells."""
+    if attention_mask is not None and attention_mask.dim() == 2:
+        return attention_mask.bool()[:, -tokens.shape[1] :]
+    return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+
+
+def need_one_text(places: Tensor, real: Tensor) -> None:
+    """ValueError where position_ids (B, T) begin anew within a row."""
+    if places.shape == real.shape and ((places.diff(dim=1) <= 0) & real[:, 1:] & real[:, :-1]).any():
+        raise ValueError(PACKED)
+
+
+def length(cache) -> int:
+    """How many tokens a key-value cache holds."""
+    return 0 if cache is None else int(cache.get_seq_length())
+
+
+def keep(cache, rows: int, turns: list[Turn]) -> None:
+    """Note on a cache which turns it holds."""
+    setattr(cache, KEPT, (rows, [turn if turn.route else Turn(turn.row, turn.start, None, NOWHERE) for turn in turns]))
+
+
+def kept(cache, rows: int) -> list[Turn] | None:
+    """The turns that a cache holds, without those that were cropped off; None where nobody noted them."""
+    found = getattr(cache, KEPT, None)
+    if found is None:
+        return None
+    if found[0] != rows:
+        raise RuntimeError(
+            f"This key-value cache was filled for {found[0]} rows and is now used with {rows}: their routes are "
+            "unknown. Start again from the prompts."
+        )
+    return [turn for turn in found[1] if turn.start < length(cache)]
+
+
+def whole(prompt: Tensor) -> list[Turn]:
+    """The paper's turns, for prompt positions (B, T) bool: one for each row, from its first token on."""
+    return [Turn(row, 0, own) for row, own in enumerate(prompt)]
+
+
+def asked(
+    questions: Questions, tokens: Tensor, prompt: Tensor, past: int, visibly: bool, now: tuple[int, int]
+) -> list[Turn]:
+    """The turns whose questions stand in the tokens of one forward pass, those from now[0] to before now[1].
+
+    tokens (B, P) and prompt (B, P) bool; the first of them is at the position `past` of its row. A row that asks
+    nothing has no turn.
+    """
+    found = []
+    for row, (ids, own) in enumerate(zip(tokens.cpu(), prompt.cpu(), strict=True)):
+        places = own.nonzero()[:, 0]
+        for first, last in questions(ids[own].tolist(), visibly):
+            where = places[first:last] + past
+            if now[0] <= where[0] and where[-1] < now[1]:
+                question = torch.zeros(now[1] - now[0], dtype=torch.bool)
+                question[where - now[0]] = True
+                found.append(Turn(row, int(where[0]), question))
+    return found
+
+
+def torn(questions: Questions | None, tokens: Tensor | None, prompt: Tensor, cache) -> bool:
+    """Whether a prompt has to be read as a whole to be routed, because a question of it lies across the border between
+    a cache and the tokens to come, or in a cache that nobody noted turns on. Without `questions` it always has to."""
+    if questions is None or tokens is None or tokens.shape != prompt.shape:
+        return True
+    past, known = length(cache), {turn.row for turn in kept(cache, len(tokens)) or ()}
+    ends = {turn.row: turn for turn in asked(questions, tokens, prompt, 0, False, (0, tokens.shape[1]))}
+    return any(
+        turn.start < past and (turn.row not in known or int(turn.question.nonzero()[-1]) >= past)
+        for turn in ends.values()
+    )
+
+
+def latest(turns: list[Turn], rows: int) -> list[Route]:
+    """The route of each row's last turn."""
+    return list(({row: NOWHERE for row in range(rows)} | {turn.row: turn.route or NOWHERE for turn in turns}).values())
+
+
+def answered(turns: list[Turn], past: int, n: int) -> tuple[list[Turn], Tensor | None]:
+    """The turns that an edit answers among n tokens from the position `past` on, and each one's tokens, (m, n) bool.
+
+    None in place of the tokens where every turn has all of its row's.
+    """
+    ends: dict[int, int] = {}
+    found = []
+    for turn in sorted(turns, key=lambda turn: -turn.start):
+        end = min(ends.get(turn.row, past + n), past + n)
+        ends[turn.row] = turn.start
+        if turn.route.edit is not None and end > past:
+            found.append((turn, max(turn.start, past), end))
+    found.sort(key=lambda one: (one[0].row, one[0].start))
+    if all(start == past and end == past + n for _, start, end in found):
+        return [turn for turn, _, _ in found], None
+    here = torch.zeros(len(found), n, dtype=torch.bool)
+    for own, (_, start, end) in zip(here, found, strict=True):
+        own[start - past : end - past] = True
+    return [turn for turn, _, _ in found], here
