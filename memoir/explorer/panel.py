@@ -4,6 +4,7 @@
 """
 
 import html
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -79,44 +80,66 @@ def explorer(editor: Memoir) -> ipywidgets.VBox:
     said, made = ipywidgets.HTML(), ipywidgets.HTML()
     picture = ipywidgets.Image(format="png", layout={"display": "none"})
 
-    def show(asked: str) -> None:
-        said.value = _sentence(ask(editor, asked), editor)
+    def show(asked: str) -> str:
+        answer = ask(editor, asked)
         made.value = edits(editor).to_html(border=0)  # escapes what was typed
         picture.layout.display = "none" if len(editor.memory.forgotten) == len(editor.edits) else ""
         if picture.layout.display == "":
             picture.value = _png(mask_picture(editor, asked))
+        return _sentence(answer, editor)
 
-    def edit() -> None:
+    def edit() -> str:
         editor.edit(prompt.value, target.value)
-        show(prompt.value)
+        return show(prompt.value)
 
-    def undo_last() -> None:
+    def undo_last() -> str:
         undo(editor)
-        show(prompt.value)
+        return show(prompt.value)
 
-    def press(button, work) -> None:
-        button.disabled = True
-        said.value = "working …"
-        try:
-            work()
-        except (ValueError, FloatingPointError, RuntimeError) as error:
-            said.value = f"<b>{html.escape(str(error))}</b>"
-        finally:
-            button.disabled = False
-
-    for button, work in zip(buttons, (edit, lambda: show(question.value), undo_last), strict=True):
-        button.on_click(lambda pressed, work=work: press(pressed, work))
+    wire(buttons, (edit, lambda: show(question.value), undo_last), said)
     rows = [[prompt, target, buttons[0]], [question, buttons[1], buttons[2]]]
     box = ipywidgets.VBox([*(ipywidgets.HBox(row) for row in rows), said, picture, made])
     box.add_class("memoir-explorer")
     return box
 
 
-def _sentence(answer: Answer, editor: Memoir) -> str:
-    by = "the base model" if answer.edit is None else f"edit {answer.edit} ({editor.edits[answer.edit].prompt})"
-    rows = {"asked": answer.question, "before": answer.before, "after": answer.after, "answered by": by}
-    rows["overlap"] = f"{answer.overlap:.2f}, memory answers from {answer.threshold:.2f}"
+def wire(buttons: Sequence[ipywidgets.Button], works: Sequence[Callable[[], str]], said: ipywidgets.HTML) -> None:
+    """Let each button do its own work. said shows what that returns, or its error; meanwhile no button is enabled."""
+
+    def press(work: Callable[[], str]) -> None:
+        _disable(buttons, True)
+        said.value = "working …"
+        try:
+            said.value = work()
+        except (ValueError, FloatingPointError, RuntimeError) as error:
+            said.value = f"<b>{html.escape(str(error))}</b>"
+        finally:
+            _disable(buttons, False)
+
+    for button, work in zip(buttons, works, strict=True):
+        button.on_click(lambda _, work=work: press(work))
+
+
+def routed(editor: Memoir, edit: int | None, overlap: float) -> dict[str, str]:
+    """In words who answered, an edit by its index or the base model, and how far the question's mask overlaps."""
+    by = "the base model" if edit is None else f"edit {edit} ({editor.edits[edit].prompt})"
+    threshold = editor.memory.threshold
+    return {"answered by": by, "overlap": f"{overlap:.2f}, memory answers from {threshold:.2f}"}
+
+
+def lines(rows: dict[str, str]) -> str:
+    """A line of HTML for each name and its value; values are texts as they were typed, and stay so."""
     return "<br>".join(f"{name}: <b>{html.escape(value)}</b>" for name, value in rows.items())
+
+
+def _sentence(answer: Answer, editor: Memoir) -> str:
+    rows = {"asked": answer.question, "before": answer.before, "after": answer.after}
+    return lines(rows | routed(editor, answer.edit, answer.overlap))
+
+
+def _disable(buttons: Sequence[ipywidgets.Button], off: bool) -> None:
+    for button in buttons:
+        button.disabled = off
 
 
 def _png(figure: Figure) -> bytes:
