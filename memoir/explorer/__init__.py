@@ -1,4 +1,4 @@
-"""The widget of notebook 00: type a prompt and a target, edit, ask, see which edit answered and why, undo.
+"""The widgets of notebook 00: edit, ask, see which edit answered and why, undo; in `talk.py` the same in conversations.
 
-Its functions answer without a front end too. Knows the method, nothing of results.
+Their functions answer without a front end too. Knows the method, nothing of results.
 """
