@@ -1,22 +1,10 @@
 """The explorer's functions without a front end; its buttons without a browser; all of it in a real JupyterLab."""
 
-import json
-import os
-import shutil
-import subprocess
-import sys
-import time
-
-import nbformat
 import pytest
-import requests
+from browser import needs_chromium, quickstart
 from test_forget import PROMPTS
 
-from memoir import notebooks
 from memoir.explorer import panel as explorer
-
-CHROMIUM = shutil.which("chromium")
-
 
 # ------------------------------------------------------------------------------------------------ without a browser
 
@@ -68,53 +56,10 @@ def test_buttons_do_what_the_functions_do_and_what_is_typed_stays_text(toy_edito
 # ------------------------------------------------------------------------------------------------ in JupyterLab
 
 
-@pytest.fixture
-def lab(tmp_path):
-    """A JupyterLab as `make lab` starts it, on a copy of the quickstart: its address and its token."""
-    notebook = nbformat.read(notebooks.NOTEBOOKS / "00_quickstart.ipynb", as_version=4)
-    cell = next(cell for cell in notebook.cells if cell.cell_type == "code")
-    cell.source = cell.source.replace("n_edits = 20", "n_edits = 3")  # the explorer is what this is about
-    for other in notebook.cells:
-        if other.cell_type == "code":
-            other.outputs, other.execution_count = [], None
-    nbformat.write(notebook, tmp_path / "00_quickstart.ipynb")
-    # every cell is there to be looked at, whether it is on the screen or not
-    settings = tmp_path / "settings" / "@jupyterlab" / "notebook-extension"
-    settings.mkdir(parents=True)
-    (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--port=0", "--ip=127.0.0.1"]
-    command += [f"--LabApp.user_settings_dir={settings.parents[1]}"]
-    command += ["--allow-root"] if os.geteuid() == 0 else []  # the tests' own user may be root; `make lab` refuses
-    kept = {"JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"), "JUPYTER_CONFIG_DIR": str(tmp_path / "config")}
-    with open(tmp_path / "lab.log", "w") as log:
-        server = subprocess.Popen(command, cwd=tmp_path, env=os.environ | kept, stdout=log, stderr=log)
-    try:
-        limit = time.monotonic() + 300
-        while not (found := list((tmp_path / "runtime").glob("jpserver-*.json"))):
-            assert server.poll() is None and time.monotonic() < limit, (tmp_path / "lab.log").read_text()
-            time.sleep(0.5)
-        yield json.loads(found[0].read_text())
-    finally:
-        server.terminate()
-        server.wait(timeout=60)
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed; see tests/SKIPS.md")
-def test_a_new_user_in_jupyterlab_makes_an_edit_and_sees_the_answer(lab):
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; see tests/SKIPS.md")
-    assert len(lab["token"]) >= 32 and requests.get(lab["url"] + "api/contents", timeout=60).status_code == 403
-    with sync_api.sync_playwright() as browsers:
-        browser = browsers.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else [])
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.set_default_timeout(420_000)  # a busy machine may take minutes to run all cells
-        page.goto(f"{lab['url']}lab/tree/00_quickstart.ipynb?token={lab['token']}")
-        page.locator(".jp-Notebook .jp-Cell").first.wait_for()
-        page.get_by_text("(ipykernel) | Idle").wait_for()  # cells that are run before the kernel is there are not run
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+@needs_chromium
+def test_a_new_user_in_jupyterlab_makes_an_edit_and_sees_the_answer(tmp_path):
+    with quickstart(tmp_path) as page:
         box = page.locator(".memoir-explorer")
-        box.wait_for()
-        assert not page.locator('[data-mime-type="application/vnd.jupyter.error"]').count()
         prompt, target = (box.get_by_label(name, exact=True) for name in ("prompt", "target"))
         prompt.fill("The capital of Poland is")
         target.fill("Gdansk")
@@ -128,4 +73,3 @@ def test_a_new_user_in_jupyterlab_makes_an_edit_and_sees_the_answer(lab):
         box.get_by_role("button", name="Undo last edit").click()
         box.get_by_text("the base model").wait_for()
         assert before.replace("before", "after") in box.inner_text()
-        browser.close()
