@@ -5,8 +5,6 @@ cache, so several generations may be interleaved; tokens that the model generate
 what one of them asks for (`off`, `prompt`) holds for that thread alone.
 """
 
-import functools
-import inspect
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -57,7 +55,9 @@ class Attachment:
         self._linear, self._made_on, self._checksum = linear, host.state(linear), host.checksum(model)
         # tokens and prompt positions (B, T) -> which stored edits may answer, (B, N) bool
         self.gate: Callable[[Tensor, Tensor], np.ndarray] | None = None
-        self.questions: Questions | None = None  # what asks among a row's tokens; None: all of its prompt
+        # what asks among a row's tokens, and where questions go; None: all of a prompt asks
+        self.questions: Questions | None = None
+        self.routed: Callable[[list[str]], list[Route]] | None = None
         self._handle = linear.register_forward_hook(self._add)
         self._own_forward = vars(model.base_model).get("forward")  # accelerate sets one on the instance
         model.base_model.forward = self._forward
@@ -127,7 +127,7 @@ class Attachment:
     def _generate(self, *args, **kwargs):
         """`model.generate`, which alone knows where the prompt ends, in however many pieces it is read."""
         generate = type(self.model).generate
-        call = _arguments(generate, self.model, *args, **kwargs)
+        call = host.arguments(generate, self.model, *args, **kwargs)
         tokens = call.get("input_ids") if call.get("inputs") is None else call["inputs"]
         texts, mask = call.get("inputs_embeds") if tokens is None else tokens, call.get("attention_mask")
         if mask is None and texts is not None:
@@ -162,7 +162,7 @@ class Attachment:
         base = self.model.base_model
         forward = self._own_forward or type(base).forward.__get__(base)
         with self._lock:
-            self._before(_arguments(type(base).forward, base, *args, **kwargs))
+            self._before(host.arguments(type(base).forward, base, *args, **kwargs))
             output = forward(*args, **kwargs)
             if (cache := getattr(output, "past_key_values", None)) is not None:
                 turns.keep(cache, len(output.last_hidden_state), self._asked.turns)
@@ -171,33 +171,36 @@ class Attachment:
     def _before(self, call: dict) -> None:
         asked, cache, places = self._asked, call.get("past_key_values"), call.get("position_ids")
         tokens = call["input_ids"] if call.get("input_ids") is not None else call["inputs_embeds"]
-        asked.tokens, asked.past = tokens, turns.length(cache)
-        real = turns.real(tokens, call.get("attention_mask"))
-        known = turns.kept(cache, len(tokens)) if asked.past else None
+        real, past = turns.real(tokens, call.get("attention_mask")), turns.length(cache)
+        known = turns.kept(cache, len(tokens)) if past else None
         if asked.given is not None:
             each = len(tokens) // asked.given[0]  # beams, several sequences per prompt
             known = [turn._replace(row=turn.row * each + i) for turn in asked.given[1] for i in range(each)]
-        if asked.given is None and self.questions is not None:
-            asked.turns = (known or []) + self._new(tokens, real)
-        else:
-            asked.turns = turns.whole(self._prompt_positions(tokens, real)) if known is None else known
-        if places is not None and not asked.past and asked.prompt is None:
+        elif self.questions is not None:
+            known = (known or []) + self._new(tokens, real, past)
+        asked.tokens, asked.past = tokens, past
+        asked.turns = turns.whole(self._prompt_positions(tokens, real)) if known is None else known
+        if places is not None and not past and asked.prompt is None:
             turns.need_one_text(places, real)
 
-    def _new(self, tokens: Tensor, real: Tensor) -> list[Turn]:
-        """The turns that begin in these tokens, where questions ask."""
-        asked, end = self._asked, self._asked.past + tokens.shape[1]
-        generated = tokens.shape[1] == 1 if asked.prompt is None else asked.past >= asked.prompt.shape[1]
-        if asked.off or self.memory.n_edits == 0 or (asked.past and generated):
+    def _new(self, tokens: Tensor, real: Tensor, past: int) -> list[Turn]:
+        """The turns that begin in these tokens, where questions ask; each question is routed as if it stood alone."""
+        asked = self._asked
+        generated = tokens.shape[1] == 1 if asked.prompt is None else past >= asked.prompt.shape[1]
+        if asked.off or self.memory.n_edits == 0 or (past and generated):
             return []
         if tokens.is_floating_point():
             raise ValueError('span="question" reads the tokens that ask: ask with input_ids, not inputs_embeds.')
-        if asked.past and asked.text is not None:
+        if past and asked.text is not None:
             each = len(tokens) // len(asked.text)
             text, prompt = (found.repeat_interleave(each, dim=0) for found in (asked.text, asked.prompt))
-            return turns.asked(self.questions, text, prompt, 0, False, (asked.past, end))
-        prompt = real if asked.past else self._prompt_positions(tokens, real)
-        return turns.asked(self.questions, tokens, prompt, asked.past, asked.past > 0, (asked.past, end))
+            found = turns.asked(self.questions, text, prompt, 0, False)
+            found = [turn for turn in found if past <= turn.start and turn.end <= past + tokens.shape[1]]
+        else:
+            prompt = real if past else self._prompt_positions(tokens, real)
+            found = turns.asked(self.questions, tokens, prompt, past, past > 0)
+        routes = self.routed([turn.text for turn in found]) if found else []
+        return [turn._replace(route=route) for turn, route in zip(found, routes, strict=True)]
 
     def _prompt_positions(self, tokens: Tensor, real: Tensor) -> Tensor:
         """(B, T) bool: the caller's prompt where it is known, else every token that is not padding."""
@@ -236,19 +239,10 @@ class Attachment:
         if not new:
             return
         rows = [asked.turns[i].row for i in new]
-        positions = torch.stack([asked.turns[i].question for i in new])
+        positions = torch.stack([asked.turns[i].prompt for i in new])
         alike = rows == list(range(len(activations)))
         masks = self.memory.mask_of(activations if alike else activations[rows], positions)
         allowed = self.gate(asked.tokens[rows], positions) if self.gate else None
         asked.turns = list(asked.turns)
         for i, route in zip(new, self.memory.route(masks, allowed), strict=True):
-            asked.turns[i] = asked.turns[i]._replace(question=None, route=route)
-
-
-_signature = functools.cache(inspect.signature)  # at every token that is generated
-
-
-def _arguments(function: Callable, *args, **kwargs) -> dict:
-    """What a function of transformers is called with, by name."""
-    found = _signature(function).bind_partial(*args, **kwargs).arguments
-    return found | found.pop("kwargs", {})
+            asked.turns[i] = asked.turns[i]._replace(prompt=None, route=route)

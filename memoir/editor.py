@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
-from memoir import texts, tophash, turns
+from memoir import texts, tophash
 from memoir.attach import Attachment
 from memoir.checks import host, inputs
 from memoir.conversation.forms import Forms
-from memoir.conversation.template import rendered_ids
+from memoir.conversation.template import rendered
 from memoir.facts.reading import background_prompts
 from memoir.fit import Part, fit
 from memoir.gate import LexicalGate
@@ -57,10 +57,10 @@ class Memoir(HookedModel):
     itself. update: "sgd" as in the paper, or "rls", which keeps what earlier edits read (`rls.py`) with λ = ridge, by
     the `rank` strongest directions alone when a rank is given. sigma: demand a lexical gate (`gate.py`): an edit
     answers only questions that have this share of the words that tell it from its neighbours; None, the default, is
-    the paper's routing. span: the mask is made from all tokens of a "prompt", as in the paper, or from the "question"
-    in it (`conversation/question.py`), from which on the memory acts then. formats: ways of asking that get rows of
-    their own while an edit is written (`conversation/forms.py`): "chat", "cue", "context". end: the target's end is
-    learnt with it.
+    the paper's routing. span: the mask is made from all of a "prompt", as in the paper, or from the "question" in it
+    (`conversation/question.py`), read as if it stood alone; the memory acts from its first token on then. formats: ways
+    of asking that get rows of their own while an edit is written (`conversation/forms.py`): "chat", "cue", "context".
+    end: the target's end is learnt with it.
     A bad argument is a ValueError or a TypeError that names it, and leaves the model as it was.
 
     While the editor is attached, `model.save_pretrained` writes the base model WITHOUT the edits: `save` keeps them.
@@ -116,7 +116,7 @@ class Memoir(HookedModel):
         self.memory = ResidualMemory(linear.in_features, linear.out_features, k, threshold, permutation, device)
         super().__init__(model, tokenizer)
         self._hooks = Attachment(model, linear, self.memory, self.lock)
-        self._hooks.questions = self._forms.questions
+        self._hooks.questions, self._hooks.routed = self._forms.questions, self._routed
         if self._gate:
             self._hooks.gate = self._who_may_answer
         self._tail = pack([*layers[layer + 1 :], model.get_output_embeddings()])
@@ -132,9 +132,12 @@ class Memoir(HookedModel):
     def _edit(self, prompt: str, target: str) -> tuple[list[float], int, Tensor]:
         """One run of masked SGD on W_m; then the mask is stored (paper, section 3)."""
         parts = [self._part(*rows) for rows in self._forms.rows(prompt, target, self.prefixes, len(self.edits))]
-        first = parts[0]
-        mask = self.memory.mask_of(first.prefix.activations[:1], self._asking(first.rows)[:1])
-        read = [part.prefix.activations[on(part.prefix.activations.device, *part.written)] for part in parts]
+        first, question = parts[0], self._forms.question(prompt)
+        if texts.bare(question) == texts.bare(prompt):
+            mask = self.memory.mask_of(first.prefix.activations[:1], first.rows.prompt[:1])
+        else:
+            mask = self.masks([question])
+        read = [part.prefix.activations[on(part.prefix.activations.device, *part.prefix.real)] for part in parts]
         keys, how = torch.cat(read)[:, mask[0]], self.settings
         write = Write(self.projector, self.memory.weight, keys, mask[0], how.lr, how.weight_decay)
         with replaced(self._tail):
@@ -171,46 +174,26 @@ class Memoir(HookedModel):
         """Rows of an edit. Where the question alone asks, the memory acts from its first token on: what stands before
         a row's question is the base model's, and read once for all steps and edits."""
         start, questions = 0, self._forms.questions
-        if questions and len(befores) == 1:
-            start = (questions(befores[0]) or [(0, 0)])[-1][0]
-            before, befores = befores[0][:start], [befores[0][start:]]
-        rows = self._rows(befores, afters, begun=start)
-        asking = self._asking(rows)
-        here = asking.cumsum(dim=1) > 0 if questions else torch.ones_like(asking)
-        prefix = self._prefix(rows, self._read(tuple(before)) if start else None)
-        return Part(rows, prefix, (rows.attention_mask.bool() & here).nonzero(as_tuple=True))
-
-    def _asking(self, rows: texts.Rows) -> Tensor:
-        """The tokens that masks are made from, (B, T) bool: those of the prompt, or of the question in it."""
-        if self._forms.questions is None:
-            return rows.prompt
-        every = (0, rows.prompt.shape[1])
-        found = rows.prompt.clone()
-        for turn in turns.asked(self._forms.questions, rows.input_ids, rows.prompt, 0, False, every):
-            found[turn.row] = turn.question
-        return found
+        if questions and len(befores) == 1 and (found := questions(befores[0])):
+            start = found[-1].first
+        rows = self._rows([before[start:] for before in befores], afters, begun=start)
+        return Part(rows, self._prefix(rows, self._read(tuple(befores[0][:start])) if start else None))
 
     @in_turn
     def route(self, prompts: Sequence[str] | str) -> list[Route] | Route:
         """For each prompt the index of the edit that answers it, or None, and its best overlap share in [0, 1]."""
-        ids = [texts.prompt_ids(self.tokenizer, prompt) for prompt in several(prompts)]
-        found = self._routed(ids)
+        found = self._routed([self._forms.question(prompt) for prompt in several(prompts)])
         return found[0] if isinstance(prompts, str) else found
 
     @in_turn
     def route_chat(self, conversations: Conversation | Sequence[Conversation]) -> list[Route] | Route:
         """As `route`, for the next message of each conversation."""
-        found = self._routed([rendered_ids(self.tokenizer, one) for one in checked(conversations)])
+        found = self.route([rendered(self.tokenizer, one) for one in checked(conversations)])
         return found[0] if isinstance(conversations[0], Mapping) else found
 
-    def _routed(self, ids: list[list[int]]) -> list[Route]:
-        masks, allowed = self._masks(ids), None
-        if self._gate:
-            questions = self._forms.questions or (lambda own: [(0, len(own))])
-            spans = [(questions(own) or [(0, 0)])[-1] for own in ids]
-            asked = [own[first:last] for own, (first, last) in zip(ids, spans, strict=True)]
-            allowed = self._allowed(self.tokenizer.batch_decode(asked, skip_special_tokens=True))
-        return self.memory.route(masks, allowed)
+    def _routed(self, asked: list[str]) -> list[Route]:
+        ids = [texts.prompt_ids(self.tokenizer, question) for question in asked]
+        return self.memory.route(self._masks(ids), self._allowed(asked) if self._gate else None)
 
     def _allowed(self, questions: Sequence[str]) -> np.ndarray:
         return self._gate.allowed(questions, [edit.prompt for edit in self.edits], self.memory.masks)
@@ -226,15 +209,18 @@ class Memoir(HookedModel):
     @in_turn
     def masks(self, prompts: Sequence[str]) -> Tensor:
         """M(x) of each prompt: (N, D) bool; one str is a list of one."""
-        return self._masks([texts.prompt_ids(self.tokenizer, prompt) for prompt in several(prompts)])
+        return self._masks(self._ids(prompts))
 
     def _masks(self, ids: list[list[int]]) -> Tensor:
         return self.memory.mask_of_features(self._features(ids))
 
     @in_turn
     def features(self, prompts: Sequence[str]) -> Tensor:
-        """The mean activation over the tokens of each that ask, before μ is taken off: (N, D) float32."""
-        return self._features([texts.prompt_ids(self.tokenizer, prompt) for prompt in several(prompts)])
+        """The mean activation over each prompt's tokens (or its question's), before μ is taken off: (N, D) float32."""
+        return self._features(self._ids(prompts))
+
+    def _ids(self, prompts: Sequence[str]) -> list[list[int]]:
+        return [texts.prompt_ids(self.tokenizer, self._forms.question(prompt)) for prompt in several(prompts)]
 
     def _features(self, ids: list[list[int]]) -> Tensor:
         found = torch.empty(len(ids), self.memory.size, device=self.memory.mu.device)
@@ -246,11 +232,11 @@ class Memoir(HookedModel):
         return tophash.prompt_feature(activations, prompt_positions)
 
     def _activations(self, ids: list[list[int]]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-        """a_t of prompts in batches: their indices, (B, T, D), and where their tokens ask, (B, T) bool."""
+        """a_t of prompts in batches: their indices, (B, T, D), and where their tokens are, (B, T) bool."""
         self._need_attached()
         for batch in by_length(ids):
             rows = self._rows([ids[i] for i in batch])
-            yield batch, self._prefix(rows).activations, self._asking(rows)
+            yield batch, self._prefix(rows).activations, rows.prompt
 
     def edits_table(self) -> pd.DataFrame:
         """`EditedModel.edits_table`, and match: the largest share of its mask that an edit has with an earlier one."""

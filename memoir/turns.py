@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from memoir.conversation.spans import Question
 from memoir.memory import Route
 
 KEPT = "_memoir_turns"  # on a key-value cache: how many rows it has, and their turns, which deep copies of it have too
@@ -20,18 +21,21 @@ PACKED = (
     "generate with a padded batch, or detach the editor."
 )
 NOWHERE = Route(None, 0.0)
-Questions = Callable[[list[int], bool], list[tuple[int, int]]]
+Questions = Callable[[list[int], bool], list[Question]]
 
 
 class Turn(NamedTuple):
     """One turn of a row, from the position `start` on (cached tokens counted).
 
-    question (T,) bool marks the asking tokens of a forward pass, until they are routed.
+    Until it is routed: prompt (T,) bool marks the asking tokens of a forward pass, or text is the question, which ends
+    before the position `end`.
     """
 
     row: int
     start: int
-    question: Tensor | None = None
+    prompt: Tensor | None = None
+    text: str | None = None
+    end: int = 0
     route: Route | None = None
 
 
@@ -55,7 +59,7 @@ def length(cache) -> int:
 
 def keep(cache, rows: int, turns: list[Turn]) -> None:
     """Note on a cache which turns it holds."""
-    setattr(cache, KEPT, (rows, [turn if turn.route else Turn(turn.row, turn.start, None, NOWHERE) for turn in turns]))
+    setattr(cache, KEPT, (rows, [turn if turn.route else Turn(turn.row, turn.start, route=NOWHERE) for turn in turns]))
 
 
 def kept(cache, rows: int) -> list[Turn] | None:
@@ -76,23 +80,17 @@ def whole(prompt: Tensor) -> list[Turn]:
     return [Turn(row, 0, own) for row, own in enumerate(prompt)]
 
 
-def asked(
-    questions: Questions, tokens: Tensor, prompt: Tensor, past: int, visibly: bool, now: tuple[int, int]
-) -> list[Turn]:
-    """The turns whose questions stand in the tokens of one forward pass, those from now[0] to before now[1].
+def asked(questions: Questions, tokens: Tensor, prompt: Tensor, past: int, visibly: bool) -> list[Turn]:
+    """The turns whose questions stand in tokens (B, P) at prompt (B, P) bool, of which none is routed yet.
 
-    tokens (B, P) and prompt (B, P) bool; the first of them is at the position `past` of its row. A row that asks
-    nothing has no turn.
+    The first token is at the position `past` of its row; visibly: as in `spans.Questions`. A row that asks nothing has
+    no turn.
     """
     found = []
     for row, (ids, own) in enumerate(zip(tokens.cpu(), prompt.cpu(), strict=True)):
-        places = own.nonzero()[:, 0]
-        for first, last in questions(ids[own].tolist(), visibly):
-            where = places[first:last] + past
-            if now[0] <= where[0] and where[-1] < now[1]:
-                question = torch.zeros(now[1] - now[0], dtype=torch.bool)
-                question[where - now[0]] = True
-                found.append(Turn(row, int(where[0]), question))
+        places = own.nonzero()[:, 0] + past
+        for one in questions(ids[own].tolist(), visibly):
+            found.append(Turn(row, int(places[one.first]), text=one.text, end=int(places[one.last - 1]) + 1))
     return found
 
 
@@ -102,11 +100,8 @@ def torn(questions: Questions | None, tokens: Tensor | None, prompt: Tensor, cac
     if questions is None or tokens is None or tokens.shape != prompt.shape:
         return True
     past, known = length(cache), {turn.row for turn in kept(cache, len(tokens)) or ()}
-    ends = {turn.row: turn for turn in asked(questions, tokens, prompt, 0, False, (0, tokens.shape[1]))}
-    return any(
-        turn.start < past and (turn.row not in known or int(turn.question.nonzero()[-1]) >= past)
-        for turn in ends.values()
-    )
+    ends = {turn.row: turn for turn in asked(questions, tokens, prompt, 0, False)}
+    return any(turn.start < past and (turn.row not in known or turn.end > past) for turn in ends.values())
 
 
 def latest(turns: list[Turn], rows: int) -> list[Route]:

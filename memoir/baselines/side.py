@@ -28,7 +28,7 @@ class SideAttachment(Attachment):
         if asked.off or not side.edits:
             return None
         fresh = any(turn.route is None for turn in asked.turns)  # the prompt is in this pass; afterwards its cache is
-        prompt = torch.stack([turn.question for turn in asked.turns]) if fresh else None
+        prompt = torch.stack([turn.prompt for turn in asked.turns]) if fresh else None
         if fresh:
             routes = side._route(args[0], prompt)
             asked.turns = [turn._replace(route=route) for turn, route in zip(asked.turns, routes, strict=True)]

@@ -4,6 +4,10 @@ Editing reads the activations of one Linear map, runs the layers above it with g
 its weights. What hides or changes these is refused with what to do instead. Knows models, nothing of edits.
 """
 
+import functools
+import inspect
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -81,3 +85,12 @@ def _sum(weight: Tensor) -> int:
     raw = weight.detach().contiguous().flatten()
     wide = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[raw.element_size()]
     return sum(int(part.sum(dtype=torch.int64)) for part in raw.view(wide).split(2**20))
+
+
+_signature = functools.cache(inspect.signature)  # at every token that is generated
+
+
+def arguments(function: Callable, *args, **kwargs) -> dict:
+    """What a function of transformers is called with, by name."""
+    found = _signature(function).bind_partial(*args, **kwargs).arguments
+    return found | found.pop("kwargs", {})

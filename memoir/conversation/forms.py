@@ -4,6 +4,7 @@ An answer that was learnt behind a bare question is not said behind "A:", an ass
 it starts there from another token. So an edit has a row for each way, all under the mask of the bare question.
 """
 
+import csv
 from collections.abc import Iterator, Sequence
 from functools import cache
 
@@ -11,12 +12,14 @@ from transformers import PreTrainedTokenizerBase
 
 from memoir import texts
 from memoir.conversation.spans import Questions
-from memoir.conversation.template import answered, need_template, template_of
+from memoir.conversation.template import Message, answered, need_template, template_of
 from memoir.facts.registry import DATA
 
 FORMATS = ("chat", "cue", "context")
 CUES = ("Q: {}\nA:", "Question: {}\nAnswer:")
-CONTEXTS = DATA / "ability" / "contexts.txt"  # sentences about nothing in particular, written for this companion
+# sentences about nothing in particular, and short exchanges, written for this companion
+CONTEXTS, EXCHANGES = DATA / "ability" / "contexts.txt", DATA / "ability" / "exchanges.csv"
+EARLIER = (0, 1, 2)  # turns before it, in the rows of "chat"
 BEHIND = (1, 2)  # sentences before the question, in the rows of "context"
 FULL_STOPS = ".!?…。！？"
 
@@ -35,6 +38,10 @@ class Forms:
         self._template = template_of(tokenizer)
         self.questions = Questions(tokenizer) if span == "question" else None
 
+    def question(self, prompt: str) -> str:
+        """What a mask is made from: the prompt, or the question in it ("" where nothing is asked)."""
+        return self.questions.last(prompt) if self.questions else prompt
+
     def chosen(self) -> dict:
         """What differs from the paper's, as keyword arguments of `Memoir`."""
         found = {"span": self._span} if self.questions else {}
@@ -45,7 +52,7 @@ class Forms:
         self, prompt: str, target: str, prefixes: Sequence[str], draw: int
     ) -> Iterator[tuple[list[list[int]], list[list[int]]]]:
         """The rows of an edit, tokens before and tokens of the answer: first those of the bare prompt and of what the
-        prefixes make of it, then by themselves two for "cue", two for "context" and one for "chat".
+        prefixes make of it, then by themselves two each for "cue" and "context", three for "chat".
 
         The answer's end, where it is learnt, is a full stop unless the target has one, in a chat what ends a turn.
         draw: which contexts. A prompt that is a rendered conversation has no further rows.
@@ -60,12 +67,16 @@ class Forms:
             yield [texts.prompt_ids(self._tokenizer, text)], [texts.target_ids(self._tokenizer, text, ended)]
         if "chat" in self._formats:
             user = {"role": "user", "content": texts.bare(prompt)}
-            before, after = answered(self._tokenizer, [user], target, end=self._end)
-            yield [before], [after]
+            for n in EARLIER:
+                earlier = _exchanges(draw, n)
+                before, after = answered(self._tokenizer, [*earlier, user], target, end=self._end)
+                yield [before], [after]
 
 
 def _ended(target: str) -> str:
     bare = target.rstrip()
+    if not bare:
+        return target  # an error that names it follows
     return type(target)(bare if bare[-1:] in FULL_STOPS else f"{bare}.")
 
 
@@ -76,6 +87,21 @@ def _around(prompt: str, formats: Sequence[str], draw: int) -> Iterator[str]:
         for n in BEHIND:
             every = _contexts(n)
             yield f"{every[draw % len(every)]} {prompt}"
+
+
+def _exchanges(draw: int, n: int) -> list[Message]:
+    """n earlier turns of a conversation."""
+    every, found = _pairs(), []
+    for i in range(n):
+        question, answer = every[(draw + 5 * i) % len(every)]
+        found += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return found
+
+
+@cache
+def _pairs() -> list[tuple[str, str]]:
+    with EXCHANGES.open() as file:
+        return [(row["question"], row["answer"]) for row in csv.DictReader(file)]
 
 
 @cache

@@ -45,6 +45,12 @@ def asks(text: str) -> bool:
     )
 
 
+def sentences(text: str) -> list[str]:
+    """A text's sentences, without the blanks between them."""
+    found = [text[start:stop].strip() for start, stop in _sentences(text)]
+    return [sentence for sentence in found if sentence]
+
+
 def _sentences(text: str) -> list[tuple[int, int]]:
     return [(found["start_index"], found["end_index"]) for found in get_sentence_boundaries("en", text)]
 

@@ -1,13 +1,20 @@
 """The questions among a row's tokens: of a rendered conversation every user's, of a plain text the one it ends with."""
 
 from itertools import groupby
+from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
 from memoir.conversation.question import asks, question
 from memoir.conversation.template import template_of
 
-Span = tuple[int, int]
+
+class Question(NamedTuple):
+    """A question among a row's tokens: its first, the one behind its last, and its text."""
+
+    first: int
+    last: int
+    text: str
 
 
 class Questions:
@@ -17,8 +24,8 @@ class Questions:
         self._tokenizer, self._template = tokenizer, template_of(tokenizer)
         self._special = set(tokenizer.added_tokens_decoder)
 
-    def __call__(self, ids: list[int], visibly: bool = False) -> list[Span]:
-        """The first token of each question and the one behind its last, in order; [] where nothing is asked.
+    def __call__(self, ids: list[int], visibly: bool = False) -> list[Question]:
+        """The questions in order; [] where nothing is asked.
 
         In a conversation a message's own last question stands for the message. visibly: a plain text counts only if
         it asks by a question mark or a cue.
@@ -31,14 +38,14 @@ class Questions:
         for start, stop in messages:
             first, last = question(text[start:stop])
             if last > first:
-                found.append(self._tokens(ends, start + first, start + last))
+                found.append(Question(*_tokens(ends, start + first, start + last), text[start + first : start + last]))
         return found
 
-    @staticmethod
-    def _tokens(ends: list[int], first: int, last: int) -> Span:
-        """The tokens that have a share in the characters from `first` to `last`; ends: where each token ends."""
-        begin = next(i for i, end in enumerate(ends) if end > first)
-        return begin, next((i + 1 for i, end in enumerate(ends) if end >= last), len(ends))
+    def last(self, text: str) -> str:
+        """What a text asks, rendered or plain: its last question; "" where it asks nothing."""
+        messages = (self._template.messages(text) if self._template else []) or [(0, len(text))]
+        asked = [text[start:stop] for start, stop in messages if text[start:stop].strip()]
+        return asked[-1][slice(*question(asked[-1]))] if asked else ""
 
     def _read(self, ids: list[int]) -> tuple[str, list[int]]:
         """The text of tokens, special ones included, and where in it each token ends, in characters."""
@@ -63,3 +70,9 @@ class Questions:
 
     def _decode(self, ids: list[int]) -> str:
         return self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+
+def _tokens(ends: list[int], first: int, last: int) -> tuple[int, int]:
+    """The tokens that have a share in the characters from `first` to `last`; ends: where each token ends."""
+    begin = next(i for i, end in enumerate(ends) if end > first)
+    return begin, next((i + 1 for i, end in enumerate(ends) if end >= last), len(ends))

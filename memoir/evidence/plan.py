@@ -37,8 +37,9 @@ ASKED = {"smoke": 100}  # of those, where not all: at this size a notebook shoul
 class Planned:
     """One stream of the plan.
 
-    method: of `MAKERS` or `memoir.baselines.METHODS`. editor: what differs from its default settings; searched: an
-    experiment among whose streams of this method the best one's settings come first. false_positives: calibrate τ to
+    method: of `MAKERS` or `memoir.baselines.METHODS`. which: of the registry's settings, "default" or "recommended",
+    those to begin with. editor: what differs from these; searched: an experiment among whose streams of this method the
+    best one's settings come first. false_positives: calibrate τ to
     this rate on calibration records beforehand (None: the default τ); singles: see `runs.run_singles`; probes: what
     else is asked, by name (`probes.py`), and how many questions.
     """
@@ -47,6 +48,7 @@ class Planned:
     model: str = "smollm2-135m"
     device: str = "cpu"
     method: str = "memoir"
+    which: str = "default"
     editor: dict = field(default_factory=dict)
     searched: str | None = None
     false_positives: float | None = None
@@ -165,7 +167,7 @@ def settings(plan: Planned) -> dict:
     if plan.method not in MAKERS:
         default = METHODS[plan.method].settings
     else:
-        default = {} if plan.method == Unedited.method else registry.settings(plan.model)
+        default = {} if plan.method == Unedited.method else registry.settings(plan.model, plan.which)
     return default | best(plan.candidates) | plan.editor
 
 

@@ -93,6 +93,19 @@ def _natural_question(row: dict) -> Iterator[EditRecord]:
     yield EditRecord(id=f"nq-{row['question']}", subject="", prompt=row["question"], target=row["answer"][0])
 
 
+def _qaedit(row: dict) -> Iterator[EditRecord]:
+    near = row["locality"][0]
+    yield EditRecord(
+        id=f"qaedit-{row['id']}",
+        subject=row["subject"],
+        prompt=row["prompt"],
+        target=row["target"].strip(),
+        rephrasings=(row["rephrase"],),
+        irrelevant=near["loc"],
+        irrelevant_answer=near["loc_ans"],
+    )
+
+
 def _openfacts(row: dict) -> Iterator[EditRecord]:
     same = ("id", "relation", "subject", "prompt", "target", "irrelevant", "irrelevant_answer", "neighbour",
             "neighbour_answer", "negated", "chinese")  # fmt: skip
@@ -116,6 +129,7 @@ DATASETS = {
     "temporal": _of(_flat, "temporal/temporal-edit.json"),
     "temporal-train": _of(_flat, "temporal/temporal-train.json"),
     "counterfact": _of(_flat, "counterfact/counterfact-edit.json"),
+    "qaedit": _of(_qaedit, "qaedit/QAEdit_inter_1k.json"),
     "mquake": _of(_mquake, "multihop/MQuAKE-hard.json"),
     "natural-questions": _of(_natural_question, "natural_questions.jsonl"),
     "openfacts": DataSet(_OPENFACTS, _openfacts, split="edit"),

@@ -155,9 +155,23 @@ WIDTH = {  # D: inputs of the edited map, for the load N / D
 }  # fmt: skip
 
 
-def settings(name: str) -> dict:
-    """The default settings of a model, as keyword arguments for `Memoir`."""
-    return asdict(source_of(name).settings)
+# beyond the default settings, for use where people ask; chosen on calibration records (notebook 13)
+RECOMMENDED = dict(
+    update="rls", span="question", formats=("chat", "cue", "context"), end=True, lr=16.0, n_iter=120, stop_loss=0.1,
+    stop_change=None, weight_decay=0.0, n_prefixes=0,
+)  # fmt: skip
+
+
+def settings(name: str, which: str = "default") -> dict:
+    """The settings of a model, as keyword arguments for `Memoir`.
+
+    which: "default", the paper's method as tuned for the model, or "recommended", the companion's own configuration for
+    use: edits that are found and said in conversations, behind other text and up to the end of the answer.
+    ValueError for another name.
+    """
+    if which not in ("default", "recommended"):
+        raise ValueError(f"which = {which!r} is unknown: settings are 'default' or 'recommended'.")
+    return asdict(source_of(name).settings) | (RECOMMENDED if which == "recommended" else {})
 
 
 def settings_for(model: PreTrainedModel, given: dict) -> Settings:

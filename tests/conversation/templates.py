@@ -29,7 +29,8 @@ SPOKEN = (  # words alone, no special tokens
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
 TOOLS = (  # what a tool says stands in a turn of the user
-    "{% for m in messages %}<|im_start|>{% if m.role == 'tool' %}user\n<tool_response>\n{{ m.content }}\n</tool_response>"
+    "{% for m in messages %}<|im_start|>"
+    "{% if m.role == 'tool' %}user\n<tool_response>\n{{ m.content }}\n</tool_response>"
     "{% else %}{{ m.role }}\n{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )

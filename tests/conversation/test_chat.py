@@ -1,4 +1,4 @@
-"""Edits where people ask: conversations, later turns, key-value caches, and every way that transformers offers to ask."""
+"""Edits where people ask: conversations, later turns, key-value caches, and all that transformers asks with."""
 
 import copy
 import random
@@ -229,10 +229,7 @@ def talker_settings(toy_editor) -> dict:
 
 @pytest.mark.parametrize(
     ("options", "error"),
-    [
-        ({"span": "sentence"}, "span = 'sentence' is unknown"),
-        ({"formats": ("talk",)}, "formats has 'talk'"),
-    ],
+    [({"span": "sentence"}, "span = 'sentence' is unknown"), ({"formats": ("talk",)}, "formats has 'talk'")],
 )
 def test_wrong_choices_are_named(toy_editor, options, error):
     with pytest.raises(ValueError, match=error):

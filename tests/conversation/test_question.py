@@ -49,7 +49,10 @@ def test_any_text_has_a_question_within_it_and_only_blanks_have_an_empty_one(tex
     assert (start == stop) == (not text.strip())
 
 
-@given(st.sampled_from(["It rained all day.", "Was it cold?", "Dr. No came.", "下雨了。"]), st.sampled_from(list(TEXTS)[:4]))
+@given(
+    st.sampled_from(["It rained all day.", "Was it cold?", "Dr. No came.", "下雨了。"]),
+    st.sampled_from(list(TEXTS)[:4]),
+)
 def test_a_sentence_before_changes_nothing(before, text):
     start, stop = question(f"{before} {text}")
     assert f"{before} {text}"[start:stop] == TEXTS[text]

@@ -1,4 +1,4 @@
-"""Templates of several shapes, read off their own renderings; and the questions among the tokens of what they render."""
+"""Templates of several shapes, read off their own renderings; and the questions among the tokens of these."""
 
 import copy
 
@@ -27,12 +27,14 @@ def user(content: str) -> dict:
 
 
 def read(tokenizer, ids: list[int]) -> list[str]:
-    return [tokenizer.decode(ids[first:last]).strip() for first, last in Questions(tokenizer)(ids)]
+    return [tokenizer.decode(ids[one.first : one.last]).strip() for one in Questions(tokenizer)(ids)]
 
 
 def close(found: list[str], wanted: list[str]) -> bool:
     """Up to what a token at the border has of a mark that is none of the tokenizer's special tokens."""
-    return len(found) == len(wanted) and all(w in f and len(f) <= len(w) + 2 for f, w in zip(found, wanted, strict=True))
+    return len(found) == len(wanted) and all(
+        w in f and len(f) <= len(w) + 2 for f, w in zip(found, wanted, strict=True)
+    )
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
@@ -48,7 +50,9 @@ def test_a_system_prompt_asks_nothing(dressed):
             rendered(dressed, [system, user(ASKED[0])])
         return
     assert close(read(dressed, rendered_ids(dressed, [system, user(ASKED[0])])), WANTED[:1])
-    assert close(read(dressed, rendered_ids(dressed, [system, user(ASKED[0]), REPLY, user(ASKED[2])])), [WANTED[0], WANTED[2]])
+    assert close(
+        read(dressed, rendered_ids(dressed, [system, user(ASKED[0]), REPLY, user(ASKED[2])])), [WANTED[0], WANTED[2]]
+    )
 
 
 def test_tokens_that_were_generated_need_not_be_the_usual_ones(dressed):
@@ -71,7 +75,9 @@ def test_an_answer_stands_where_the_template_puts_it(dressed):
     done = [user(ASKED[0]), {"role": "assistant", "content": "Marlowe"}]
     whole = dressed.apply_chat_template(done, tokenize=False)
     said = dressed.decode(before + after)
-    assert whole.replace(" ", "").startswith(said.replace(" ", "")) and said.endswith("Marlowe" + end_of_turn(dressed).strip())
+    assert whole.replace(" ", "").startswith(said.replace(" ", "")) and said.endswith(
+        "Marlowe" + end_of_turn(dressed).strip()
+    )
     assert dressed.decode(answered(dressed, [user(ASKED[0])], "Marlowe", end=False)[1]).strip() == "Marlowe"
 
 

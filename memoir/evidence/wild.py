@@ -1,0 +1,171 @@
+"""Asked as people ask: the WILD protocol (arXiv 2502.11177), conversations, questions behind other text.
+
+The protocol asks a question alone, behind an instruction, or in the chat template, generates greedily up to 50 tokens
+and reads the answer up to its natural end: a full stop, a line break, or the end of the turn. An answer is right where
+it reads as the target after normalisation; whether it begins with the target is told beside. Methods need not route.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+
+import pandas as pd
+import torch
+from transformers import DynamicCache, PreTrainedTokenizerBase
+
+from memoir import metrics
+from memoir.conversation.question import sentences
+from memoir.conversation.template import Message, rendered_ids
+from memoir.facts.record import EditRecord
+from memoir.facts.registry import DATA
+from memoir.interface.asking import way
+from memoir.interface.editing import EditedModel
+
+TOKENS, COMPARED = 50, 20  # at most so many are generated; so many of the answer to an irrelevant question are compared
+INSTRUCTION = "Please answer the question:\n\nQ: {}\nA:"
+TEXT = DATA / "ability" / "text.txt"  # whose sentences stand before questions; none is a context of `forms.py`
+DOCUMENT = 1000  # tokens before the question
+STOPS = re.compile(r"[.\n]")
+SELDOM = 4  # one record of so many is asked where asking takes long, and so are irrelevant questions outside of WILD
+PROTOCOL = ("alone", "instruction", "chat")  # WILD's own forms
+BEHIND = {"behind 1": 1, "behind 3": 3, "behind 10": 10}  # unrelated sentences
+LONG = ("behind 10", "document")
+LATER = {"turn 2": 1, "turn 3": 2}  # turns before
+FORMS = (*PROTOCOL, *BEHIND, "document", *LATER)
+Asked = str | list[Message]
+
+
+def asked(editor: EditedModel, facts: Sequence[EditRecord], n: int, *, forms: Sequence[str] = FORMS) -> pd.DataFrame:
+    """At most n of the facts, evenly spread, in each of these ways of asking: one row per question.
+
+    Columns record, form, kind ("prompt", "rephrasing", "irrelevant"), exact and begins (see above; of an irrelevant
+    question: whether the first 20 tokens are the untouched model's), teacher_forced (token accuracy; missing for
+    irrelevant questions), overlap in [0, 1] and route as in `asking.ask`. A form that ends in ", cached" is the same
+    with the earlier turns in a key-value cache.
+    """
+    facts, own = list(facts), {edit.prompt: i for i, edit in enumerate(editor.edits)}
+    places, rows = range(0, len(facts), max(1, -(-len(facts) // n))), []
+    for form in forms:
+        for kind, question in _questions(form):
+            seldom = form in LONG or (kind == "irrelevant" and form not in PROTOCOL)
+            some = [i for i in places[:: SELDOM if seldom else 1] if question(facts[i])]
+            texts = [_asked(editor.tokenizer, form, facts, i, question(facts[i])) for i in some]
+            about = [{"record": facts[i].id, "form": form, "kind": kind, "own": own.get(facts[i].prompt)} for i in some]
+            if kind == "irrelevant":
+                rows += _compared(editor, texts, about) if some else []
+            elif some:
+                rows += _answered(editor, texts, [facts[i].target for i in some], about)
+    return pd.DataFrame(rows).drop(columns="own")
+
+
+def _asked(tokenizer: PreTrainedTokenizerBase, form: str, facts: list[EditRecord], i: int, question: str) -> Asked:
+    """The question of record i in a way of asking, as a text or a conversation.
+
+    "turn 2" comes after an irrelevant question, "turn 3" after this and the edit of the record before, both answered.
+    """
+    if form in LATER:
+        return [*_turns(facts, i)[: 2 * LATER[form]], _user(question)]
+    if form == "chat":
+        return [_user(question)]
+    if form == "instruction":
+        return INSTRUCTION.format(question)
+    if form == "document":
+        return f"{_document(tokenizer, i)} {question}"
+    return " ".join([*_some(i, BEHIND.get(form, 0)), question])
+
+
+def natural(said: str, target: str) -> str:
+    """An answer up to its natural end; a full stop that belongs to the target is none."""
+    said, target = said.strip(), target.strip()
+    behind = said[len(target) :] if said.startswith(target) else None
+    if behind is not None and (not behind or STOPS.match(behind)):
+        return target
+    return STOPS.split(said)[0]
+
+
+def _questions(form: str) -> Iterator[tuple[str, Callable[[EditRecord], str | None]]]:
+    yield "prompt", lambda fact: fact.prompt
+    if form in PROTOCOL:
+        yield "rephrasing", lambda fact: fact.rephrasings[0] if fact.rephrasings else None
+    yield "irrelevant", lambda fact: fact.irrelevant
+
+
+def _answered(editor: EditedModel, texts: list[Asked], targets: list[str], about: list[dict]) -> list[dict]:
+    dotted = [STOPS.search(target.strip()[:-1]) is not None for target in targets]
+    said: dict[int, str] = {}
+    for wanted in (False, True):  # the end of a target with a full stop in it is not looked for while it is generated
+        if some := [i for i, dot in enumerate(dotted) if dot == wanted]:
+            stop = {} if wanted else {"stop_strings": [".", "\n"], "tokenizer": editor.tokenizer}
+            said |= dict(zip(some, _said(editor, [texts[i] for i in some], TOKENS, **stop), strict=True))
+    scores = (editor.score if isinstance(texts[0], str) else editor.score_chat)(texts, targets)
+    rows = []
+    for i, (one, score, target) in enumerate(zip(about, scores, targets, strict=True)):
+        row = one | _judged(said[i], target) | {"teacher_forced": metrics.token_accuracy(score)}
+        rows.append(row | {"overlap": score.route.overlap if score.route else None, "route": way(score, one["own"])})
+    if about[0]["form"] not in LATER:
+        return rows
+    cached = [_judged(_with_a_cache(editor, text), target) for text, target in zip(texts, targets, strict=True)]
+    return rows + [one | {"form": f"{one['form']}, cached"} | row for one, row in zip(about, cached, strict=True)]
+
+
+def _judged(said: str, target: str) -> dict:
+    begins = metrics.normalised(said).startswith(metrics.normalised(target))
+    return {"exact": metrics.exact_match(natural(said, target), target), "begins": float(begins)}
+
+
+def _compared(editor: EditedModel, texts: list[Asked], about: list[dict]) -> list[dict]:
+    with editor.base():
+        before = _said(editor, texts, COMPARED)
+    same = [float(a == b) for a, b in zip(before, _said(editor, texts, COMPARED), strict=True)]
+    return [one | {"exact": found, "begins": found} for one, found in zip(about, same, strict=True)]
+
+
+def _said(editor: EditedModel, texts: list[Asked], tokens: int, **options) -> list[str]:
+    ask = editor.generate if isinstance(texts[0], str) else editor.chat
+    return ask(texts, max_new_tokens=tokens, **options)
+
+
+def _with_a_cache(editor: EditedModel, conversation: list[Message]) -> str:
+    """The answer when all but the last message of the user were read before, into a key-value cache."""
+    ids = torch.tensor([rendered_ids(editor.tokenizer, conversation)], device=editor.model.device)
+    earlier = len(rendered_ids(editor.tokenizer, conversation[:-1]))
+    cache = DynamicCache(config=editor.model.config)
+    with torch.no_grad():
+        editor.model(ids[:, :earlier], past_key_values=cache)
+    options = dict(max_new_tokens=TOKENS, do_sample=False, pad_token_id=editor.tokenizer.pad_token_id)
+    tokens = editor.model.generate(
+        ids, past_key_values=cache, stop_strings=[".", "\n"], tokenizer=editor.tokenizer, **options
+    )
+    return editor.tokenizer.decode(tokens[0, ids.shape[1] :], skip_special_tokens=True)
+
+
+def _user(content: str) -> Message:
+    return {"role": "user", "content": content}
+
+
+def _turns(facts: list[EditRecord], i: int) -> list[Message]:
+    """Two turns before record i is asked about: an irrelevant question, and the edit of the record before it."""
+    turns = ((facts[i].irrelevant, facts[i].irrelevant_answer), (facts[i - 1].prompt, facts[i - 1].target))
+    greeting, found = "Good morning.", []
+    for question, answer in turns:
+        found += [_user(question or greeting), {"role": "assistant", "content": answer or greeting}]
+    return found
+
+
+def _some(i: int, n: int) -> list[str]:
+    """n unrelated sentences, others for every record."""
+    every = _sentences()
+    return [every[(17 * i + j) % len(every)] for j in range(n)]
+
+
+def _document(tokenizer: PreTrainedTokenizerBase, i: int) -> str:
+    """As many of them as it takes to have `DOCUMENT` tokens."""
+    n = 1
+    while len(tokenizer(" ".join(_some(i, n))).input_ids) < DOCUMENT:
+        n += 1
+    return " ".join(_some(i, n))
+
+
+@cache
+def _sentences() -> list[str]:
+    return sentences(TEXT.read_text())

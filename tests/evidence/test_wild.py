@@ -1,0 +1,57 @@
+"""Asking as people ask: what counts as an answer, and a table of every way of asking."""
+
+import pytest
+from shelves import RECORDS
+
+from memoir.evidence import wild
+
+
+@pytest.mark.parametrize(
+    ("said", "target", "found"),
+    [
+        (" Lyon. It is a city", "Lyon", "Lyon"),
+        ("Lyon\nQ: next", "Lyon", "Lyon"),
+        ("Lyon and more", "Lyon", "Lyon and more"),
+        ("J. L. Ruiz. He", "J. L. Ruiz", "J. L. Ruiz"),
+        ("J. P. Ruiz", "J. L. Ruiz", "J"),
+        ("43rd. He", "43rd.", "43rd"),
+    ],
+)
+def test_an_answer_ends_where_it_naturally_does(said, target, found):
+    assert wild.natural(said, target) == found
+
+
+def test_what_is_judged():
+    assert wild._judged("The Lyon.", "lyon") == {"exact": 1.0, "begins": 1.0}
+    assert wild._judged("Lyon, in France", "Lyon") == {"exact": 0.0, "begins": 1.0}
+    assert wild._judged("Paris", "Lyon") == {"exact": 0.0, "begins": 0.0}
+
+
+def test_every_way_of_asking_has_its_rows(toy_editor, monkeypatch):
+    monkeypatch.setattr(wild, "TOKENS", 3)
+    monkeypatch.setattr(wild, "COMPARED", 3)
+    monkeypatch.setattr(wild, "DOCUMENT", 40)
+    editor = toy_editor(span="question", formats=("chat", "cue", "context"), end=True, prefixes=(), threshold=0.9)
+    for record in RECORDS[:4]:
+        editor.edit(record.prompt, record.target)
+    table = wild.asked(editor, RECORDS[:4], 4)
+    assert set(table.form) == {*wild.FORMS, "turn 2, cached", "turn 3, cached"}
+    assert list(table.columns) == ["record", "form", "kind", "exact", "begins", "teacher_forced", "overlap", "route"]
+    prompts = table[(table.kind == "prompt") & ~table.form.str.endswith("cached")]
+    assert (prompts.groupby("form").size() == [4 if form not in wild.LONG else 1 for form in sorted(wild.FORMS)]).all()
+    assert set(prompts.route) == {"own edit"} and set(prompts.overlap) == {
+        1.0
+    }  # a question is read as if it stood alone
+    irrelevant = table[(table.kind == "irrelevant") & (table.form == "chat")]
+    assert irrelevant.empty or set(irrelevant.exact) <= {0.0, 1.0}
+
+
+def test_a_cache_says_the_same(toy_editor, monkeypatch):
+    monkeypatch.setattr(wild, "TOKENS", 4)
+    editor = toy_editor(span="question", prefixes=(), threshold=0.9)
+    for record in RECORDS[:3]:
+        editor.edit(record.prompt, record.target)
+    for i, record in enumerate(RECORDS[:3]):
+        conversation = wild._asked(editor.tokenizer, "turn 3", RECORDS[:3], i, record.prompt)
+        options = {"stop_strings": [".", "\n"], "tokenizer": editor.tokenizer}
+        assert wild._with_a_cache(editor, conversation) == editor.chat(conversation, max_new_tokens=4, **options)
