@@ -116,7 +116,8 @@ class Memoir(HookedModel):
         self.memory = ResidualMemory(linear.in_features, linear.out_features, k, threshold, permutation, device)
         super().__init__(model, tokenizer)
         self._hooks = Attachment(model, linear, self.memory, self.lock)
-        self._hooks.questions, self._hooks.routed = self._forms.questions, self._routed
+        if self._forms.questions:
+            self._hooks.questions, self._hooks.routed = self._forms.questions, self._routed
         if self._gate:
             self._hooks.gate = self._who_may_answer
         self._tail = pack([*layers[layer + 1 :], model.get_output_embeddings()])

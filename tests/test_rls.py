@@ -7,7 +7,7 @@ import pytest
 import torch
 from shelves import RECORDS, assert_same_state
 
-from memoir import Memoir, editor as editing, rls
+from memoir import Memoir, editor as editing, fit, rls
 from memoir.experiments.masks import interference
 
 CPU = torch.device("cpu")
@@ -252,9 +252,12 @@ def test_an_edit_that_fails_leaves_memory_and_projector(toy_editor, monkeypatch)
     editor = toy_editor(**RLS)
     editor.edit(RECORDS[0].prompt, RECORDS[0].target)
     weight, matrix = editor.memory.weight.clone(), editor.projector.matrix.clone()
-    for broken, name in ((lambda *_: torch.tensor(torch.nan), "cross_entropy"), (lambda *_: fail(), "_need_finite")):
+    for module, name, broken in (
+        (fit, "cross_entropy", lambda *_: torch.tensor(torch.nan, requires_grad=True)),
+        (editing, "_need_finite", lambda *_: fail()),
+    ):
         with monkeypatch.context() as patch, pytest.raises(FloatingPointError, match="not stored"):
-            patch.setattr(editing, name, broken)
+            patch.setattr(module, name, broken)
             editor.edit(RECORDS[1].prompt, RECORDS[1].target)
     assert torch.equal(weight, editor.memory.weight) and torch.equal(matrix, editor.projector.matrix)
 

@@ -96,7 +96,7 @@ def _natural_question(row: dict) -> Iterator[EditRecord]:
 def _qaedit(row: dict) -> Iterator[EditRecord]:
     near = row["locality"][0]
     yield EditRecord(
-        id=f"qaedit-{row['id']}",
+        id=f"qaedit-{row['source']}-{row['id']}",
         subject=row["subject"],
         prompt=row["prompt"],
         target=row["target"].strip(),

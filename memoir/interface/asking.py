@@ -55,6 +55,13 @@ class Asked(ABC):
         self.base_answers: dict[tuple[str, str], BaseAnswer] = {}  # where locality is measured, by prompt and answer
         self._attached = True
 
+    def __getstate__(self) -> dict:
+        """For deep copies and pickles of a model that has an editor to ask."""
+        return {name: value for name, value in vars(self).items() if name != "lock"}
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state, lock=threading.RLock())
+
     @abstractmethod
     def base(self) -> AbstractContextManager[None]:
         """Within `with editor.base():` the model answers as if nothing had been edited."""

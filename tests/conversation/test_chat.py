@@ -234,3 +234,11 @@ def talker_settings(toy_editor) -> dict:
 def test_wrong_choices_are_named(toy_editor, options, error):
     with pytest.raises(ValueError, match=error):
         toy_editor(**options)
+
+
+def test_a_deep_copy_answers_conversations_alike(talker):
+    editor = talker()
+    ids = torch.tensor([rendered_ids(editor.tokenizer, [user(FACTS[1][0])])])
+    options = dict(max_new_tokens=4, min_new_tokens=4, do_sample=False, pad_token_id=2)
+    again = copy.deepcopy(editor.model).generate(ids, **options)
+    assert torch.equal(again, editor.model.generate(ids, **options))

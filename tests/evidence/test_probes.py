@@ -101,7 +101,12 @@ def test_what_ships_is_fixed_and_well_formed():
     assert len(text) == 40 and all(first.endswith(".") and len(rest) > 100 for first, rest in text)
     assert len(table) == 60 and (table.right != table.wrong).all() and table.prompt.is_unique
     digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in probes.ABILITY.iterdir()}
-    assert digests == {"choices.csv": "a498e0e421189ac3", "text.txt": "6bc73bdf9031817e"}  # results hold for these
+    assert digests == {  # results hold for these
+        "choices.csv": "a498e0e421189ac3",
+        "contexts.txt": "628f0776e3042694",
+        "exchanges.csv": "736071f048bfd002",
+        "text.txt": "6bc73bdf9031817e",
+    }
 
 
 @pytest.fixture
@@ -117,7 +122,7 @@ def test_a_stream_keeps_what_its_probes_found(folders, toy_editor, monkeypatch):
     entry = "streams: {x/one: {dataset: openfacts, at: [1, 2], generated: 0, probes: {PROBES}}}"
     folders.write_text(entry.replace("PROBES", "text: 2, irrelevant-openfacts: 3"))
     monkeypatch.setattr(plan, "make", lambda planned: toy_editor())
-    monkeypatch.setattr(plan.registry, "settings", lambda name: dict(layer=1, k=24, threshold=0.5, lr=1.0, n_iter=4))
+    monkeypatch.setattr(plan.registry, "settings", lambda *_: dict(layer=1, k=24, threshold=0.5, lr=1.0, n_iter=4))
     (planned,) = plan.planned("laptop").values()
     path = plan.run(planned)
     result = json.loads(path.read_text())
