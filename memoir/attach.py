@@ -233,16 +233,11 @@ class Attachment:
         return answered.to(output.dtype)
 
     def _route(self, activations: Tensor) -> None:
-        """Route the turns that begin in this forward pass."""
+        """Route prompts that all of their tokens ask, once these are here; questions were routed beforehand."""
         asked = self._asked
-        new = [i for i, turn in enumerate(asked.turns) if turn.route is None]
-        if not new:
+        if all(turn.route for turn in asked.turns):
             return
-        rows = [asked.turns[i].row for i in new]
-        positions = torch.stack([asked.turns[i].prompt for i in new])
-        alike = rows == list(range(len(activations)))
-        masks = self.memory.mask_of(activations if alike else activations[rows], positions)
-        allowed = self.gate(asked.tokens[rows], positions) if self.gate else None
-        asked.turns = list(asked.turns)
-        for i, route in zip(new, self.memory.route(masks, allowed), strict=True):
-            asked.turns[i] = asked.turns[i]._replace(prompt=None, route=route)
+        positions = torch.stack([turn.prompt for turn in asked.turns])
+        allowed = self.gate(asked.tokens, positions) if self.gate else None
+        routes = self.memory.route(self.memory.mask_of(activations, positions), allowed)
+        asked.turns = [turn._replace(prompt=None, route=own) for turn, own in zip(asked.turns, routes, strict=True)]

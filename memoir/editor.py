@@ -43,7 +43,7 @@ from memoir.prefix import Prefix, on, read_once, replaced, run_prefix, run_tail
 from memoir.rls import Write, projector
 from memoir.theory.overlap import threshold_for
 
-CACHES = 32  # of what stands before questions, kept from edit to edit
+CACHES = 64  # of what stands before questions, kept from edit to edit: all that `forms.py` has, 63, fit
 
 
 class Memoir(HookedModel):
@@ -137,7 +137,7 @@ class Memoir(HookedModel):
         if texts.bare(question) == texts.bare(prompt):
             mask = self.memory.mask_of(first.prefix.activations[:1], first.rows.prompt[:1])
         else:
-            mask = self.masks([question])
+            mask = self._masks([texts.prompt_ids(self.tokenizer, question)])
         read = [part.prefix.activations[on(part.prefix.activations.device, *part.prefix.real)] for part in parts]
         keys, how = torch.cat(read)[:, mask[0]], self.settings
         write = Write(self.projector, self.memory.weight, keys, mask[0], how.lr, how.weight_decay)

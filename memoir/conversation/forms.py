@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from memoir import texts
 from memoir.conversation.spans import Questions
-from memoir.conversation.template import Message, answered, need_template, template_of
+from memoir.conversation.template import Message, answered, need_template
 from memoir.facts.registry import DATA
 
 FORMATS = ("chat", "cue", "context")
@@ -35,8 +35,8 @@ class Forms:
         if "chat" in formats:
             need_template(tokenizer)
         self._tokenizer, self._span, self._formats, self._end = tokenizer, span, formats, bool(end)
-        self._template = template_of(tokenizer)
-        self.questions = Questions(tokenizer) if span == "question" else None
+        self._reader = Questions(tokenizer) if formats or span == "question" else None
+        self.questions = self._reader if span == "question" else None
 
     def question(self, prompt: str) -> str:
         """What a mask is made from: the prompt, or the question in it ("" where nothing is asked)."""
@@ -61,7 +61,7 @@ class Forms:
         bare = [prompt, *(f"{prefix}. {prompt}" for prefix in prefixes)]
         after = texts.target_ids(self._tokenizer, prompt, ended)
         yield [texts.prompt_ids(self._tokenizer, text) for text in bare], [after] * len(bare)
-        if self._template and self._template.messages(prompt):
+        if not self._formats or self._reader.rendered(prompt):
             return
         for text in _around(prompt, self._formats, draw):
             yield [texts.prompt_ids(self._tokenizer, text)], [texts.target_ids(self._tokenizer, text, ended)]

@@ -31,21 +31,24 @@ class Questions:
         it asks by a question mark or a cue.
         """
         text, ends = self._read(ids)
-        messages = self._template.messages(text) if self._template else []
-        if not messages and (not visibly or asks(text)):
-            messages = [(0, len(text))]
-        found = []
-        for start, stop in messages:
-            first, last = question(text[start:stop])
-            if last > first:
-                found.append(Question(*_tokens(ends, start + first, start + last), text[start + first : start + last]))
-        return found
+        if visibly and not self.rendered(text) and not asks(text):
+            return []
+        return [Question(*_tokens(ends, first, last), text[first:last]) for first, last in self._asking(text)]
+
+    def rendered(self, text: str) -> list[tuple[int, int]]:
+        """Where the user's messages stand in a text, in characters; [] where it is no conversation."""
+        return self._template.messages(text) if self._template else []
 
     def last(self, text: str) -> str:
         """What a text asks, rendered or plain: its last question; "" where it asks nothing."""
-        messages = (self._template.messages(text) if self._template else []) or [(0, len(text))]
-        asked = [text[start:stop] for start, stop in messages if text[start:stop].strip()]
-        return asked[-1][slice(*question(asked[-1]))] if asked else ""
+        return text[slice(*([(0, 0), *self._asking(text)][-1]))]
+
+    def _asking(self, text: str) -> list[tuple[int, int]]:
+        found = []
+        for start, stop in self.rendered(text) or [(0, len(text))]:
+            first, last = question(text[start:stop])
+            found += [(start + first, start + last)] if last > first else []
+        return found
 
     def _read(self, ids: list[int]) -> tuple[str, list[int]]:
         """The text of tokens, special ones included, and where in it each token ends, in characters."""

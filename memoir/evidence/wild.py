@@ -95,8 +95,8 @@ def _answered(editor: EditedModel, texts: list[Asked], targets: list[str], about
     said: dict[int, str] = {}
     for wanted in (False, True):  # the end of a target with a full stop in it is not looked for while it is generated
         if some := [i for i, dot in enumerate(dotted) if dot == wanted]:
-            stop = {} if wanted else {"stop_strings": [".", "\n"], "tokenizer": editor.tokenizer}
-            said |= dict(zip(some, _said(editor, [texts[i] for i in some], TOKENS, **stop), strict=True))
+            options = _stopping(editor, not wanted)
+            said |= dict(zip(some, _said(editor, [texts[i] for i in some], TOKENS, **options), strict=True))
     scores = (editor.score if isinstance(texts[0], str) else editor.score_chat)(texts, targets)
     rows = []
     for i, (one, score, target) in enumerate(zip(about, scores, targets, strict=True)):
@@ -104,7 +104,10 @@ def _answered(editor: EditedModel, texts: list[Asked], targets: list[str], about
         rows.append(row | {"overlap": score.route.overlap if score.route else None, "route": way(score, one["own"])})
     if about[0]["form"] not in LATER:
         return rows
-    cached = [_judged(_with_a_cache(editor, text), target) for text, target in zip(texts, targets, strict=True)]
+    cached = [
+        _judged(_with_a_cache(editor, text, _stopping(editor, not dot)), target)
+        for text, target, dot in zip(texts, targets, dotted, strict=True)
+    ]
     return rows + [one | {"form": f"{one['form']}, cached"} | row for one, row in zip(about, cached, strict=True)]
 
 
@@ -125,7 +128,12 @@ def _said(editor: EditedModel, texts: list[Asked], tokens: int, **options) -> li
     return ask(texts, max_new_tokens=tokens, **options)
 
 
-def _with_a_cache(editor: EditedModel, conversation: list[Message]) -> str:
+def _stopping(editor: EditedModel, early: bool) -> dict:
+    """Options of `generate`; early: end at a full stop or a line break."""
+    return {"stop_strings": [".", "\n"], "tokenizer": editor.tokenizer} if early else {}
+
+
+def _with_a_cache(editor: EditedModel, conversation: list[Message], stopping: dict) -> str:
     """The answer when all but the last message of the user were read before, into a key-value cache."""
     ids = torch.tensor([rendered_ids(editor.tokenizer, conversation)], device=editor.model.device)
     earlier = len(rendered_ids(editor.tokenizer, conversation[:-1]))
@@ -133,9 +141,7 @@ def _with_a_cache(editor: EditedModel, conversation: list[Message]) -> str:
     with torch.no_grad():
         editor.model(ids[:, :earlier], past_key_values=cache)
     options = dict(max_new_tokens=TOKENS, do_sample=False, pad_token_id=editor.tokenizer.pad_token_id)
-    tokens = editor.model.generate(
-        ids, past_key_values=cache, stop_strings=[".", "\n"], tokenizer=editor.tokenizer, **options
-    )
+    tokens = editor.model.generate(ids, past_key_values=cache, **options, **stopping)
     return editor.tokenizer.decode(tokens[0, ids.shape[1] :], skip_special_tokens=True)
 
 

@@ -155,7 +155,7 @@ WIDTH = {  # D: inputs of the edited map, for the load N / D
 }  # fmt: skip
 
 
-# beyond the default settings, for use where people ask; chosen on calibration records (notebook 13)
+# beyond the default settings, for use where people ask; tried on calibration records of QAEdit (LOG.md)
 RECOMMENDED = dict(
     update="rls", span="question", formats=("chat", "cue", "context"), end=True, lr=16.0, n_iter=120, stop_loss=0.1,
     stop_change=None, weight_decay=0.0, n_prefixes=0,
