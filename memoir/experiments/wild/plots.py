@@ -57,7 +57,9 @@ def beside_published(table: pd.DataFrame, metric: str, title: str) -> Figure:
     rows = table[table.metric == metric]
     wide = rows.pivot_table(index=["dataset", "model", "method", "n_edits"], columns="protocol", values="value")
     wide = wide.dropna().reset_index()
-    wide["name"] = wide.method + ", " + wide.model + np.where(wide.n_edits > 1, " (" + wide.n_edits.astype(str) + ")", "")
+    wide["name"] = (
+        wide.method + ", " + wide.model + np.where(wide.n_edits > 1, " (" + wide.n_edits.astype(str) + ")", "")
+    )
     sets, names = list(wide.dataset.unique()), list(wide.name.unique())
     figure, panels = plt.subplots(1, len(sets), figsize=(WIDE, 0.17 * len(names) + 0.9), sharey=True, squeeze=False)
     for axes, dataset in zip(panels[0], sets, strict=True):
