@@ -88,8 +88,9 @@ def planned(profile: str, experiment: str = "") -> dict[str, Planned]:
     """The streams of a profile by name, in the order of the plan; of one experiment only, where it is given.
 
     An entry whose key has {fields} stands for one stream for each combination of the values under `each`, which are
-    put into its name and into the editor's settings (what a stream has, such as `method`, into the stream). With `tries`, a list of settings, it
-    stands for one stream for each of them, whose number is {n}. ValueError for an entry that names something unknown.
+    put into its name and into the editor's settings (what a stream has, such as `method`, into the stream). With
+    `tries`, a list of settings, it stands for one stream for each of them, whose number is {n}.
+    ValueError for an entry that names something unknown.
     """
     found = {}
     for key, entry in _entries((PARAMS / f"{profile}.yaml").read_text()).items():

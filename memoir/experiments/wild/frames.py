@@ -60,8 +60,8 @@ def unlearnt(profile: str) -> pd.DataFrame:
 def beside_published(profile: str) -> pd.DataFrame:
     """Ours and the published methods', synthetic (teacher-forced) against WILD (generated to its natural end).
 
-    Columns dataset, model, method, n_edits, metric, protocol ("synthetic", "wild"), value. WILD asks in the chat template
-    here, as chat models are asked there; published answers were judged by a model, ours by exact match.
+    Columns dataset, model, method, n_edits, metric, protocol ("synthetic", "wild"), value. WILD asks in the chat
+    template here, as chat models are asked there; published answers were judged by a model, ours by exact match.
     """
     published = pd.read_csv(PUBLISHED, comment="#").assign(n_edits=1)
     ours = answers(profile)
