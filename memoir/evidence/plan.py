@@ -88,8 +88,9 @@ def planned(profile: str, experiment: str = "") -> dict[str, Planned]:
     """The streams of a profile by name, in the order of the plan; of one experiment only, where it is given.
 
     An entry whose key has {fields} stands for one stream for each combination of the values under `each`, which are
-    put into its name and into the editor's settings (`method` into the stream's). With `tries`, a list of settings, it
-    stands for one stream for each of them, whose number is {n}. ValueError for an entry that names something unknown.
+    put into its name and into the editor's settings (what a stream has, such as `method`, into the stream). With
+    `tries`, a list of settings, it stands for one stream for each of them, whose number is {n}.
+    ValueError for an entry that names something unknown.
     """
     found = {}
     for key, entry in _entries((PARAMS / f"{profile}.yaml").read_text()).items():
@@ -116,7 +117,7 @@ def run(plan: Planned) -> Path:
     editor = None
     try:
         editor = make(plan)
-        return runs.run_singles(stream, editor) if plan.singles else runs.run_stream(stream, editor, plan.probes)
+        return (runs.run_singles if plan.singles else runs.run_stream)(stream, editor, plan.probes)
     except FloatingPointError as error:
         return _failed(plan, editor, str(error))
     finally:
@@ -236,8 +237,8 @@ def _one(profile: str, name: str, entry: dict, chosen: dict) -> Planned:
         raise ValueError(f"{profile}.yaml: the stream {name} has {sorted(unknown)}, which no stream has.")
     if unknown := entry.get("probes", {}).keys() - PROBES.keys():
         raise ValueError(f"{profile}.yaml: the stream {name} asks for {sorted(unknown)}; probes are {sorted(PROBES)}.")
-    entry = entry | {key: value for key, value in chosen.items() if key in of_plan}
-    chosen = {key: value for key, value in chosen.items() if key not in of_plan}
+    entry = entry | {key: value for key, value in chosen.items() if key in of_plan | of_stream}
+    chosen = {key: value for key, value in chosen.items() if key not in of_plan | of_stream}
     about = {key: value for key, value in entry.items() if key in of_stream}
     stream = runs.Stream(profile, experiment, run_name, **about | {"at": tuple(entry["at"])})
     options = {key: value for key, value in entry.items() if key in of_plan}

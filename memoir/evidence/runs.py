@@ -12,7 +12,6 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -21,41 +20,13 @@ import psutil
 from memoir import metrics
 from memoir.evidence import files
 from memoir.evidence.probes import PROBES, unedited
+from memoir.evidence.stream import Stream
 from memoir.facts.reading import load_records
 from memoir.facts.record import EditRecord, questions
 from memoir.interface import asking
 from memoir.interface.editing import EditedModel, progress
 
 PART = 500  # records that are evaluated before what was found is kept
-
-
-@dataclass(frozen=True)
-class Stream:
-    """What is run: records of `dataset` edited in order, and evaluated on all so far after each of `at` edits.
-
-    first: where in the data set the stream begins. every: edits between checkpoints. asked: at most so many of the
-    records are asked about after each of `at`, evenly spread (None: all). generated: generated answers are asked of at
-    most so many of these. untouched: so many facts that are never edited (openfacts-locality) are asked too.
-    """
-
-    profile: str
-    experiment: str
-    run: str
-    dataset: str
-    at: tuple[int, ...]
-    first: int = 0
-    every: int = 50
-    generated: int | None = None
-    untouched: int = 0
-    asked: int | None = None
-
-    def described(self) -> dict:
-        """The fields, as a result file holds them; `asked` only where not all are, as files of before it have none."""
-        return {name: value for name, value in asdict(self).items() if name != "asked" or value is not None}
-
-    def __post_init__(self):
-        if not self.at or list(self.at) != sorted(set(self.at)) or self.at[0] < 1 or self.every < 1:
-            raise ValueError(f"at = {self.at} must be growing numbers of edits and every = {self.every} at least 1.")
 
 
 def quietly(function: Callable) -> Callable:
@@ -99,29 +70,32 @@ def run_stream(stream: Stream, editor: EditedModel, probes: Mapping[str, int] | 
 
 
 @quietly
-def run_singles(stream: Stream, editor: EditedModel) -> Path:
+def run_singles(stream: Stream, editor: EditedModel, probes: Mapping[str, int] | None = None) -> Path:
     """T = 1 as the mean of many: each of the stream's first at[-1] records edited alone, into an empty memory.
 
-    Ends in a result file like `run_stream`'s, with n_edits = 1. It takes minutes and is not resumed.
+    Ends in a result file like `run_stream`'s, with n_edits = 1; probes ask about each record. It is not resumed.
     """
     result = files.result_path(stream.profile, stream.experiment, stream.run)
-    settings = parameters(stream, editor, "singles")
+    probes = dict(probes or {})
+    settings = parameters(stream, editor, "singles") | ({"probes": probes} if probes else {})
     if _done(result, settings):
         return result
     began, facts = files.now(), _facts(stream, editor)
     empty = {name: tensor.clone() for name, tensor in editor._tensors().items()}
     generated = stream.generated != 0
     editor.remember_base(facts, generated=generated)
-    found = []
+    found: dict[str, list[pd.DataFrame]] = {name: [] for name in ("questions", *probes)}
     for fact in progress(facts, "single edits"):
         editor.edit(fact.prompt, fact.target)
-        found.append(asking.ask(editor, [fact], generated=generated))
+        found["questions"].append(asking.ask(editor, [fact], generated=generated))
+        for name, n in probes.items():
+            found[name].append(PROBES[name][1](editor, [fact], n))
         editor._restore({name: tensor.clone() for name, tensor in empty.items()})
         editor.edits.clear()
-    table = pd.concat(found, ignore_index=True).assign(n_edits=1)
+    tables = {name: pd.concat(some, ignore_index=True).assign(n_edits=1) for name, some in found.items()}
     born = files.provenance(began, editor=editor, dataset=stream.dataset)
-    tables = {"questions": table, "edits": pd.DataFrame(editor.log)}
-    files.write_result(result, summary_at(table), settings, born, tables)
+    summary = summary_at(tables["questions"])
+    files.write_result(result, summary, settings, born, tables | {"edits": pd.DataFrame(editor.log)})
     editor.log.clear()
     return result
 

@@ -49,7 +49,7 @@ def asked(editor: EditedModel, facts: Sequence[EditRecord], n: int, *, forms: Se
         for kind, question in _questions(form):
             seldom = form in LONG or (kind == "irrelevant" and form not in PROTOCOL)
             some = [i for i in places[:: SELDOM if seldom else 1] if question(facts[i])]
-            texts = [_asked(editor.tokenizer, form, facts, i, question(facts[i])) for i in some]
+            texts = [posed(editor.tokenizer, form, facts, i, question(facts[i])) for i in some]
             about = [{"record": facts[i].id, "form": form, "kind": kind, "own": own.get(facts[i].prompt)} for i in some]
             if kind == "irrelevant":
                 rows += _compared(editor, texts, about) if some else []
@@ -58,7 +58,7 @@ def asked(editor: EditedModel, facts: Sequence[EditRecord], n: int, *, forms: Se
     return pd.DataFrame(rows).drop(columns="own")
 
 
-def _asked(tokenizer: PreTrainedTokenizerBase, form: str, facts: list[EditRecord], i: int, question: str) -> Asked:
+def posed(tokenizer: PreTrainedTokenizerBase, form: str, facts: list[EditRecord], i: int, question: str) -> Asked:
     """The question of record i in a way of asking, as a text or a conversation.
 
     "turn 2" comes after an irrelevant question, "turn 3" after this and the edit of the record before, both answered.

@@ -52,7 +52,7 @@ def test_a_cache_says_the_same(toy_editor, monkeypatch):
     for record in RECORDS[:3]:
         editor.edit(record.prompt, record.target)
     for i, record in enumerate(RECORDS[:3]):
-        conversation = wild._asked(editor.tokenizer, "turn 3", RECORDS[:3], i, record.prompt)
+        conversation = wild.posed(editor.tokenizer, "turn 3", RECORDS[:3], i, record.prompt)
         options = {"stop_strings": [".", "\n"], "tokenizer": editor.tokenizer}
         assert wild._with_a_cache(editor, conversation, options) == editor.chat(
             conversation, max_new_tokens=4, **options

@@ -1,0 +1,32 @@
+"""What a stream of edits is: which records, how many, and what is asked of them. Knows nothing of how it is run."""
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What is run: records of `dataset` edited in order, and evaluated on all so far after each of `at` edits.
+
+    first: where in the data set the stream begins. every: edits between checkpoints. asked: at most so many of the
+    records are asked about after each of `at`, evenly spread (None: all). generated: generated answers are asked of at
+    most so many of these. untouched: so many facts that are never edited (openfacts-locality) are asked too.
+    """
+
+    profile: str
+    experiment: str
+    run: str
+    dataset: str
+    at: tuple[int, ...]
+    first: int = 0
+    every: int = 50
+    generated: int | None = None
+    untouched: int = 0
+    asked: int | None = None
+
+    def described(self) -> dict:
+        """The fields, as a result file holds them; `asked` only where not all are, as files of before it have none."""
+        return {name: value for name, value in asdict(self).items() if name != "asked" or value is not None}
+
+    def __post_init__(self):
+        if not self.at or list(self.at) != sorted(set(self.at)) or self.at[0] < 1 or self.every < 1:
+            raise ValueError(f"at = {self.at} must be growing numbers of edits and every = {self.every} at least 1.")

@@ -1,0 +1,94 @@
+"""What edits say where people ask: frames for notebook 13 from finished streams, beside the published WILD results.
+
+A stream of `wild` asks its records in every way (`evidence/wild.py`); those of `wild-parts` add one part of the
+recommended settings after the other. Knows results, nothing of models.
+"""
+
+from collections.abc import Iterator
+
+import pandas as pd
+from scipy.stats import binomtest
+
+from memoir import metrics
+from memoir.evidence import results as evidence
+from memoir.facts.registry import DATA
+
+PUBLISHED = DATA / "published" / "wild_results.csv"
+LABELS = {"recommended": "recommended", "rls": "rls", "paper": "as in the paper"}
+PARTS = ("rls", "+ the question's span", "+ the answer's end", "+ chat rows", "+ cue rows", "+ context rows")
+PROTOCOL = ("alone", "instruction", "chat")
+COLUMNS = ["dataset", "label", "n_edits", "form", "kind", "measure", "mean", "low", "high", "n"]
+
+
+def answers(profile: str) -> pd.DataFrame:
+    """What every stream says in every way of asking: `COLUMNS`, with 95 % intervals.
+
+    measure: "exact" and "begins" (Wilson's intervals), "teacher_forced" (Student's), "found" (the share that was routed
+    to the record's own edit; of irrelevant questions, to the base model; Wilson's).
+    """
+    found = []
+    for planned, _, tables in evidence.finished(profile, "wild"):
+        name = planned.stream.run.removeprefix(f"{planned.stream.dataset}-")
+        found += _read(tables, dataset=planned.stream.dataset, label=LABELS[name])
+    return pd.DataFrame(found, columns=COLUMNS)
+
+
+def parts(profile: str) -> pd.DataFrame:
+    """The same for streams that add one part after the other; the last is the recommended settings' own stream."""
+    found = []
+    for planned, _, tables in evidence.finished(profile, "wild-parts"):
+        found += _read(tables, dataset=planned.stream.dataset, label=PARTS[int(planned.stream.run.rpartition("-")[2])])
+    whole = answers(profile)
+    if found:
+        sets, longest = {row["dataset"] for row in found}, max(row["n_edits"] for row in found)
+        last = whole[(whole.label == "recommended") & whole.dataset.isin(sets) & (whole.n_edits == longest)]
+        found += last.assign(label=PARTS[-1]).to_dict("records")
+    return pd.DataFrame(found, columns=COLUMNS)
+
+
+def unlearnt(profile: str) -> pd.DataFrame:
+    """Edits that did not reach their stopping loss: columns dataset, label, n_edits, share."""
+    rows = []
+    for planned, result, tables in evidence.finished(profile, "wild"):
+        name = planned.stream.run.removeprefix(f"{planned.stream.dataset}-")
+        share = (tables["edits"].last_loss > result["parameters"]["editor"]["stop_loss"]).mean()
+        about = {"dataset": planned.stream.dataset, "label": LABELS[name], "n_edits": len(tables["edits"])}
+        rows.append(about | {"share": share})
+    return pd.DataFrame(rows, columns=["dataset", "label", "n_edits", "share"])
+
+
+def beside_published(profile: str) -> pd.DataFrame:
+    """Ours and the published methods', synthetic (teacher-forced) against WILD (generated to its natural end).
+
+    Columns dataset, model, method, n_edits, metric, protocol ("synthetic", "wild"), value. WILD asks in the chat
+    template here, as chat models are asked there; published answers were judged by a model, ours by exact match.
+    """
+    published = pd.read_csv(PUBLISHED, comment="#").assign(n_edits=1)
+    ours = answers(profile)
+    ours = ours[(ours.form == "chat") & ours.kind.isin(["prompt", "rephrasing"])]
+    protocols = {"teacher_forced": "synthetic", "exact": "wild"}
+    ours = ours[ours.measure.isin(protocols)].assign(
+        protocol=lambda rows: rows.measure.map(protocols),
+        metric=lambda rows: rows.kind.map({"prompt": "reliability", "rephrasing": "generalization"}),
+        model="smollm2-135m",
+        method=lambda rows: "MEMOIR, " + rows.label,
+    )
+    columns = ["dataset", "model", "method", "n_edits", "metric", "protocol", "value"]
+    return pd.concat([published[columns], ours.rename(columns={"mean": "value"})[columns]], ignore_index=True)
+
+
+def _read(tables: dict[str, pd.DataFrame], **about) -> Iterator[dict]:
+    table = tables.get("wild", tables.get("wild-protocol"))
+    for (n, form, kind), rows in table.groupby(["n_edits", "form", "kind"], sort=False):
+        here = about | {"n_edits": n, "form": form, "kind": kind}
+        own = "base model" if kind == "irrelevant" else "own edit"
+        shares = {"exact": rows.exact, "begins": rows.begins, "found": (rows.route == own)[rows.route.notna()]}
+        for measure, values in shares.items():
+            if len(values):
+                interval = binomtest(int(values.sum()), len(values)).proportion_ci(method="wilson")
+                yield here | {"measure": measure, "mean": values.mean(), "low": interval.low, "high": interval.high,
+                              "n": len(values)}  # fmt: skip
+        forced = rows.teacher_forced.dropna()
+        if len(forced):
+            summed = metrics.summary(pd.DataFrame({"metric": kind, "protocol": form, "value": forced})).iloc[0]
+            yield here | {"measure": "teacher_forced"} | summed[["mean", "low", "high", "n"]].to_dict()

@@ -1,0 +1,76 @@
+"""The figures of notebook 13, each from a tidy frame that `frames.py` makes."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from memoir.plots import COLOURS, METHODS, SMALL, WIDE
+
+STYLES = {
+    "recommended": dict(color=METHODS["memoir"], marker="o"),
+    "rls": dict(color=METHODS["rls"], marker="s"),
+    "as in the paper": dict(color=COLOURS["paper"], marker="D"),
+}
+SETS = {"qaedit": "QAEdit", "zsre": "ZsRE", "openfacts": "OpenFacts", "counterfact": "CounterFact"}
+
+
+def by_form(table: pd.DataFrame, kind: str, measure: str, title: str) -> Figure:
+    """Shares with 95 % intervals by way of asking, a panel per set, a colour per method. table: `frames.answers`."""
+    rows = table[(table.kind == kind) & (table.measure == measure)]
+    sets, forms = list(rows.dataset.unique()), list(rows.form.unique())
+    figure, panels = plt.subplots(
+        1, len(sets), figsize=(WIDE, 0.24 * len(forms) + 1.0), sharey=True, sharex=True, squeeze=False
+    )
+    for axes, name in zip(panels[0], sets, strict=True):
+        for i, (label, own) in enumerate(rows[rows.dataset == name].groupby("label", sort=False)):
+            places = [forms.index(form) + 0.2 * (i - 1) for form in own.form]
+            apart = [own["mean"] - own.low, own.high - own["mean"]]
+            axes.errorbar(own["mean"], places, xerr=apart, ls="", lw=1, label=label, **STYLES[label])
+        axes.set(xlim=(-0.03, 1.03), yticks=range(len(forms)), yticklabels=forms, ylim=(len(forms) - 0.4, -0.6))
+        axes.set_title(SETS.get(name, name), fontweight="normal")
+        axes.grid(axis="x", lw=0.4)
+    panels[0, 0].legend(loc="lower left", fontsize=SMALL)
+    figure.supxlabel("share of questions, 95 % interval", fontsize=SMALL)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def parts(table: pd.DataFrame, title: str) -> Figure:
+    """What each part adds: exact match on prompts and rephrasings, a panel per way of asking. table: `frames.parts`."""
+    rows = table[(table.measure == "exact") & table.kind.isin(["prompt", "rephrasing"])]
+    forms, labels = list(rows.form.unique()), list(rows.label.unique())
+    figure, panels = plt.subplots(1, len(forms), figsize=(WIDE, 0.22 * len(labels) + 1.0), sharey=True, squeeze=False)
+    for axes, form in zip(panels[0], forms, strict=True):
+        for kind, colour in (("prompt", COLOURS["reliability"]), ("rephrasing", COLOURS["generalization"])):
+            own = rows[(rows.form == form) & (rows.kind == kind)]
+            axes.plot(own["mean"], [labels.index(label) for label in own.label], "o-", color=colour, label=kind)
+        axes.set(xlim=(-0.05, 1.05), ylim=(len(labels) - 0.5, -0.5), yticks=range(len(labels)), yticklabels=labels)
+        axes.set_title(form, fontweight="normal", fontsize=SMALL)
+    panels[0, 0].legend(fontsize=SMALL)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def beside_published(table: pd.DataFrame, metric: str, title: str) -> Figure:
+    """Synthetic against WILD, a line from one to the other for each method and model, a panel per set."""
+    rows = table[table.metric == metric]
+    wide = rows.pivot_table(index=["dataset", "model", "method", "n_edits"], columns="protocol", values="value")
+    wide = wide.dropna().reset_index()
+    wide["name"] = (
+        wide.method + ", " + wide.model + np.where(wide.n_edits > 1, " (" + wide.n_edits.astype(str) + ")", "")
+    )
+    sets, names = list(wide.dataset.unique()), list(wide.name.unique())
+    figure, panels = plt.subplots(1, len(sets), figsize=(WIDE, 0.17 * len(names) + 0.9), sharey=True, squeeze=False)
+    for axes, dataset in zip(panels[0], sets, strict=True):
+        for row in wide[wide.dataset == dataset].itertuples():
+            colour = METHODS["memoir"] if row.method.startswith("MEMOIR") else COLOURS["paper"]
+            place = names.index(row.name)
+            axes.plot([row.synthetic, row.wild], [place, place], "-", color=colour, lw=1)
+            axes.plot(row.synthetic, place, "o", color=colour, mfc="white")
+            axes.plot(row.wild, place, "o", color=colour)
+        axes.set(xlim=(-0.03, 1.05), ylim=(len(names) - 0.5, -0.5), yticks=range(len(names)), yticklabels=names)
+        axes.set_title(SETS.get(dataset, dataset), fontweight="normal")
+    figure.supxlabel("open: teacher-forced; filled: generated to its natural end", fontsize=SMALL)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
