@@ -32,21 +32,31 @@ BEHIND = {"behind 1": 1, "behind 3": 3, "behind 10": 10}  # unrelated sentences
 LONG = ("behind 10", "document")
 LATER = {"turn 2": 1, "turn 3": 2}  # turns before
 FORMS = (*PROTOCOL, *BEHIND, "document", *LATER)
+KINDS = ("prompt", "rephrasing", "irrelevant")
 Asked = str | list[Message]
 
 
-def asked(editor: EditedModel, facts: Sequence[EditRecord], n: int, *, forms: Sequence[str] = FORMS) -> pd.DataFrame:
+def asked(
+    editor: EditedModel,
+    facts: Sequence[EditRecord],
+    n: int,
+    *,
+    forms: Sequence[str] = FORMS,
+    kinds: Sequence[str] = KINDS,
+) -> pd.DataFrame:
     """At most n of the facts, evenly spread, in each of these ways of asking: one row per question.
 
-    Columns record, form, kind ("prompt", "rephrasing", "irrelevant"), exact and begins (see above; of an irrelevant
-    question: whether the first 20 tokens are the untouched model's), teacher_forced (token accuracy; missing for
-    irrelevant questions), overlap in [0, 1] and route as in `asking.ask`. A form that ends in ", cached" is the same
-    with the earlier turns in a key-value cache.
+    Columns record, form, kind (rephrasings are asked in WILD's own forms only), exact and begins (see above; of an
+    irrelevant question: whether the first 20 tokens are the untouched model's), teacher_forced (token accuracy; missing
+    for irrelevant questions), overlap in [0, 1] and route as in `asking.ask`. A form that ends in ", cached" is the
+    same with the earlier turns in a key-value cache.
     """
     facts, own = list(facts), {edit.prompt: i for i, edit in enumerate(editor.edits)}
     places, rows = range(0, len(facts), max(1, -(-len(facts) // n))), []
     for form in forms:
         for kind, question in _questions(form):
+            if kind not in kinds:
+                continue
             seldom = form in LONG or (kind == "irrelevant" and form not in PROTOCOL)
             some = [i for i in places[:: SELDOM if seldom else 1] if question(facts[i])]
             texts = [posed(editor.tokenizer, form, facts, i, question(facts[i])) for i in some]

@@ -28,10 +28,13 @@ def test_shares_are_read_with_their_intervals():
 
 def test_published_values_stand_beside_ours_and_are_drawn(monkeypatch):
     ours = pd.DataFrame(frames._read({"wild": table()}, dataset="qaedit", label="recommended"))
-    monkeypatch.setattr(frames, "answers", lambda profile: ours)
+    alone = ours.assign(n_edits=1, mean=1.0)
+    monkeypatch.setattr(frames, "answers", lambda profile, name="wild": alone if name == "wild-singles" else ours)
     beside = frames.beside_published("full")
-    assert len(beside[beside.n_edits == 1]) == len(pd.read_csv(frames.PUBLISHED, comment="#"))
-    own = beside[beside.method == "MEMOIR, recommended"].set_index("protocol").value
+    published = pd.read_csv(frames.PUBLISHED, comment="#")
+    assert len(beside[~beside.method.str.startswith("MEMOIR")]) == len(published)
+    own = beside[(beside.method == "MEMOIR, recommended") & (beside.n_edits == 7)].set_index("protocol").value
+    assert (beside[(beside.method == "MEMOIR, recommended") & (beside.n_edits == 1)].value == 1).all()
     assert own["synthetic"] == pytest.approx(0.75) and own["wild"] == 0.5
     for figure in (
         plots.beside_published(beside, "reliability", "title"),
