@@ -75,12 +75,13 @@ class Candidates:
         return self.editor is None or (self.editor.settings.layer, self.editor.settings.k) != (how.layer, how.k)
 
     @runs.quietly
-    def judged(self, how: Settings, ends: float) -> list[dict]:
-        """What these settings come to at the τ of each of RATES; a candidate whose numbers overflow, to 0.
+    def judged(self, how: Settings, ends: float) -> list[tuple[dict, pd.Series]]:
+        """What these settings come to at the τ of each of RATES: a row, and the average of each record.
 
-        Rows: threshold, average (of PARTS) and its standard error, each of PARTS, the shares of the irrelevant prompts
-        that are answered from memory and of the rephrasings that are by their own edit. OutOfTimeError when, by
-        `time.monotonic`, it is later than `ends` before all is written.
+        A row: threshold, average (of PARTS) and its standard error, each of PARTS, the shares of the irrelevant prompts
+        that are answered from memory and of the rephrasings that are by their own edit, the most steps of an edit. Where numbers overflow there
+        is one row, with average 0 and the sentence. OutOfTimeError when, by `time.monotonic`, it is later than `ends`
+        before all is written.
         """
         editor = self._emptied(how)
         try:
@@ -89,26 +90,27 @@ class Candidates:
                     raise OutOfTimeError
                 editor.edit(record.prompt, record.target)
         except FloatingPointError as error:
-            return [{"average": 0.0, "failed": str(error)}]
+            return [({"average": 0.0, "failed": str(error)}, pd.Series(dtype=float))]
         opened = asking.ask(editor, self.records, generated=False).assign(n_edits=len(self.records))
         if self.overlaps is None:  # they follow from the masks alone, whatever was written
             self.overlaps = pd.DataFrame({"overlap": [route.overlap for route in editor.route(self.irrelevant)]})
         taus = dict.fromkeys(thresholds.calibrated(self.overlaps, how.k, rate) for rate in RATES)
-        return [self._at(tau, opened) for tau in taus]
+        steps = max(row["steps"] for row in editor.log)
+        return [(row | {"most steps": steps}, each) for row, each in (self._at(tau, opened) for tau in taus)]
 
     def close(self) -> None:
         """Leave the model as it was found."""
         if self.editor is not None:
             self.editor.detach()
 
-    def _at(self, tau: float, opened: pd.DataFrame) -> dict:
+    def _at(self, tau: float, opened: pd.DataFrame) -> tuple[dict, pd.Series]:
         asked = thresholds.gated(opened, self.closed, tau)
         of = metrics.per_record(asked).pivot(index="record", columns="metric", values="value")[PARTS]
         each = of.mean(axis=1)  # of a record: how its metrics go together counts in the error
         rows = {"average": each.mean(), "error": each.sem(), **of.mean()}
         rows["irrelevant answered"] = (self.overlaps.overlap >= tau).mean()
         rows["rephrasings found"] = (asked.route == "own edit")[asked.metric == "generalization"].mean()
-        return {"threshold": tau} | {name: round(float(value), 4) for name, value in rows.items()}
+        return {"threshold": tau} | {name: round(float(value), 4) for name, value in rows.items()}, each
 
     def _emptied(self, how: Settings) -> Memoir:
         """An editor with these settings at τ = 0 and no edits; the last one, where only its steps were others."""

@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from memoir.checks import inputs
@@ -78,6 +79,7 @@ def tune(
 class Search:
     """Candidates one after the other. best: the settings so far, which came to `average` (0: none did yet).
 
+    They begin with the paper's depth and k/D, and what replaces the best is better by more than a standard error.
     began, ends: the budget, by `time.monotonic`.
     """
 
@@ -88,7 +90,9 @@ class Search:
         self.n_layers = len(model.get_submodule(family.layers))
         self.width = edited_map(model, family, self.best.layer).in_features
         self.tried: list[dict] = []
-        self.thresholds: list[dict] = []  # of the best: what it came to at each τ
+        # of the best: what it came to at each τ, the average of each record, the most steps that an edit took
+        self.thresholds: list[dict] = []
+        self.records, self.steps = pd.Series(dtype=float), math.inf
 
     def prepare(self) -> str:
         """Choose how many edits a candidate has, from one that is tried; returns what the search will do.
@@ -132,7 +136,10 @@ class Search:
         by = self.candidates
         records = {"dataset": by.dataset, "first": by.first, "edits": len(by.records), "irrelevant": len(by.irrelevant)}
         error = max(self.thresholds, key=lambda row: row["average"])["error"]
-        why = f"the highest average, {self.average:g} ± {error:g} (standard error), of {len(self.tried)} candidates"
+        why = (
+            f"average {self.average:g} ± {error:g} (standard error); none of the {len(self.tried)} candidates that was "
+            "tried after it was better by more than a standard error of the difference on the same records"
+        )
         return {
             "settings": asdict(self.best), "chosen": why, "records": records, "tried": self.tried,
             "thresholds": self.thresholds,
@@ -144,19 +151,27 @@ class Search:
         asked = {key: getattr(how, key) for key in SETTINGS}
         start, anew = time.monotonic(), self.candidates.is_other(how)
         late = self.tried and start > self.began + SHARES[name] * (self.ends - self.began)
-        if late or not 1 <= how.k < self.width or any(asked.items() <= row.items() for row in self.tried):
+        same = name == "n_iter" and self.steps < min(how.n_iter, self.best.n_iter)  # no edit would take another step
+        known = any(asked.items() <= row.items() for row in self.tried)
+        if late or same or known or not 1 <= how.k < self.width:
             return False
         if start + self.seconds[anew] > self.ends:
             raise OutOfTimeError
         judged = self.candidates.judged(how, self.ends)
-        best = max(judged, key=lambda row: row["average"])  # of equal ones the first, whose τ is the highest
+        best, records = max(judged, key=lambda one: one[0]["average"])  # of equal ones the first: its τ is the highest
         self.seconds[anew] = time.monotonic() - start
         self.tried.append({"searched": name} | asked | best | {"seconds": round(self.seconds[anew], 1)})
-        if better := best["average"] > self.average:
+        if better := "failed" not in best and (not self.average or _is_higher(records - self.records)):
             self.best, self.average = replace(how, threshold=best["threshold"]), best["average"]
-            self.thresholds = judged
+            self.records, self.thresholds = records, [row for row, _ in judged]
+            self.steps = best["most steps"]
         each(self.tried[-1])
         return better
+
+
+def _is_higher(differences: pd.Series) -> bool:
+    """Whether a mean difference over the same records is above its own standard error: few edits tell little."""
+    return bool(differences.mean() > differences.sem())
 
 
 def line(row: dict) -> str:

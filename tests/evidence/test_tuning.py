@@ -6,6 +6,7 @@ import sys
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -61,10 +62,9 @@ def test_from_a_model_of_ones_own_to_saved_edits_loaded_again(small, folder, mon
         row["layer"] for row in tried
     }
     assert content["ended"] == "the search came to its end" and content["records"]["dataset"] == "openfacts-calibration"
-    best = max(tried, key=lambda row: row["average"])
     settings = memoir.settings("mine-settings.yaml")
-    assert settings == content["settings"] and all(settings[name] == best[name] for name in tuning.SETTINGS)
-    assert settings["threshold"] == best["threshold"] > 0
+    (best,) = (row for row in tried if all(row[name] == settings[name] for name in tuning.SETTINGS))
+    assert settings == content["settings"] and settings["threshold"] == best["threshold"] > 0
 
     model, tokenizer = memoir.load_model(folder)
     assert content["provenance"]["model_sha256"] == weights_hash(model)
@@ -85,7 +85,8 @@ def test_a_candidate_comes_to_what_an_editor_with_its_settings_does(small, monke
     found.judged(replace(how, lr=1.0), math.inf)
     rows = found.judged(how, math.inf)  # the second in this editor: what the first wrote is gone
     found.close()
-    for row in (rows[0], rows[-1]):
+    for row, each in (rows[0], rows[-1]):
+        assert row["average"] == pytest.approx(each.mean(), abs=1e-4) and len(each) == 5
         editor = memoir.Memoir(model, tokenizer, **asdict(how) | {"threshold": row["threshold"]})
         editor.edit_all(found.records, generated=False)
         direct = memoir.evaluate(editor, found.records, generated=False).groupby("metric").value.mean().to_dict()
@@ -104,7 +105,7 @@ class Planted:
 
     def __init__(self, model, _tokenizer):
         self.model, self.records, self.editor, self.last, self.clock = model, [], None, None, Clock()
-        self.asked, self.at, self.raises = [], 0, {}
+        self.asked, self.raises, self.needed = [], {}, 1000
 
     def seconds(self, _how):
         return 5.0, 1.0
@@ -123,7 +124,9 @@ class Planted:
             raise raised
         far = [abs(math.log2(value / getattr(how, name))) for name, value in BEST.items()]
         row = dict(threshold=0.5, average=1 / (1 + sum(far)), error=0.01) | dict.fromkeys(candidates.PARTS, 0.5)
-        return [row, row | {"threshold": 0.25}]
+        row["most steps"] = min(how.n_iter, self.needed)
+        records = pd.Series([row["average"]] * 10)
+        return [(row, records), (row | {"threshold": 0.25}, records)]
 
     def close(self):
         self.last = None
@@ -164,6 +167,29 @@ def test_the_best_that_was_planted_is_found(planted):
     assert len({(how.layer, how.k, how.lr, how.n_iter) for how in made.asked}) == len(made.asked)
     assert (made.asked[0].layer, made.asked[0].k) == (27, 293)  # the paper's depth, and its k/D
     assert min(how.layer for how in made.asked) == 10  # the upper two thirds
+
+
+def test_what_few_records_cannot_tell_changes_nothing(planted):
+    made, _, search = planted
+    noise = pd.Series([0.3, -0.2, 0.0, 0.3, -0.2, 0.0, 0.3, -0.2, 0.0, 0.0])  # a mean of 0.03, an error of 0.06
+    plain = made.judged
+
+    def judged(how, ends):
+        row, records = plain(how, ends)[0]
+        level = pd.Series([0.5] * 10)
+        records = level if len(made.asked) == 1 else level + noise
+        return [(row | {"average": float(records.mean())}, records)]
+
+    made.judged = judged
+    found = search(60)
+    assert len(found["tried"]) > 10 and (found["settings"]["layer"], found["settings"]["lr"]) == (27, 4.0)
+
+
+def test_other_steps_are_not_tried_where_no_edit_would_take_another(planted):
+    made, _, search = planted
+    made.needed = 12
+    found = search(60)
+    assert {row["searched"] for row in found["tried"]} == {"layer", "lr", "k"} and found["settings"]["n_iter"] == 40
 
 
 @pytest.mark.parametrize("minutes", [1, 2, 3, 5, 8])
@@ -216,7 +242,7 @@ def test_numbers_that_overflow_lose(small, monkeypatch, tokenizer):
     monkeypatch.setattr(memoir.Memoir, "_edit", overflow)
     found = candidates.Candidates(toy_model(), tokenizer)
     found.take(2)
-    (row,) = found.judged(registry.Settings(layer=1, k=24, threshold=0.0, n_prefixes=0), math.inf)
+    ((row, _),) = found.judged(registry.Settings(layer=1, k=24, threshold=0.0, n_prefixes=0), math.inf)
     found.close()
     assert row["average"] == 0
     assert "lr 9, 9 steps: The loss is nan" in tuning.line(dict(layer=1, k=24, lr=9.0, n_iter=9) | row)
