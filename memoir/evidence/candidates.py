@@ -8,11 +8,13 @@ import time
 from dataclasses import asdict, replace
 from itertools import islice
 
+import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from memoir import metrics, texts
+from memoir import metrics, texts, tophash
 from memoir.editor import Memoir
 from memoir.evidence import runs, thresholds
 from memoir.evidence.ablated import Unedited
@@ -24,7 +26,9 @@ from memoir.models.registry import Settings
 # the first of these that is to be had here, and where in it records begin that no reported result edits
 SETS = (("zsre", 10_000), ("openfacts-calibration", 400))
 MOST = 40  # edits of a candidate
-IRRELEVANT = 100  # prompts of other records, on which τ is calibrated
+# τ is calibrated on irrelevant prompts of other records, beside whose edits so many more prompts stand for stored ones:
+# the more there are, the more of them are opened
+IRRELEVANT, STORED = 100, 100
 RATES = (0.0, 0.01, 0.02, 0.05, 0.1)  # of these that a τ lets in at most
 PARTS = ["reliability", "generalization", "locality"]
 
@@ -50,11 +54,13 @@ class Candidates:
                 "are needed: in the others it changes the prompt's last token when the target follows."
             )
         others = every[every.index(self.records[-1]) + 1 :]
-        self.irrelevant = list(dict.fromkeys(record.irrelevant for record in others))[-IRRELEVANT:]
+        self.stored = [record.prompt for record in others[:STORED]]
+        self.irrelevant = list(dict.fromkeys(record.irrelevant for record in others[STORED:]))[-IRRELEVANT:]
         self.untouched, self.closed = Unedited(model, tokenizer), None
         self.editor: Memoir | None = None
         self.empty: dict[str, Tensor] = {}
-        self.overlaps: pd.DataFrame | None = None
+        self.features: tuple[int, Tensor] = (-1, torch.empty(0))  # a layer, and those of irrelevant and stored prompts
+        self.overlaps: pd.DataFrame | None = None  # of the irrelevant prompts with the nearest stored one
 
     @runs.quietly
     def seconds(self, how: Settings) -> tuple[float, float]:
@@ -62,7 +68,7 @@ class Candidates:
         editor = self._emptied(how)
         start = time.monotonic()
         editor.features(editor.background)
-        anew = 2 * (time.monotonic() - start)  # μ, and about as long again for the irrelevant prompts
+        anew = 3 * (time.monotonic() - start)  # μ, and about as long again for irrelevant and for stored prompts
         return anew, sum(runs.seconds_each(editor, self.records))
 
     def take(self, n: int) -> None:
@@ -78,10 +84,11 @@ class Candidates:
     def judged(self, how: Settings, ends: float) -> list[tuple[dict, pd.Series]]:
         """What these settings come to at the τ of each of RATES: a row, and the average of each record.
 
-        A row: threshold, average (of PARTS) and its standard error, each of PARTS, the shares of the irrelevant prompts
-        that are answered from memory and of the rephrasings that are by their own edit, the most steps of an edit. Where numbers overflow there
-        is one row, with average 0 and the sentence. OutOfTimeError when, by `time.monotonic`, it is later than `ends`
-        before all is written.
+        A row: threshold, average (of PARTS, locality at most the irrelevant prompts that are left alone with `STORED`
+        more stored) and its standard error, each of PARTS, the shares of these irrelevant prompts that are answered
+        from memory and of the rephrasings that are by their own edit, the most steps of an edit.
+        Where numbers overflow there is one row, with average 0 and the sentence. OutOfTimeError when, by
+        `time.monotonic`, it is later than `ends` before all is written.
         """
         editor = self._emptied(how)
         try:
@@ -93,7 +100,7 @@ class Candidates:
             return [({"average": 0.0, "failed": str(error)}, pd.Series(dtype=float))]
         opened = asking.ask(editor, self.records, generated=False).assign(n_edits=len(self.records))
         if self.overlaps is None:  # they follow from the masks alone, whatever was written
-            self.overlaps = pd.DataFrame({"overlap": [route.overlap for route in editor.route(self.irrelevant)]})
+            self.overlaps = self._overlaps(editor)
         taus = dict.fromkeys(thresholds.calibrated(self.overlaps, how.k, rate) for rate in RATES)
         steps = max(row["steps"] for row in editor.log)
         return [(row | {"most steps": steps}, each) for row, each in (self._at(tau, opened) for tau in taus)]
@@ -103,12 +110,21 @@ class Candidates:
         if self.editor is not None:
             self.editor.detach()
 
+    def _overlaps(self, editor: Memoir) -> pd.DataFrame:
+        layer, k = editor.settings.layer, editor.settings.k
+        if self.features[0] != layer:  # another k is other masks of the same features
+            self.features = layer, editor.features([*self.irrelevant, *self.stored])
+        masks = tophash.pack(editor.memory.mask_of_features(self.features[1]))
+        asked, stored = masks[: len(self.irrelevant)], [masks[len(self.irrelevant) :], editor.memory.masks]
+        return pd.DataFrame({"overlap": tophash.overlap_counts(asked, np.concatenate(stored)).max(axis=1) / k})
+
     def _at(self, tau: float, opened: pd.DataFrame) -> tuple[dict, pd.Series]:
         asked = thresholds.gated(opened, self.closed, tau)
         of = metrics.per_record(asked).pivot(index="record", columns="metric", values="value")[PARTS]
-        each = of.mean(axis=1)  # of a record: how its metrics go together counts in the error
-        rows = {"average": each.mean(), "error": each.sem(), **of.mean()}
-        rows["irrelevant answered"] = (self.overlaps.overlap >= tau).mean()
+        answered = (self.overlaps.overlap >= tau).mean()
+        # few edits open few questions: locality counts for no more than the irrelevant prompts that more edits leave
+        each = of.assign(locality=of.locality.clip(upper=1 - answered)).mean(axis=1)
+        rows = {"average": each.mean(), "error": each.sem(), **of.mean(), "irrelevant answered": answered}
         rows["rephrasings found"] = (asked.route == "own edit")[asked.metric == "generalization"].mean()
         return {"threshold": tau} | {name: round(float(value), 4) for name, value in rows.items()}, each
 

@@ -135,6 +135,7 @@ class Search:
         """What was found, and why, for the file."""
         by = self.candidates
         records = {"dataset": by.dataset, "first": by.first, "edits": len(by.records), "irrelevant": len(by.irrelevant)}
+        records["stored"] = len(by.stored)
         error = max(self.thresholds, key=lambda row: row["average"])["error"]
         why = (
             f"average {self.average:g} ± {error:g} (standard error); none of the {len(self.tried)} candidates that was "

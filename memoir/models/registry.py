@@ -176,9 +176,10 @@ def settings(name: str | Path, which: str = "default") -> dict:
     if name in MODELS or not settings_file.is_named(name):
         found = source_of(name).settings
     else:
+        given = settings_file.read(name)
         try:
-            found = Settings(**settings_file.read(name))
-        except TypeError as error:  # one that there is not, or one too few
+            found = Settings(**given)
+        except (TypeError, ValueError) as error:  # one that there is not, one too few, one of another kind
             raise ValueError(f"{name} does not hold the settings of an editor: {error}.") from None
     return asdict(found) | (RECOMMENDED if which == "recommended" else {})
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from dataclasses import asdict, replace
 from types import SimpleNamespace
@@ -18,8 +19,8 @@ import memoir
 from memoir import __main__ as cli, editor as method, load_records
 from memoir.evidence import candidates, files, tuning
 from memoir.models import own, registry
-from memoir.models.loading import weights_hash
 
+README = files.ROOT / "README.md"
 CHOOSING = {"search", "beyond-search", "baselines-search", "scale-layers", "scale-search", "wild-search"}
 
 
@@ -39,6 +40,7 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setattr(candidates, "MOST", 2)
     monkeypatch.setattr(tuning, "MOST", 2)
     monkeypatch.setattr(candidates, "IRRELEVANT", 20)
+    monkeypatch.setattr(candidates, "STORED", 10)
     monkeypatch.setattr(method, "background_prompts", lambda: BACKGROUND)
     monkeypatch.setitem(own.UNTUNED, "n_iter", 4)
     monkeypatch.setenv("MEMOIR_DATA", str(tmp_path / "nothing"))
@@ -50,30 +52,29 @@ def command(monkeypatch, *arguments: object) -> None:
     cli.main()
 
 
-def test_from_a_model_of_ones_own_to_saved_edits_loaded_again(small, folder, monkeypatch, capsys, tmp_path):
+def test_the_readmes_lines_from_a_model_of_ones_own_to_edits_loaded_again(small, folder, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(tuning, "FACTORS", {"lr": (4,), "n_iter": (1 / 2,), "k": (1 / 2,)})
-    command(monkeypatch, "--model", folder, "--minutes", 10)
+    (tmp_path / "my-model").symlink_to(folder)
+    command(monkeypatch, "--model", "my-model", "--minutes", 10)
     told = capsys.readouterr().out.splitlines()
-    assert told[0].startswith("A candidate is 2 edits") and told[-1] == "mine-settings.yaml"
-    content = yaml.safe_load((tmp_path / "mine-settings.yaml").read_text())
+    assert told[0].startswith("A candidate is 2 edits") and told[-1] == "my-model-settings.yaml"
+    content = yaml.safe_load((tmp_path / "my-model-settings.yaml").read_text())
     tried = content["tried"]
     assert len(told) == len(tried) + 2
-    assert {row["searched"] for row in tried} == {"layer", "lr", "n_iter", "k"} and {1, 2, 3} == {
-        row["layer"] for row in tried
-    }
+    assert {row["searched"] for row in tried} == {"layer", "lr", "n_iter", "k"}
+    assert {row["layer"] for row in tried} == {1, 2, 3}
     assert content["ended"] == "the search came to its end" and content["records"]["dataset"] == "openfacts-calibration"
-    settings = memoir.settings("mine-settings.yaml")
+    settings = memoir.settings("my-model-settings.yaml")
     (best,) = (row for row in tried if all(row[name] == settings[name] for name in tuning.SETTINGS))
     assert settings == content["settings"] and settings["threshold"] == best["threshold"] > 0
 
-    model, tokenizer = memoir.load_model(folder)
-    assert content["provenance"]["model_sha256"] == weights_hash(model)
-    editor = memoir.Memoir(model, tokenizer, **settings)
-    editor.edit_all(load_records("openfacts", 2), generated=False)
-    editor.save("my-edits")
-    editor.detach()
-    again = memoir.Memoir.load("my-edits", model, tokenizer)
-    assert len(again.edits) == 2 and again.memory.threshold == settings["threshold"]
+    (lines,) = re.findall(r"```python\n(model, tokenizer = .*?)```", README.read_text(), re.DOTALL)
+    assert len(lines.splitlines()) == 5
+    names = {"memoir": memoir}
+    exec(lines, names)
+    editor = names["editor"]
+    assert editor.base_hash == content["provenance"]["model_sha256"] and len(editor.edits) == 1
+    assert settings.items() <= editor._settings().items()
 
 
 def test_a_candidate_comes_to_what_an_editor_with_its_settings_does(small, monkeypatch, tokenizer):
@@ -85,14 +86,20 @@ def test_a_candidate_comes_to_what_an_editor_with_its_settings_does(small, monke
     found.judged(replace(how, lr=1.0), math.inf)
     rows = found.judged(how, math.inf)  # the second in this editor: what the first wrote is gone
     found.close()
+    assert rows[0][0]["irrelevant answered"] == 0 < rows[-1][0]["irrelevant answered"] <= max(candidates.RATES)
     for row, each in (rows[0], rows[-1]):
-        assert row["average"] == pytest.approx(each.mean(), abs=1e-4) and len(each) == 5
         editor = memoir.Memoir(model, tokenizer, **asdict(how) | {"threshold": row["threshold"]})
         editor.edit_all(found.records, generated=False)
         direct = memoir.evaluate(editor, found.records, generated=False).groupby("metric").value.mean().to_dict()
-        editor.detach()
         assert {name: row[name] for name in candidates.PARTS} == pytest.approx(direct, abs=1e-4)
-        assert row["average"] == pytest.approx(sum(direct.values()) / 3, abs=1e-4)
+        most = 1 - row["irrelevant answered"]
+        assert row["average"] == pytest.approx(sum(direct.values()) / 3, abs=row["irrelevant answered"] + 1e-4)
+        assert row["average"] <= (direct["reliability"] + direct["generalization"] + most) / 3 + 1e-4
+        assert row["average"] == pytest.approx(each.mean(), abs=1e-4) and len(each) == 5
+        against = [*found.stored, *(record.prompt for record in found.records)]
+        rate = row["irrelevant answered"]
+        assert editor.calibrate(found.irrelevant, rate, against=against) == row["threshold"]
+        editor.detach()
 
 
 BEST = {"layer": 21, "k": 146, "lr": 32.0, "n_iter": 80}
@@ -101,7 +108,7 @@ BEST = {"layer": 21, "k": 146, "lr": 32.0, "n_iter": 80}
 class Planted:
     """Candidates whose average is highest at `BEST`; each takes 10 s, and 5 more with an editor of its own."""
 
-    dataset, first, irrelevant = "planted", 0, ["Who?"]
+    dataset, first, irrelevant, stored = "planted", 0, ["Who?"], []
 
     def __init__(self, model, _tokenizer):
         self.model, self.records, self.editor, self.last, self.clock = model, [], None, None, Clock()
@@ -307,8 +314,10 @@ def test_no_reported_result_edits_a_calibration_record():
 def test_edited_records_and_irrelevant_prompts_are_of_different_records(small, tokenizer, monkeypatch):
     monkeypatch.setattr(candidates, "MOST", 40)
     monkeypatch.setattr(candidates, "IRRELEVANT", 100)
+    monkeypatch.setattr(candidates, "STORED", 100)
     found = candidates.Candidates(toy_model(), tokenizer)
     assert (found.dataset, found.first) == ("openfacts-calibration", 400)
     every = load_records("openfacts-calibration")
     assert [record.id for record in found.records] == [record.id for record in every[400:440]]
-    assert len(set(found.irrelevant)) == 100 and not {r.irrelevant for r in found.records} & set(found.irrelevant)
+    assert found.stored == [record.prompt for record in every[440:540]]
+    assert len(set(found.irrelevant)) == 100 and not {r.irrelevant for r in every[400:540]} & set(found.irrelevant)
