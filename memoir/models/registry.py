@@ -12,6 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from memoir.checks import inputs
+from memoir.models import settings_file
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,9 @@ _LLAMA = {
 }  # fmt: skip
 _QWEN = {"model_type": "qwen2", "num_key_value_heads": 2, "vocab_size": 151936, "tie_word_embeddings": False}
 
-# k/D is the paper's; layer, τ, lr and steps are those of a first trial, until a search on calibration records sets them
-_PROVISIONAL = dict(threshold=0.48, lr=4.0, n_iter=40, weight_decay=0.0, n_prefixes=0, stop_loss=0.1, stop_change=None)
+# what the default model is edited with, for those that were not searched; of the two Qwen2.5 layer, τ, lr and steps are
+# those of a first trial, k/D is the paper's
+UNTUNED = dict(threshold=0.48, lr=4.0, n_iter=40, weight_decay=0.0, n_prefixes=0, stop_loss=0.1, stop_change=None)
 
 MODELS = {
     "smollm2-135m": Source(
@@ -107,7 +109,7 @@ MODELS = {
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     ),
     "qwen2.5-0.5b": Source(
-        Settings(layer=20, k=1390, **_PROVISIONAL),
+        Settings(layer=20, k=1390, **UNTUNED),
         gguf="Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
         sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
         revision="ebb2015119c907b064c512bf053e945850b5875f",
@@ -115,7 +117,7 @@ MODELS = {
                        "num_attention_heads": 14},
     ),
     "qwen2.5-1.5b": Source(
-        Settings(layer=23, k=2561, **_PROVISIONAL),
+        Settings(layer=23, k=2561, **UNTUNED),
         gguf="Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
         sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
         revision="f86cb2c1fa58255f8052cc32aeede1b7482d4361",
@@ -162,16 +164,24 @@ RECOMMENDED = dict(
 )  # fmt: skip
 
 
-def settings(name: str, which: str = "default") -> dict:
-    """The settings of a model, as keyword arguments for `Memoir`.
+def settings(name: str | Path, which: str = "default") -> dict:
+    """The settings of a model of the registry, or of the file that `python -m memoir tune` wrote, for `Memoir`.
 
     which: "default", the paper's method as tuned for the model, or "recommended", the companion's own configuration for
     use: edits that are found and said in conversations, behind other text and up to the end of the answer.
-    ValueError for another name.
+    ValueError for another name or what is no file of settings, FileNotFoundError where there is no file.
     """
     if which not in ("default", "recommended"):
         raise ValueError(f"which = {which!r} is unknown: settings are 'default' or 'recommended'.")
-    return asdict(source_of(name).settings) | (RECOMMENDED if which == "recommended" else {})
+    if name in MODELS or not settings_file.is_named(name):
+        found = source_of(name).settings
+    else:
+        given = settings_file.read(name)
+        try:
+            found = Settings(**given)
+        except (TypeError, ValueError) as error:  # one that there is not, one too few, one of another kind
+            raise ValueError(f"{name} does not hold the settings of an editor: {error}.") from None
+    return asdict(found) | (RECOMMENDED if which == "recommended" else {})
 
 
 def settings_for(model: PreTrainedModel, given: dict) -> Settings:
@@ -192,18 +202,19 @@ def settings_for(model: PreTrainedModel, given: dict) -> Settings:
             return Settings(**asdict(source.settings) | given)
     raise ValueError(
         f"{' and '.join(missing)} must be given: the model '{place}' is not in the registry ({', '.join(MODELS)}). "
-        "Notebook 03_layer_selection shows how a layer is found; k is about 0.29 of the inputs of the edited map, and "
-        "`calibrate` sets the threshold."
+        "`python -m memoir tune --model FOLDER_OR_ID` searches them; notebook 03_layer_selection shows how a layer is "
+        "found, k is about 0.29 of the inputs of the edited map, and `calibrate` sets the threshold."
     )
 
 
-def family_of(model: PreTrainedModel) -> Family:
-    """The `Family` of a model, by its configuration's model_type; ValueError when there is none."""
+def family_of(model: PreTrainedModel | str) -> Family:
+    """The `Family` of a model, or of a configuration's model_type; ValueError when there is none."""
+    model_type = model if isinstance(model, str) else model.config.model_type
     try:
-        return FAMILIES[model.config.model_type]
+        return FAMILIES[model_type]
     except KeyError:
         raise ValueError(
-            f"The architecture '{model.config.model_type}' is not among {', '.join(sorted(FAMILIES))}: pass "
+            f"The architecture '{model_type}' is not among {', '.join(sorted(FAMILIES))}: pass "
             "family=memoir.Family(layers=..., norm=..., edited=...) with the paths of its decoder layers, of its final "
             "norm and, inside a layer, of the Linear map to edit, the last of the MLP; and post_norm=..., where a norm "
             "stands between that map and the residual stream."
