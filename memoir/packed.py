@@ -34,6 +34,11 @@ def _product(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
     return found[: len(rows)].view(*x.shape[:-1], -1)
 
 
+def linear_maps(modules: Iterable[nn.Module]) -> set[nn.Linear]:
+    """The Linear maps within `modules`, each once; none of a kind of its own, such as quantized ones."""
+    return {inner for module in modules for inner in module.modules() if type(inner) is nn.Linear}
+
+
 def pack(modules: Iterable[nn.Module]) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
     """For each Linear map within `modules`, a function with the same values and the gradient of its input alone.
 
@@ -42,8 +47,9 @@ def pack(modules: Iterable[nn.Module]) -> dict[nn.Module, Callable[[Tensor], Ten
     """
     if not torch.backends.mkldnn.is_available():
         return {}
-    maps = {inner for module in modules for inner in module.modules() if type(inner) is nn.Linear}
-    return {m: _packed(m) for m in maps if m.weight.device.type == "cpu" and m.weight.dtype == torch.float32}
+    return {
+        m: _packed(m) for m in linear_maps(modules) if m.weight.device.type == "cpu" and m.weight.dtype == torch.float32
+    }
 
 
 def _packed(linear: nn.Linear) -> Callable[[Tensor], Tensor]:
