@@ -15,8 +15,9 @@ How a model is hooked: `attach.py`; asked: `asking.py`; notebook 12's update: `r
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts, tophash
 from memoir.attach import Attachment
+from memoir.batches.joint import Batch, fit_batch, followed, without_padding
 from memoir.checks import host, inputs
 from memoir.conversation.forms import Forms
 from memoir.conversation.template import rendered
@@ -33,7 +35,7 @@ from memoir.facts.reading import background_prompts
 from memoir.fit import Part, fit
 from memoir.gate import LexicalGate
 from memoir.hooked import HookedModel
-from memoir.interface.asking import by_length, several
+from memoir.interface.asking import Edit, by_length, several
 from memoir.interface.chatting import Conversation, checked
 from memoir.interface.threads import in_turn, made_plainly
 from memoir.memory import ResidualMemory, Route
@@ -133,22 +135,56 @@ class Memoir(HookedModel):
     def _edit(self, prompt: str, target: str) -> tuple[list[float], int, Tensor]:
         """One run of masked SGD on W_m; then the mask is stored (paper, section 3)."""
         parts = [self._part(*rows) for rows in self._forms.rows(prompt, target, self.prefixes, len(self.edits))]
-        first, question = parts[0], self._forms.question(prompt)
-        if texts.bare(question) == texts.bare(prompt):
-            mask = self.memory.mask_of(first.prefix.activations[:1], first.rows.prompt[:1])
-        else:
-            mask = self._masks([texts.prompt_ids(self.tokenizer, question)])
+        mask = self._mask(prompt, parts[0].rows, parts[0].prefix)
         read = [part.prefix.activations[on(part.prefix.activations.device, *part.prefix.real)] for part in parts]
         keys, how = torch.cat(read)[:, mask[0]], self.settings
-        write = Write(self.projector, self.memory.weight, keys, mask[0], how.lr, how.weight_decay)
+        write = Write(self.projector, self.memory.weight, [(keys, mask[0])], how.lr, how.weight_decay)
         with replaced(self._tail):
             losses = fit(parts, write, partial(run_tail, self.model, self.family, how.layer), how)
+        self._store(write, [prompt], mask)
+        return losses, write.steps, mask[0].cpu()
+
+    def _store(self, write: Write, prompts: Sequence[str], masks: Tensor) -> None:
         _need_finite(write.largest())
         write.store()
         # the same prompt up to trailing spaces: its old mask must not go on answering once this edit is forgotten
-        self.memory.forget(self._edits_of(prompt))
-        self.memory.store(tophash.pack(mask))
-        return losses, write.steps, mask[0].cpu()
+        self.memory.forget([edit for prompt in prompts for edit in self._edits_of(prompt)])
+        self.memory.store(tophash.pack(masks))
+
+    def _mask(self, prompt: str, rows: texts.Rows, prefix: Prefix, row: int = 0) -> Tensor:
+        """The mask of a prompt, which stands in that row, or of the question in it: (1, D) bool."""
+        question, own = self._forms.question(prompt), slice(row, row + 1)
+        if texts.bare(question) == texts.bare(prompt):
+            return self.memory.mask_of(prefix.activations[own], rows.prompt[own])
+        return self._masks([texts.prompt_ids(self.tokenizer, question)])
+
+    def _need_batches(self) -> None:
+        if self._forms.several:
+            raise ValueError(
+                "formats give an edit further rows, each behind a text of its own, which are looked at one at a time: "
+                "leave batch at 1, or make the editor without formats."
+            )
+
+    def _edit_batch(self, edits: Sequence[Edit]) -> list[tuple[list[float], int, Tensor]]:
+        """`_edit` for several edits of different prompts, as one joint write (`batches/joint.py`)."""
+        layers, how = self.model.get_submodule(self.family.layers), self.settings
+        befores, afters = zip(*(next(self._forms.rows(*edit, self.prefixes, 0)) for edit in edits), strict=True)
+        rows, each = self._rows([*chain(*befores)], [*chain(*afters)]), torch.tensor([len(own) for own in befores])
+        with without_padding(layers[: how.layer], rows.attention_mask.nonzero(as_tuple=True)):
+            prefix = replace(self._prefix(rows), real=followed(rows))
+        owners = torch.arange(len(edits)).repeat_interleave(each)
+        starts = torch.tensor([self._start(own) for own in befores])[owners]
+        batch = Batch(rows, prefix, *on(rows.input_ids.device, owners, starts))
+        firsts = (each.cumsum(dim=0) - each).tolist()
+        masks = [self._mask(edit.prompt, rows, prefix, row) for edit, row in zip(edits, firsts, strict=True)]
+        masks = torch.cat(masks)
+        write = Write(self.projector, self.memory.weight, batch.keys(masks), how.lr, how.weight_decay)
+        # an edit that has just settled, and tokens that no target is predicted from, have a gradient of zero
+        with replaced({module: partial(forward, sparse=True) for module, forward in self._tail.items()}):
+            tail = partial(run_tail, self.model, self.family, how.layer)
+            found = fit_batch(batch, write, tail, layers[how.layer + 1 :], how)
+        self._store(write, [edit.prompt for edit in edits], masks)
+        return [(*own, mask.cpu()) for own, mask in zip(found, masks, strict=True)]
 
     @in_turn
     def forget(self, edit: int) -> tuple[float, float]:
@@ -174,11 +210,15 @@ class Memoir(HookedModel):
     def _part(self, befores: list[list[int]], afters: list[list[int]]) -> Part:
         """Rows of an edit. Where the question alone asks, the memory acts from its first token on: what stands before
         a row's question is the base model's, and read once for all steps and edits."""
-        start, questions = 0, self._forms.questions
-        if questions and len(befores) == 1 and (found := questions(befores[0])):
-            start = found[-1].first
+        start = self._start(befores)
         rows = self._rows([before[start:] for before in befores], afters, begun=start)
         return Part(rows, self._prefix(rows, self._read(tuple(befores[0][:start])) if start else None))
+
+    def _start(self, befores: list[list[int]]) -> int:
+        """The first token that the memory acts on in an edit's rows."""
+        if (questions := self._forms.questions) and len(befores) == 1 and (found := questions(befores[0])):
+            return found[-1].first
+        return 0
 
     @in_turn
     def route(self, prompts: Sequence[str] | str) -> list[Route] | Route:

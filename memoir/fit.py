@@ -52,10 +52,7 @@ def fit(parts: list[Part], write: Write, tail: Tail, how: Settings) -> list[floa
         worst = max(range(len(parts)), key=seen.__getitem__)
         loss = parts[worst].loss(tail, shares[worst])
         losses.append(loss.item())
-        if not math.isfinite(losses[-1]):
-            raise FloatingPointError(
-                f"The loss is {losses[-1]} at step {write.steps}: the edit was not stored. Lower lr."
-            )
+        need_finite(losses[-1], write.steps)
         seen[worst] = losses[-1]
         if write.steps and max(seen) <= how.stop_loss and _settled(losses, how):
             losses[-1] = _seen_again(parts, shares, seen, tail)
@@ -74,6 +71,17 @@ def _seen_again(parts: list[Part], shares: tuple[Tensor, ...], seen: list[float]
     if len(parts) > 1:
         seen[:] = [part.loss(tail, share).item() for part, share in zip(parts, shares, strict=True)]
     return max(seen)
+
+
+def ended(losses: list[float], how: Settings) -> bool:
+    """Whether an edit with these losses, of one part, has settled: low enough, and hardly moving."""
+    return losses[-1] <= how.stop_loss and _settled(losses, how)
+
+
+def need_finite(loss: float, step: int) -> None:
+    """FloatingPointError for a loss that is not finite."""
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"The loss is {loss} at step {step}: the edit was not stored. Lower lr.")
 
 
 def _settled(losses: list[float], how: Settings) -> bool:

@@ -18,13 +18,19 @@ class _Product(torch.autograd.Function):
     """x W^T + b and its gradient g W with respect to x, both by packed weights. W and b have none: they are frozen."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, forth: Tensor, back: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.back = back
+    def forward(ctx, x: Tensor, forth: Tensor, back: Tensor, bias: Tensor | None, sparse: bool) -> Tensor:
+        ctx.back, ctx.sparse = back, sparse
         return _product(x, forth, bias)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        return _product(gradient, ctx.back, None), None, None, None
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
+        if ctx.sparse:
+            felt = gradient.any(dim=-1)
+            found = gradient.new_zeros(*felt.shape, ctx.back.shape[0])
+            found[felt] = _product(gradient[felt], ctx.back, None)
+        else:
+            found = _product(gradient, ctx.back, None)
+        return found, None, None, None, None
 
 
 def _product(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
@@ -34,20 +40,27 @@ def _product(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
     return found[: len(rows)].view(*x.shape[:-1], -1)
 
 
-def pack(modules: Iterable[nn.Module]) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
-    """For each Linear map within `modules`, a function with the same values and the gradient of its input alone.
+def linear_maps(modules: Iterable[nn.Module]) -> set[nn.Linear]:
+    """The Linear maps within `modules`, each once; none of a kind of its own, such as quantized ones."""
+    return {inner for module in modules for inner in module.modules() if type(inner) is nn.Linear}
+
+
+def pack(modules: Iterable[nn.Module]) -> dict[nn.Module, Callable[..., Tensor]]:
+    """For each Linear map within `modules`, a function with the same values and the gradient of its input alone. With
+    sparse=True it leaves rows out on the way back whose gradient is zero.
 
     Packed are float32 weights on the CPU (twice: forth and back); maps of another kind, dtype or device are left out.
     The weights must not change afterwards.
     """
     if not torch.backends.mkldnn.is_available():
         return {}
-    maps = {inner for module in modules for inner in module.modules() if type(inner) is nn.Linear}
-    return {m: _packed(m) for m in maps if m.weight.device.type == "cpu" and m.weight.dtype == torch.float32}
+    return {
+        m: _packed(m) for m in linear_maps(modules) if m.weight.device.type == "cpu" and m.weight.dtype == torch.float32
+    }
 
 
 def _packed(linear: nn.Linear) -> Callable[[Tensor], Tensor]:
     weight = linear.weight.detach()
     forth, back = (torch.ops.mkldnn._reorder_linear_weight(w.contiguous(), None) for w in (weight, weight.T))
     bias = None if linear.bias is None else linear.bias.detach()
-    return lambda x: _Product.apply(x, forth, back, bias)
+    return lambda x, sparse=False: _Product.apply(x, forth, back, bias, sparse)

@@ -5,7 +5,7 @@ computed once. Each optimisation step then runs the decoder layers above, and th
 The losses are those of the full forward pass; `tests/test_prefix.py` holds it to that.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -102,7 +102,7 @@ def run_tail(
     hidden = (prefix.hidden + delta).to(prefix.hidden.dtype)
     for module, call in zip(layers[layer + 1 :], prefix.calls, strict=True):
         mlp = module.get_submodule(family.edited.rpartition(".")[0])
-        with _only_at(mlp, (rows, columns) if module is layers[-1] else prefix.real):
+        with only_at([mlp], (rows, columns) if module is layers[-1] else prefix.real):
             hidden = _hidden(module(hidden, **call))
     # gathered into one contiguous (n, d) matrix: on a strided slice the head runs as a slow batched product
     return head_logits(model, model.get_submodule(family.norm)(hidden[on(hidden.device, rows, columns)]))
@@ -126,15 +126,17 @@ def _hidden(output: Tensor | tuple) -> Tensor:
 
 
 @contextmanager
-def _only_at(mlp: nn.Module, positions: tuple[Tensor, Tensor]) -> Iterator[None]:
-    """Let `mlp` compute its output at these (rows, columns) alone; elsewhere it is zero."""
+def only_at(modules: Iterable[nn.Module], positions: tuple[Tensor, Tensor]) -> Iterator[None]:
+    """Let each of `modules` compute its output at these (rows, columns) alone; elsewhere it is zero."""
 
-    def narrow(hidden: Tensor) -> Tensor:
+    def narrow(compute: Callable, hidden: Tensor) -> Tensor:
+        if hidden.dim() < 3:  # within a module that is narrowed itself
+            return compute(hidden)
         here = on(hidden.device, *positions)
-        return torch.zeros_like(hidden).index_put(here, compute(hidden[here]))
+        found = compute(hidden[here])
+        return found.new_zeros(*hidden.shape[:-1], found.shape[-1]).index_put(here, found)
 
-    compute = mlp.forward
-    with replaced({mlp: narrow}):
+    with replaced({module: partial(narrow, module.forward) for module in modules}):
         yield
 
 

@@ -127,6 +127,25 @@ def rls_against_sgd(what: str, model, tokenizer, **more) -> None:
           f"(bar: 1.3; runs {', '.join(f'{r:.2f}' for r in sorted(ratios[1:]))})")  # fmt: skip
 
 
+def batches_against_one_by_one(n: int = 48, size: int = 16) -> None:
+    """Edits of OpenFacts `size` at once and one by one, each in a memory of its own, in turns; and what was learnt."""
+    facts = memoir.load_records("openfacts")
+    facts = facts[:: len(facts) // n][:n]  # of all relations
+    for update in ("sgd", "rls"):
+        options = memoir.settings("smollm2-135m") | {"update": update}
+        took: dict[int, list[float]] = {1: [], size: []}
+        editors = {batch: memoir.Memoir(*memoir.load_model("smollm2-135m"), **options) for batch in took}
+        for start in range(0, n, size):
+            for batch, editor in editors.items():
+                results = editor.edit_all(facts[start : start + size], batch=batch, generated=False)
+                took[batch].append(sum(result.seconds for result in results))
+        summaries = [memoir.summary(memoir.evaluate(editor, facts, generated=False)) for editor in editors.values()]
+        one, many = (found.set_index("metric")["mean"]["reliability"] for found in summaries)
+        runs = ", ".join(f"{a / b:.2f}" for a, b in zip(*took.values(), strict=True))
+        print(f"batches of {size}, {update}: {sum(took[1]) / sum(took[size]):.2f} times the edits a second (bar: 1.8; "
+              f"runs {runs}); reliability {many:.3f} against {one:.3f} one by one (bar: 0.01 apart)")  # fmt: skip
+
+
 def late_edits_against_the_hundredth(late: tuple[int, ...] = (1000, 7000), early: int = 100) -> None:
     """The time of one edit with many masks stored against that with a hundred, in turns."""
     editor = memoir.Memoir(*memoir.load_model("smollm2-135m"), **memoir.settings("smollm2-135m") | dict(n_iter=5))
@@ -152,5 +171,6 @@ if __name__ == "__main__":
     late_edits_against_the_hundredth()
     packed_against_plain()
     frozen_prefix_against_plain()
+    batches_against_one_by_one()
     rls_against_sgd("the default model", *memoir.load_model("smollm2-135m"))
     rls_against_sgd("two layers of random weights", *wide_model(), layer=0, k=2561)

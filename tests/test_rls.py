@@ -88,7 +88,7 @@ def test_interference_vanishes_with_lambda_while_the_keys_span_less_than_the_mem
         for edit in earlier:
             p.add(*edit)
         change = torch.zeros(5, SIZE)
-        write = rls.Write(p, change, own, mask, lr=1.0, weight_decay=0.0)
+        write = rls.Write(p, change, [(own, mask)], lr=1.0, weight_decay=0.0)
         write.step(gradient)
         write.store()
         moved.append(((change @ keys.T).norm() / (change @ wide(own, mask).float().T).norm()).item())
@@ -108,7 +108,7 @@ def test_a_write_is_the_dense_form_and_keeps_its_size_on_its_own_tokens(update, 
     for edit in earlier:
         p.add(*edit)
     weight = torch.randn(4, SIZE, generator=rng)
-    write, dense, before = rls.Write(p, weight, own, mask, 0.3, decay), weight.double(), weight.clone()
+    write, dense, before = rls.Write(p, weight, [(own, mask)], 0.3, decay), weight.double(), weight.clone()
     u, matrix = wide(own, mask), whole(p)
     c = torch.trace(u @ u.T) / torch.trace(u @ matrix @ u.T)
     assert torch.trace(u @ (c * matrix) @ u.T).item() == pytest.approx(torch.trace(u @ u.T).item())

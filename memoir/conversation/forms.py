@@ -37,6 +37,7 @@ class Forms:
         self._tokenizer, self._span, self._formats, self._end = tokenizer, span, formats, bool(end)
         self._reader = Questions(tokenizer) if formats or span == "question" else None
         self.questions = self._reader if span == "question" else None
+        self.several = bool(formats)
 
     def question(self, prompt: str) -> str:
         """What a mask is made from: the prompt, or the question in it ("" where nothing is asked)."""

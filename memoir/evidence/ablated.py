@@ -105,6 +105,8 @@ class Ablated(Memoir):
             weight.copy_(weight.to(getattr(torch, self._exchanged["precision"])))
         return found
 
+    _need_batches = EditedModel._need_batches
+
     def _nearest(self, masks: Tensor, allowed: np.ndarray | None = None) -> list[Route]:
         """In place of `ResidualMemory.route`: the same, and the masks are kept."""
         self._own = masks

@@ -9,7 +9,8 @@ class Stream:
 
     first: where in the data set the stream begins. every: edits between checkpoints. asked: at most so many of the
     records are asked about after each of `at`, evenly spread (None: all). generated: generated answers are asked of at
-    most so many of these. untouched: so many facts that are never edited (openfacts-locality) are asked too.
+    most so many of these. untouched: so many facts that are never edited (openfacts-locality) are asked too. batch: so
+    many edits are written at once.
     """
 
     profile: str
@@ -22,10 +23,13 @@ class Stream:
     generated: int | None = None
     untouched: int = 0
     asked: int | None = None
+    batch: int = 1
 
     def described(self) -> dict:
-        """The fields, as a result file holds them; `asked` only where not all are, as files of before it have none."""
-        return {name: value for name, value in asdict(self).items() if name != "asked" or value is not None}
+        """The fields, as a result file holds them; `asked` and `batch`, which files of before have not, only where they
+        are not as usual."""
+        usual = {"asked": None, "batch": 1}
+        return {name: value for name, value in asdict(self).items() if name not in usual or value != usual[name]}
 
     def __post_init__(self):
         if not self.at or list(self.at) != sorted(set(self.at)) or self.at[0] < 1 or self.every < 1:

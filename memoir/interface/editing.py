@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from memoir.batches.order import together
 from memoir.checks import inputs
 from memoir.facts.record import EditRecord, questions
 from memoir.interface import store
@@ -65,6 +66,14 @@ class EditedModel(Kept):
     def _edit(self, prompt: str, target: str) -> tuple[list[float], int, Tensor | None]:
         """Make `prompt` answer `target`: losses, number of steps, mask. What raises has changed nothing."""
 
+    def _edit_batch(self, edits: Sequence[Edit]) -> list[tuple[list[float], int, Tensor | None]]:
+        """As `_edit`, for each of several edits of different prompts; for methods that write several at once."""
+        raise NotImplementedError
+
+    def _need_batches(self) -> None:
+        """ValueError where this editor does not write several edits at once."""
+        raise ValueError(f"{self.method} writes one edit after the other: leave batch at 1.")
+
     @in_turn
     def edit(self, prompt: str, target: str) -> EditResult:
         """Make `prompt` answer `target`; where the prompt was edited before, instead of its earlier target.
@@ -89,18 +98,24 @@ class EditedModel(Kept):
             )
         return result
 
-    @in_turn
     def _edit_one(self, prompt: str, target: str) -> EditResult:
+        return self._edit_some([Edit(prompt, target)])[0]
+
+    @in_turn
+    def _edit_some(self, edits: Sequence[Edit]) -> list[EditResult]:
+        """Edits of different prompts, one alone or several at once: all are stored or none is."""
         self._need_attached()
         self._need_unchanged()
-        earlier, start = self._edits_of(prompt), time.perf_counter()
+        start, results = time.perf_counter(), []
         with undisturbed():
-            losses, steps, mask = self._edit(prompt, target)
-            seconds, learnt = time.perf_counter() - start, not losses[-1] > LEARNT
-            result = EditResult(len(self.edits), steps, losses, seconds, mask, learnt, max(earlier, default=None))
-            self.edits.append(Edit(prompt, target))
-            self.log.append({"steps": steps, "first_loss": losses[0], "last_loss": losses[-1], "seconds": seconds})
-        return result
+            found = [self._edit(*edits[0])] if len(edits) == 1 else self._edit_batch(edits)
+            seconds = (time.perf_counter() - start) / len(edits)
+            for edit, (losses, steps, mask) in zip(edits, found, strict=True):
+                earlier, learnt = max(self._edits_of(edit.prompt), default=None), not losses[-1] > LEARNT
+                results.append(EditResult(len(self.edits), steps, losses, seconds, mask, learnt, earlier))
+                self.edits.append(edit)
+                self.log.append({"steps": steps, "first_loss": losses[0], "last_loss": losses[-1], "seconds": seconds})
+        return results
 
     def _edits_of(self, prompt: str) -> list[int]:
         """The edits of this prompt, up to spaces at its end."""
@@ -114,19 +129,26 @@ class EditedModel(Kept):
         checkpoint: Path | str | None = None,
         every: int = 50,
         generated: bool = True,
+        batch: int = 1,
     ) -> list[EditResult]:
-        """Write the records one after the other; returns the results of the edits that this call made.
+        """Write the records in their order; returns the results of the edits that this call made.
 
+        One after the other, or up to `batch` at once (`batches/joint.py`), which takes less time for each; ValueError
+        where an editor cannot. A batch never holds two edits of one prompt, and is stored whole or not at all; each of
+        its edits has an equal share of the seconds that it took.
         All records are looked at before the first is written: a TypeError or ValueError names the one at fault. Then
         the base model's answers to their irrelevant questions are remembered: locality compares with them,
         teacher-forced and, unless `generated` is False, generated.
-        With `checkpoint`, the state is saved there after each `every` edits and at the end. Called again with the same
-        records after a crash, it goes on from there and ends in the same state, bit for bit; when all are written, it
-        does nothing. A checkpoint that is damaged, or was made with other settings or records, is refused (ValueError)
-        and left as it is. A warning at the end counts what was not learnt, and prompts that were edited again.
+        With `checkpoint`, the state is saved there after each `every` edits, or the batch that completes them, and at
+        the end. Called again after a crash, with the same records and batch, it goes on from there and ends in the same
+        state, bit for bit; when all are written, it does nothing. A checkpoint that is damaged, or was made with other
+        settings or records, is refused (ValueError) and left as it is. A warning at the end counts what was not learnt,
+        and prompts that were edited again.
         """
         self._need_attached()
         records, every = self._checked(records), inputs.whole(every, "every", 1)
+        if inputs.whole(batch, "batch", 1) > 1:
+            self._need_batches()
         self.know(records)
         folder, begun = None if checkpoint is None else inputs.path(checkpoint, "checkpoint"), len(self.edits)
         if folder is not None and (folder / store.HEADER).exists():
@@ -135,9 +157,10 @@ class EditedModel(Kept):
         self.remember_base(records, generated=generated)
         results, kept = [], 0
         try:
-            for record in progress(records, "edits"):
-                results.append(self._edit_one(record.prompt, record.target))
-                if folder is not None and (len(results) % every == 0 or len(results) == len(records)):
+            for some in progress(list(together(records, batch)), "edits" if batch == 1 else "batches"):
+                results += self._edit_some([Edit(record.prompt, record.target) for record in some])
+                due = len(results) // every > kept // every or len(results) == len(records)
+                if folder is not None and due:
                     self._save(folder, begun)
                     kept = len(results)
         except KeyboardInterrupt:

@@ -31,7 +31,7 @@ def test_protection_is_what_a_write_does(toy_editor):
     expected = beyond.protection([(first, other), (own, mask)], 1, [0.5]).moved[1]
     editor.projector.add(first, other)
     change = torch.zeros(4000, len(mask))
-    write = rls.Write(editor.projector, change, own, mask, lr=1.0, weight_decay=0.0)
+    write = rls.Write(editor.projector, change, [(own, mask)], lr=1.0, weight_decay=0.0)
     write.step(torch.randn(len(own), 4000, generator=torch.Generator().manual_seed(0)))
     write.store()
     there = (change[:, other] @ first.T).square().mean().sqrt()

@@ -1,0 +1,120 @@
+"""A joint write: the rows of several edits in one tail pass, each under its own mask, and the steps until all settled.
+
+What the steps make of the gradients is `rls.Write`, which is exact for one edit and for several. A pass over many rows
+uses a processor better than as many passes over one; what it would compute of padding is left out.
+"""
+
+from dataclasses import dataclass, fields
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from memoir.fit import Tail, ended, need_finite
+from memoir.models.registry import Settings
+from memoir.packed import linear_maps
+from memoir.prefix import Prefix, on, only_at
+from memoir.rls import Write
+from memoir.texts import Rows
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of several edits, padded on the right.
+
+    owners (B,) int64: which edit a row is of, ascending from 0. starts (B,) int64: the memory acts from this column on.
+    Of a prefix the tail reads what stands at `prefix.real`: of a row all but its last token, the target's last, behind
+    which nothing is predicted.
+    """
+
+    rows: Rows
+    prefix: Prefix
+    owners: Tensor
+    starts: Tensor
+
+    @property
+    def places(self) -> tuple[Tensor, Tensor]:
+        """(rows, columns) of the tokens that the memory acts at, (n,) int64 each."""
+        row, column = self.rows.attention_mask.nonzero(as_tuple=True)
+        here = column >= self.starts[row]
+        return row[here], column[here]
+
+    def keys(self, masks: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """What each edit reads under its mask, masks (E, D) bool: (n_e, k) keys and the mask, as `Write` takes them."""
+        row, column = self.places
+        read, owners = self.prefix.activations[on(masks.device, row, column)], self.owners[row].to(masks.device)
+        return [(read[owners == edit][:, mask], mask) for edit, mask in enumerate(masks)]
+
+    def of(self, edits: list[int]) -> "Batch":
+        """That of some of the edits alone, ascending, numbered anew."""
+        own = torch.tensor(edits, device=self.owners.device)
+        rows = torch.isin(self.owners, own).nonzero()[:, 0]
+        kept = Rows(*(getattr(self.rows, field.name)[rows] for field in fields(Rows)))
+        prefix = _prefix_of(self.prefix, rows, followed(kept))
+        return Batch(kept, prefix, torch.searchsorted(own, self.owners[rows]), self.starts[rows])
+
+    def losses(self, tail: Tail, outputs: Tensor) -> Tensor:
+        """Each edit's mean over target tokens of -log p, (E,) nats, when the memory gives `outputs` (n, d)."""
+        row, column = self.rows.target.nonzero(as_tuple=True)
+        delta = torch.zeros(*self.prefix.mapped.shape, device=outputs.device)
+        delta = delta.index_put(on(outputs.device, *self.places), outputs)
+        logits = tail(self.prefix, delta, row, column - 1)
+        targets, owners = on(logits.device, self.rows.input_ids[row, column], self.owners[row])
+        each, counts = cross_entropy(logits.float(), targets, reduction="none"), owners.bincount()
+        return each.new_zeros(len(counts)).index_add(0, owners, each) / counts
+
+
+def followed(rows: Rows) -> tuple[Tensor, Tensor]:
+    """(rows, columns) of the tokens that another one follows, (n,) int64 each."""
+    return rows.attention_mask[:, 1:].nonzero(as_tuple=True)
+
+
+def without_padding(layers: nn.ModuleList, real: tuple[Tensor, Tensor]):
+    """Within it, the Linear maps in these layers compute nothing at padding; real: (rows, columns) of the others."""
+    return only_at(linear_maps(layers), real)
+
+
+@torch.enable_grad()
+def fit_batch(batch: Batch, write: Write, tail: Tail, layers: nn.ModuleList, how: Settings) -> list[tuple]:
+    """Steps of `write` for several edits at once, down the sum of their losses; returns losses and steps of each edit.
+
+    A step takes the gradient of every edit that has not settled, each clipped by itself. An edit that would end by
+    itself (`fit.fit`) leaves and is not looked at again, though the steps of the others go on moving what it answers.
+    layers: those of the tail. FloatingPointError when any loss is not finite.
+    """
+    live = list(range(len(batch.owners.unique())))
+    losses: list[list[float]] = [[] for _ in live]
+    steps = [how.n_iter] * len(live)
+    while live and write.steps < how.n_iter:
+        outputs = write.outputs.detach().requires_grad_()
+        with without_padding(layers, batch.prefix.real):
+            found = batch.losses(tail, outputs)
+        for edit, loss in zip(live, found.tolist(), strict=True):
+            need_finite(loss, write.steps)
+            losses[edit].append(loss)
+        stay = [i for i, edit in enumerate(live) if not (write.steps and ended(losses[edit], how))]
+        steps = [write.steps if edit in live and live.index(edit) not in stay else n for edit, n in enumerate(steps)]
+        if stay:
+            (gradient,) = torch.autograd.grad(found[stay].sum(), [outputs])
+            write.step(gradient)
+        if 0 < len(stay) < len(live):
+            batch = batch.of(stay)
+            write.look_at([live[i] for i in stay])
+        live = [live[i] for i in stay]
+    return list(zip(losses, steps, strict=True))
+
+
+def _prefix_of(prefix: Prefix, rows: Tensor, real: tuple[Tensor, Tensor]) -> Prefix:
+    """That of some of the rows, (b,) int64, whose tokens stand at `real`."""
+    held = partial(_rows_of, rows=rows, size=len(prefix.hidden))
+    calls = [{name: held(value) for name, value in call.items()} for call in prefix.calls]
+    return Prefix(held(prefix.activations), held(prefix.mapped), held(prefix.hidden), real, calls)
+
+
+def _rows_of(value: object, rows: Tensor, size: int) -> object:
+    """The rows of whatever has one for each of `size`: masks, (cosine, sine) of positions; the rest is as it was."""
+    if isinstance(value, tuple):
+        return tuple(_rows_of(one, rows, size) for one in value)
+    by_row = isinstance(value, Tensor) and value.dim() > 1 and len(value) == size
+    return value[rows.to(value.device)] if by_row else value
