@@ -50,8 +50,7 @@ class Candidates:
         if len(self.records) < MOST:
             raise ValueError(
                 f"This tokenizer can take {len(self.records)} of {len(every)} calibration records of {self.dataset}, "
-                f"and {MOST} "
-                "are needed: in the others it changes the prompt's last token when the target follows."
+                f"and {MOST} are needed: in the others it changes the prompt's last token when the target follows."
             )
         others = every[every.index(self.records[-1]) + 1 :]
         self.stored = [record.prompt for record in others[:STORED]]

@@ -138,9 +138,8 @@ class Search:
         records["stored"] = len(by.stored)
         error = max(self.thresholds, key=lambda row: row["average"])["error"]
         why = (
-            f"of {len(self.tried)} candidates, one after the other: the last that was better than the one before by "
-            "more than a standard error of the difference on the same records; its average is "
-            f"{self.average:g} ± {error:g}"
+            f"the last of {len(self.tried)} candidates that was better than the best before it by more than a standard "
+            f"error of the difference on the same records; its average is {self.average:g} ± {error:g}"
         )
         return {
             "settings": asdict(self.best), "chosen": why, "records": records, "tried": self.tried,
