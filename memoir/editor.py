@@ -179,8 +179,7 @@ class Memoir(HookedModel):
         masks = [self._mask(edit.prompt, rows, prefix, row) for edit, row in zip(edits, firsts, strict=True)]
         masks = torch.cat(masks)
         write = Write(self.projector, self.memory.weight, batch.keys(masks), how.lr, how.weight_decay)
-        # an edit that has just settled, and tokens that no target is predicted from, have a gradient of zero
-        with replaced({module: partial(forward, sparse=True) for module, forward in self._tail.items()}):
+        with replaced(self._tail):
             tail = partial(run_tail, self.model, self.family, how.layer)
             found = fit_batch(batch, write, tail, layers[how.layer + 1 :], how)
         self._store(write, [edit.prompt for edit in edits], masks)

@@ -18,19 +18,13 @@ class _Product(torch.autograd.Function):
     """x W^T + b and its gradient g W with respect to x, both by packed weights. W and b have none: they are frozen."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, forth: Tensor, back: Tensor, bias: Tensor | None, sparse: bool) -> Tensor:
-        ctx.back, ctx.sparse = back, sparse
+    def forward(ctx, x: Tensor, forth: Tensor, back: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.back = back
         return _product(x, forth, bias)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
-        if ctx.sparse:
-            felt = gradient.any(dim=-1)
-            found = gradient.new_zeros(*felt.shape, ctx.back.shape[0])
-            found[felt] = _product(gradient[felt], ctx.back, None)
-        else:
-            found = _product(gradient, ctx.back, None)
-        return found, None, None, None, None
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        return _product(gradient, ctx.back, None), None, None, None
 
 
 def _product(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
@@ -45,9 +39,8 @@ def linear_maps(modules: Iterable[nn.Module]) -> set[nn.Linear]:
     return {inner for module in modules for inner in module.modules() if type(inner) is nn.Linear}
 
 
-def pack(modules: Iterable[nn.Module]) -> dict[nn.Module, Callable[..., Tensor]]:
-    """For each Linear map within `modules`, a function with the same values and the gradient of its input alone. With
-    sparse=True it leaves rows out on the way back whose gradient is zero.
+def pack(modules: Iterable[nn.Module]) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
+    """For each Linear map within `modules`, a function with the same values and the gradient of its input alone.
 
     Packed are float32 weights on the CPU (twice: forth and back); maps of another kind, dtype or device are left out.
     The weights must not change afterwards.
@@ -63,4 +56,4 @@ def _packed(linear: nn.Linear) -> Callable[[Tensor], Tensor]:
     weight = linear.weight.detach()
     forth, back = (torch.ops.mkldnn._reorder_linear_weight(w.contiguous(), None) for w in (weight, weight.T))
     bias = None if linear.bias is None else linear.bias.detach()
-    return lambda x, sparse=False: _Product.apply(x, forth, back, bias, sparse)
+    return lambda x: _Product.apply(x, forth, back, bias)

@@ -22,15 +22,6 @@ def test_same_values_and_gradients(rows, bias):
     assert torch.equal(found, packed(x)), "the same input gives the same bits"
 
 
-def test_rows_without_a_gradient_are_left_out_on_the_way_back():
-    linear, x, gradient = nn.Linear(96, 224), torch.randn(3, 4, 96, requires_grad=True), torch.randn(3, 4, 224)
-    gradient[0, 1:], gradient[2] = 0, 0
-    (packed,) = pack([linear]).values()
-    (back,) = torch.autograd.grad(packed(x, sparse=True), x, gradient)
-    torch.testing.assert_close(back, torch.autograd.grad(linear(x), x, gradient)[0])
-    assert not back[2].any() and not back[0, 1:].any()
-
-
 def test_only_plain_float32_maps_on_the_cpu_are_packed():
     class Other(nn.Linear):
         pass
