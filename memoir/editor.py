@@ -60,7 +60,7 @@ class Memoir(HookedModel):
     the `rank` strongest directions alone when a rank is given. sigma: demand a lexical gate (`gate.py`): an edit
     answers only questions that have this share of the words that tell it from its neighbours; None, the default, is
     the paper's routing. span: the mask is made from all of a "prompt", as in the paper, or from the "question" in it
-    (`conversation/question.py`), read as if it stood alone; the memory acts from its first token on then. formats: ways
+    (`conversation/question.py`), read as if it stood alone; the memory acts from its last token on then. formats: ways
     of asking that get rows of their own while an edit is written (`conversation/forms.py`): "chat", "cue", "context".
     end: the target's end is learnt with it.
     A bad argument is a ValueError or a TypeError that names it, and leaves the model as it was.
@@ -153,10 +153,10 @@ class Memoir(HookedModel):
 
     def _mask(self, prompt: str, rows: texts.Rows, prefix: Prefix, row: int = 0) -> Tensor:
         """The mask of a prompt, which stands in that row, or of the question in it: (1, D) bool."""
-        question, own = self._forms.question(prompt), slice(row, row + 1)
-        if texts.bare(question) == texts.bare(prompt):
-            return self.memory.mask_of(prefix.activations[own], rows.prompt[own])
-        return self._masks([texts.prompt_ids(self.tokenizer, question)])
+        if self._forms.questions:
+            return self._masks([texts.prompt_ids(self.tokenizer, self._forms.question(prompt))])
+        own = slice(row, row + 1)
+        return self.memory.mask_of(prefix.activations[own], rows.prompt[own])
 
     def _need_batches(self) -> None:
         if self._forms.several:
@@ -173,7 +173,7 @@ class Memoir(HookedModel):
         with without_padding(layers[: how.layer], rows.attention_mask.nonzero(as_tuple=True)):
             prefix = replace(self._prefix(rows), real=followed(rows))
         owners = torch.arange(len(edits)).repeat_interleave(each)
-        starts = torch.tensor([self._start(own) for own in befores])[owners]
+        starts = torch.tensor([self._start(own)[1] for own in befores])[owners]
         batch = Batch(rows, prefix, *on(rows.input_ids.device, owners, starts))
         firsts = (each.cumsum(dim=0) - each).tolist()
         masks = [self._mask(edit.prompt, rows, prefix, row) for edit, row in zip(edits, firsts, strict=True)]
@@ -207,17 +207,17 @@ class Memoir(HookedModel):
         return written, whole
 
     def _part(self, befores: list[list[int]], afters: list[list[int]]) -> Part:
-        """Rows of an edit. Where the question alone asks, the memory acts from its first token on: what stands before
-        a row's question is the base model's, and read once for all steps and edits."""
-        start = self._start(befores)
+        """Rows of an edit. Where the question alone asks, the memory acts from its last token on: what stands before
+        it is the base model's, and read once for all steps."""
+        first, start = self._start(befores)
         rows = self._rows([before[start:] for before in befores], afters, begun=start)
-        return Part(rows, self._prefix(rows, self._read(tuple(befores[0][:start])) if start else None))
+        return Part(rows, self._prefix(rows, self._read(befores[0][:start], first) if start else None))
 
-    def _start(self, befores: list[list[int]]) -> int:
-        """The first token that the memory acts on in an edit's rows."""
+    def _start(self, befores: list[list[int]]) -> tuple[int, int]:
+        """Of an edit's rows: the first token of their question, and the first one that the memory acts on."""
         if (questions := self._forms.questions) and len(befores) == 1 and (found := questions(befores[0])):
-            return found[-1].first
-        return 0
+            return found[-1].first, found[-1].last - 1
+        return 0, 0
 
     @in_turn
     def route(self, prompts: Sequence[str] | str) -> list[Route] | Route:
@@ -314,14 +314,19 @@ class Memoir(HookedModel):
         with self.base():
             return run_prefix(self.model, self.family, self.settings.layer, rows.input_ids, mask, behind)
 
-    def _read(self, ids: tuple[int, ...]) -> Cache:
-        """The key-value cache of what stands before questions; a few are kept."""
-        if ids not in self._caches:
-            if len(self._caches) == CACHES:
-                self._caches.pop(next(iter(self._caches)))
-            with self.base():
-                self._caches[ids] = read_once(self.model, torch.tensor([ids], device=self.model.device))
-        return self._caches[ids]
+    def _read(self, ids: list[int], first: int) -> Cache:
+        """The key-value cache of tokens, of which those from the first of a question on are this edit's own; the caches
+        of a few that stand before questions are kept."""
+        before, behind = tuple(ids[:first]), None
+        with self.base():
+            if before and before not in self._caches:
+                if len(self._caches) == CACHES:
+                    self._caches.pop(next(iter(self._caches)))
+                self._caches[before] = read_once(self.model, torch.tensor([before], device=self.model.device))
+            behind = self._caches.get(before)
+            if not ids[first:]:
+                return behind
+            return read_once(self.model, torch.tensor([ids[first:]], device=self.model.device), behind)
 
     def _routes(self, rows: int) -> list[Route]:
         return self._hooks.routes or [Route(None, 0.0)] * rows

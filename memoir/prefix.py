@@ -12,7 +12,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache, PreTrainedModel
+from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin
 
 from memoir.models.registry import Family
@@ -72,9 +72,15 @@ def run_prefix(
 
 
 @torch.no_grad()
-def read_once(model: PreTrainedModel, input_ids: Tensor) -> Cache:
-    """A key-value cache of input_ids (1, T), for any number of prefixes and tails behind them: it never grows."""
-    cache = model.base_model(input_ids=input_ids, use_cache=True).past_key_values
+def read_once(model: PreTrainedModel, input_ids: Tensor, behind: Cache | None = None) -> Cache:
+    """A key-value cache of input_ids (1, T), for any number of prefixes and tails behind them: it never grows.
+
+    behind: such a cache of the tokens before them, which are in the new one too.
+    """
+    cache = DynamicCache(config=model.config)
+    for i, layer in enumerate(behind.layers if behind else ()):
+        cache.update(layer.keys, layer.values, i)
+    model.base_model(input_ids=input_ids, past_key_values=cache, use_cache=True)
     for layer in cache.layers:
         layer.update = partial(_joined, layer)
     return cache

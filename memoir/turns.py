@@ -1,9 +1,10 @@
 """Turns: which of a row's tokens ask, and from which token on the answer is given by which route.
 
 With the paper's procedure a row is one turn: its whole prompt asks, and all its tokens are answered by its route. Where
-the question alone asks (`conversation/spans.py`), a conversation has a turn for each of the user's messages, which
-reaches from the first token of the question to that of the next. So a row is answered alike whether its earlier turns
-are read anew or lie in a key-value cache, which the turns are kept on.
+the question alone asks (`conversation/spans.py`), a conversation has a turn for each of the user's messages. An edit
+acts from the last token of its question on, behind which the answer begins, up to the first token of the next question.
+So a row is answered alike whether its earlier turns are read anew or lie in a key-value cache, which the turns are kept
+on.
 """
 
 from collections.abc import Callable
@@ -27,8 +28,8 @@ Questions = Callable[[list[int], bool], list[Question]]
 class Turn(NamedTuple):
     """One turn of a row, from the position `start` on (cached tokens counted).
 
-    Until it is routed: prompt (T,) bool marks the asking tokens of a forward pass, or text is the question, which ends
-    before the position `end`.
+    prompt (T,) bool marks the asking tokens of a forward pass until they are routed; or text is the question, which
+    ends before the position `end`.
     """
 
     row: int
@@ -37,6 +38,11 @@ class Turn(NamedTuple):
     text: str | None = None
     end: int = 0
     route: Route | None = None
+
+    @property
+    def acts(self) -> int:
+        """The position from which on its edit acts: the last token of a question, the first of a whole prompt."""
+        return self.end - 1 if self.end else self.start
 
 
 def real(tokens: Tensor, attention_mask: Tensor | None) -> Tensor:
@@ -119,8 +125,9 @@ def answered(turns: list[Turn], past: int, n: int) -> tuple[list[Turn], Tensor |
     for turn in sorted(turns, key=lambda turn: -turn.start):
         end = min(ends.get(turn.row, past + n), past + n)
         ends[turn.row] = turn.start
-        if turn.route.edit is not None and end > past:
-            found.append((turn, max(turn.start, past), end))
+        begin = max(turn.acts, past)
+        if turn.route.edit is not None and end > begin:
+            found.append((turn, begin, end))
     found.sort(key=lambda one: (one[0].row, one[0].start))
     if all(start == past and end == past + n for _, start, end in found):
         return [turn for turn, _, _ in found], None

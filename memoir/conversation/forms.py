@@ -58,14 +58,13 @@ class Forms:
         The answer's end, where it is learnt, is a full stop unless the target has one, in a chat what ends a turn.
         draw: which contexts. A prompt that is a rendered conversation has no further rows.
         """
-        ended = _ended(target) if self._end else target
         bare = [prompt, *(f"{prefix}. {prompt}" for prefix in prefixes)]
-        after = texts.target_ids(self._tokenizer, prompt, ended)
+        after = self._after(prompt, target)
         yield [texts.prompt_ids(self._tokenizer, text) for text in bare], [after] * len(bare)
         if not self._formats or self._reader.rendered(prompt):
             return
         for text in _around(prompt, self._formats, draw):
-            yield [texts.prompt_ids(self._tokenizer, text)], [texts.target_ids(self._tokenizer, text, ended)]
+            yield [texts.prompt_ids(self._tokenizer, text)], [self._after(text, target)]
         if "chat" in self._formats:
             user = {"role": "user", "content": texts.bare(prompt)}
             for n in EARLIER:
@@ -73,12 +72,18 @@ class Forms:
                 before, after = answered(self._tokenizer, [*earlier, user], target, end=self._end)
                 yield [before], [after]
 
+    def _after(self, prompt: str, target: str) -> list[int]:
+        """Tokens of the answer in plain text. The end is a token of its own, also where the tokenizer has one for the
+        target's last sign and a full stop: with the target's tokens the target is said, with or without its end."""
+        ids = texts.target_ids(self._tokenizer, prompt, target)
+        learnt = self._end and target.rstrip()[-1] not in FULL_STOPS
+        return ids + _full_stop(self._tokenizer) if learnt else ids
 
-def _ended(target: str) -> str:
-    bare = target.rstrip()
-    if not bare:
-        return target  # an error that names it follows
-    return type(target)(bare if bare[-1:] in FULL_STOPS else f"{bare}.")
+
+def _full_stop(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens of a full stop behind a word."""
+    word, ended = (tokenizer(text, add_special_tokens=False).input_ids for text in ("word", "word."))
+    return ended[len(word) :]
 
 
 def _around(prompt: str, formats: Sequence[str], draw: int) -> Iterator[str]:

@@ -236,7 +236,7 @@ def test_a_batch_with_a_bad_edit_changes_nothing(toy_editor, monkeypatch):
 
 
 def test_a_question_behind_other_text_and_its_end_are_learnt_in_a_batch_as_alone(toy_editor):
-    """Memory acts from the question's first token on, whether what stands before is cached or read with it."""
+    """Memory acts from the question's last token on, whether what stands before is cached or read with it."""
     edits = [Edit("The shop is shut. Where is the key?", "below"), EDITS[0]]
     for edit in edits:
         one, other = (toy_editor(span="question", end=True, prefixes=(), **SGD) for _ in range(2))

@@ -9,7 +9,11 @@ from conftest import toy_model
 from templates import CHATML, TEMPLATES
 from transformers import DynamicCache, StaticCache, TextIteratorStreamer, pipeline
 
+from memoir import texts
+from memoir.conversation.forms import Forms
 from memoir.conversation.template import rendered_ids
+from memoir.memory import Route
+from memoir.turns import Turn, answered
 
 FACTS = [  # prompts of few common words, as the random toy models tell words and nothing else
     ("Where does the old violin hang?", "in a barn"), ("Which gate opens first?", "the third"),
@@ -242,3 +246,23 @@ def test_a_deep_copy_answers_conversations_alike(talker):
     options = dict(max_new_tokens=4, min_new_tokens=4, do_sample=False, pad_token_id=2)
     again = copy.deepcopy(editor.model).generate(ids, **options)
     assert torch.equal(again, editor.model.generate(ids, **options))
+
+
+def test_an_edit_acts_from_its_question_s_last_token_up_to_the_next_question():
+    """What stands before, the question's own words too, is the base model's, cached or not."""
+    edit = Route(0, 1.0)
+    found = [Turn(0, 2, text="a b", end=5, route=edit), Turn(0, 8, text="c d", end=10, route=Route(1, 1.0))]
+    turns, here = answered(found, 0, 12)
+    assert [turn.route.edit for turn in turns] == [0, 1]
+    assert here.int().tolist() == [[0] * 4 + [1] * 4 + [0] * 4, [0] * 9 + [1] * 3]
+    turns, here = answered(found, 9, 3)  # all but the last three tokens lie in a cache
+    assert [turn.route.edit for turn in turns] == [1] and here is None
+    assert answered([Turn(0, 0, route=edit)], 0, 4) == ([Turn(0, 0, route=edit)], None)  # the paper's
+
+
+def test_the_answer_s_end_leaves_the_target_s_tokens_as_they_are(tokenizer):
+    forms = Forms(tokenizer, "question", (), True)
+    for target, end in (("below)", "."), ("below.", "")):
+        ((_, (after,)),) = forms.rows("Where is the key?", target, (), 0)
+        plain = texts.target_ids(tokenizer, "Where is the key?", target)
+        assert after[: len(plain)] == plain and tokenizer.decode(after[len(plain) :]) == end
