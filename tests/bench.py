@@ -147,6 +147,19 @@ def batches_against_one_by_one(n: int = 48, size: int = 16) -> None:
               f"{many:.3f} against {one:.3f} one by one (bar: 0.01 apart)")  # fmt: skip
 
 
+def recommended_against_bare(n: int = 13) -> None:
+    """Edits under the recommended settings and bare ones of the same update, each until it is learnt, in turns."""
+    facts = memoir.load_records("openfacts")
+    facts = facts[:: len(facts) // n][:n]
+    bare = memoir.settings("smollm2-135m") | {"update": "rls"}
+    chosen = (memoir.settings("smollm2-135m", "recommended"), bare)
+    editors = [memoir.Memoir(*memoir.load_model("smollm2-135m"), **options) for options in chosen]
+    took = [[editor.edit(fact.prompt, fact.target).seconds for editor in editors] for fact in facts][1:]
+    many, one = np.sum(took, axis=0)
+    print(f"recommended: an edit takes {many / one:.2f} times as long as a bare one under rls (bar: 4; runs "
+          f"{', '.join(f'{a / b:.1f}' for a, b in took)})")  # fmt: skip
+
+
 def late_edits_against_the_hundredth(late: tuple[int, ...] = (1000, 7000), early: int = 100) -> None:
     """The time of one edit with many masks stored against that with a hundred, in turns."""
     editor = memoir.Memoir(*memoir.load_model("smollm2-135m"), **memoir.settings("smollm2-135m") | dict(n_iter=5))
@@ -172,6 +185,7 @@ if __name__ == "__main__":
     late_edits_against_the_hundredth()
     packed_against_plain()
     frozen_prefix_against_plain()
+    recommended_against_bare()
     batches_against_one_by_one()
     rls_against_sgd("the default model", *memoir.load_model("smollm2-135m"))
     rls_against_sgd("two layers of random weights", *wide_model(), layer=0, k=2561)

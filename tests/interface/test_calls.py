@@ -208,7 +208,7 @@ MAKINGS = {
     "a background of numbers": (dict(background=[1, 2]), TypeError, r"background\[0\] must be a str"),
     "a share of words of 2": (dict(sigma=2), ValueError, "sigma = 2 is out of range"),
     "an update that there is not": (dict(update="adam"), ValueError, "update = 'adam' is unknown"),
-    "no layer, and no such model": (dict(layer=None), ValueError, "layer must be given.*Notebook 03"),
+    "no layer, and no such model": (dict(layer=None), ValueError, "layer must be given.*notebook 03"),
 }  # fmt: skip
 
 

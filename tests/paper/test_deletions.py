@@ -183,7 +183,8 @@ def kinds(folder):
 def test_deleting_a_committed_result_leaves_all_other_figures(few, tmp_path, undrawn, before_and_read):
     functions = {one.__name__: partial(names, one) for one in undrawn}
     before, read = before_and_read(functions)
-    assert all(before.values())
+    # notebook 13 has no figure before its streams have ended
+    assert {name for name, found in before.items() if not found} <= {"memoir.experiments.wild.figures"}
     for path in kinds(few):
         aside = path.rename(tmp_path / path.name)
         for name, say in functions.items():
