@@ -15,7 +15,7 @@ How a model is hooked: `attach.py`; asked: `asking.py`; notebook 12's update: `r
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from itertools import chain
 
@@ -27,7 +27,7 @@ from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts, tophash
 from memoir.attach import Attachment
-from memoir.batches.joint import Batch, fit_batch, followed, without_padding
+from memoir.batches.joint import Batch, fit_batch, without_padding
 from memoir.checks import host, inputs
 from memoir.conversation.forms import Forms
 from memoir.conversation.template import rendered
@@ -135,7 +135,7 @@ class Memoir(HookedModel):
     def _edit(self, prompt: str, target: str) -> tuple[list[float], int, Tensor]:
         """One run of masked SGD on W_m; then the mask is stored (paper, section 3)."""
         parts = [self._part(*rows) for rows in self._forms.rows(prompt, target, self.prefixes, len(self.edits))]
-        mask = self._mask(prompt, parts[0].rows, parts[0].prefix)
+        mask = self._masks_in([prompt], parts[0].rows, parts[0].prefix, [0])
         read = [part.prefix.activations[on(part.prefix.activations.device, *part.prefix.real)] for part in parts]
         keys, how = torch.cat(read)[:, mask[0]], self.settings
         write = Write(self.projector, self.memory.weight, [(keys, mask[0])], how.lr, how.weight_decay)
@@ -151,15 +151,14 @@ class Memoir(HookedModel):
         self.memory.forget([edit for prompt in prompts for edit in self._edits_of(prompt)])
         self.memory.store(tophash.pack(masks))
 
-    def _mask(self, prompt: str, rows: texts.Rows, prefix: Prefix, row: int = 0) -> Tensor:
-        """The mask of a prompt, which stands in that row, or of the question in it: (1, D) bool."""
+    def _masks_in(self, prompts: Sequence[str], rows: texts.Rows, prefix: Prefix, places: list[int]) -> Tensor:
+        """The masks of n prompts, which stand in these rows, or of the questions in them: (n, D) bool."""
         if self._forms.questions:
-            return self._masks([texts.prompt_ids(self.tokenizer, self._forms.question(prompt))])
-        own = slice(row, row + 1)
-        return self.memory.mask_of(prefix.activations[own], rows.prompt[own])
+            return self._masks(self._ids(prompts))
+        return self.memory.mask_of(prefix.activations[places], rows.prompt[places])
 
     def _need_batches(self) -> None:
-        if self._forms.several:
+        if self._forms.formats:
             raise ValueError(
                 "formats give an edit further rows, each behind a text of its own, which are looked at one at a time: "
                 "leave batch at 1, or make the editor without formats."
@@ -169,20 +168,17 @@ class Memoir(HookedModel):
         """`_edit` for several edits of different prompts, as one joint write (`batches/joint.py`)."""
         layers, how = self.model.get_submodule(self.family.layers), self.settings
         befores, afters = zip(*(next(self._forms.rows(*edit, self.prefixes, 0)) for edit in edits), strict=True)
-        rows, each = self._rows([*chain(*befores)], [*chain(*afters)]), torch.tensor([len(own) for own in befores])
+        rows = self._rows([*chain(*befores)], [*chain(*afters)])
         with without_padding(layers[: how.layer], rows.attention_mask.nonzero(as_tuple=True)):
-            prefix = replace(self._prefix(rows), real=followed(rows))
-        owners = torch.arange(len(edits)).repeat_interleave(each)
-        starts = torch.tensor([self._start(own)[1] for own in befores])[owners]
-        batch = Batch(rows, prefix, *on(rows.input_ids.device, owners, starts))
-        firsts = (each.cumsum(dim=0) - each).tolist()
-        masks = [self._mask(edit.prompt, rows, prefix, row) for edit, row in zip(edits, firsts, strict=True)]
-        masks = torch.cat(masks)
+            prefix = self._prefix(rows)
+        batch = Batch.of_edits(rows, prefix, [len(own) for own in befores], [self._start(own)[1] for own in befores])
+        prompts = [edit.prompt for edit in edits]
+        masks = self._masks_in(prompts, rows, prefix, batch.firsts)
         write = Write(self.projector, self.memory.weight, batch.keys(masks), how.lr, how.weight_decay)
         with replaced(self._tail):
             tail = partial(run_tail, self.model, self.family, how.layer)
             found = fit_batch(batch, write, tail, layers[how.layer + 1 :], how)
-        self._store(write, [edit.prompt for edit in edits], masks)
+        self._store(write, prompts, masks)
         return [(*own, mask.cpu()) for own, mask in zip(found, masks, strict=True)]
 
     @in_turn
@@ -317,16 +313,14 @@ class Memoir(HookedModel):
     def _read(self, ids: list[int], first: int) -> Cache:
         """The key-value cache of tokens, of which those from the first of a question on are this edit's own; the caches
         of a few that stand before questions are kept."""
-        before, behind = tuple(ids[:first]), None
+        before, own = tuple(ids[:first]), ids[first:]
         with self.base():
             if before and before not in self._caches:
                 if len(self._caches) == CACHES:
                     self._caches.pop(next(iter(self._caches)))
                 self._caches[before] = read_once(self.model, torch.tensor([before], device=self.model.device))
             behind = self._caches.get(before)
-            if not ids[first:]:
-                return behind
-            return read_once(self.model, torch.tensor([ids[first:]], device=self.model.device), behind)
+            return read_once(self.model, torch.tensor([own], device=self.model.device), behind) if own else behind
 
     def _routes(self, rows: int) -> list[Route]:
         return self._hooks.routes or [Route(None, 0.0)] * rows

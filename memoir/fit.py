@@ -30,11 +30,21 @@ class Part:
 
     def loss(self, tail: Tail, outputs: Tensor) -> Tensor:
         """The mean over target tokens of -log p, in nats, when the memory gives `outputs` (n, d)."""
-        row, column = self.rows.target.nonzero(as_tuple=True)
-        delta = torch.zeros(*self.prefix.mapped.shape, device=outputs.device)
-        delta = delta.index_put(on(outputs.device, *self.prefix.real), outputs)
-        logits = tail(self.prefix, delta, row, column - 1)
-        return cross_entropy(logits.float(), self.rows.input_ids[row, column].to(logits.device))
+        logits, targets, _ = predicted(tail, self.prefix, self.rows, self.prefix.real, outputs)
+        return cross_entropy(logits, targets)
+
+
+def predicted(
+    tail: Tail, prefix: Prefix, rows: Rows, places: tuple[Tensor, Tensor], outputs: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits (m, V) float32 where target tokens are predicted, these tokens (m,) and the rows that they stand in (m,).
+    The memory gives `outputs` (n, d) at places, (rows, columns) of n tokens.
+    """
+    row, column = rows.target.nonzero(as_tuple=True)
+    delta = torch.zeros(*prefix.mapped.shape, device=outputs.device)
+    delta = delta.index_put(on(outputs.device, *places), outputs)
+    logits = tail(prefix, delta, row, column - 1).float()
+    return (logits, *on(logits.device, rows.input_ids[row, column], row))
 
 
 @torch.enable_grad()
@@ -54,7 +64,7 @@ def fit(parts: list[Part], write: Write, tail: Tail, how: Settings) -> list[floa
         losses.append(loss.item())
         need_finite(losses[-1], write.steps)
         seen[worst] = losses[-1]
-        if write.steps and max(seen) <= how.stop_loss and _settled(losses, how):
+        if write.steps and ended(max(seen), losses, how):
             losses[-1] = _seen_again(parts, shares, seen, tail)
             if losses[-1] <= how.stop_loss:
                 break
@@ -73,17 +83,14 @@ def _seen_again(parts: list[Part], shares: tuple[Tensor, ...], seen: list[float]
     return max(seen)
 
 
-def ended(losses: list[float], how: Settings) -> bool:
-    """Whether an edit with these losses, of one part, has settled: low enough, and hardly moving."""
-    return losses[-1] <= how.stop_loss and _settled(losses, how)
+def ended(highest: float, losses: list[float], how: Settings) -> bool:
+    """Whether an edit with these losses has settled: the highest of its parts low enough, and hardly moving."""
+    change = how.stop_change
+    still = change is None or (len(losses) > 1 and abs(losses[-2] - losses[-1]) <= change)
+    return highest <= how.stop_loss and still
 
 
 def need_finite(loss: float, step: int) -> None:
     """FloatingPointError for a loss that is not finite."""
     if not math.isfinite(loss):
         raise FloatingPointError(f"The loss is {loss} at step {step}: the edit was not stored. Lower lr.")
-
-
-def _settled(losses: list[float], how: Settings) -> bool:
-    change = how.stop_change
-    return change is None or (len(losses) > 1 and abs(losses[-2] - losses[-1]) <= change)

@@ -4,14 +4,14 @@ What the steps make of the gradients is `rls.Write`, which is exact for one edit
 uses a processor better than as many passes over one; what it would compute of padding is left out.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from memoir.fit import Tail, ended, need_finite
+from memoir.fit import Tail, ended, need_finite, predicted
 from memoir.models.registry import Settings
 from memoir.packed import linear_maps
 from memoir.prefix import Prefix, on, only_at
@@ -32,6 +32,18 @@ class Batch:
     prefix: Prefix
     owners: Tensor
     starts: Tensor
+
+    @classmethod
+    def of_edits(cls, rows: Rows, prefix: Prefix, counts: list[int], starts: list[int]) -> "Batch":
+        """Rows of E edits with so many rows each, (E,), one after the other, and where the memory acts from, (E,)."""
+        owners = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+        places = on(rows.input_ids.device, owners, torch.tensor(starts)[owners])
+        return cls(rows, replace(prefix, real=followed(rows)), *places)
+
+    @property
+    def firsts(self) -> list[int]:
+        """The first row of each edit."""
+        return torch.searchsorted(self.owners, self.owners.unique()).tolist()
 
     @property
     def places(self) -> tuple[Tensor, Tensor]:
@@ -56,12 +68,9 @@ class Batch:
 
     def losses(self, tail: Tail, outputs: Tensor) -> Tensor:
         """Each edit's mean over target tokens of -log p, (E,) nats, when the memory gives `outputs` (n, d)."""
-        row, column = self.rows.target.nonzero(as_tuple=True)
-        delta = torch.zeros(*self.prefix.mapped.shape, device=outputs.device)
-        delta = delta.index_put(on(outputs.device, *self.places), outputs)
-        logits = tail(self.prefix, delta, row, column - 1)
-        targets, owners = on(logits.device, self.rows.input_ids[row, column], self.owners[row])
-        each, counts = cross_entropy(logits.float(), targets, reduction="none"), owners.bincount()
+        logits, targets, row = predicted(tail, self.prefix, self.rows, self.places, outputs)
+        owners = self.owners.to(row.device)[row]
+        each, counts = cross_entropy(logits, targets, reduction="none"), owners.bincount()
         return each.new_zeros(len(counts)).index_add(0, owners, each) / counts
 
 
@@ -93,8 +102,12 @@ def fit_batch(batch: Batch, write: Write, tail: Tail, layers: nn.ModuleList, how
         for edit, loss in zip(live, found.tolist(), strict=True):
             need_finite(loss, write.steps)
             losses[edit].append(loss)
-        stay = [i for i, edit in enumerate(live) if not (write.steps and ended(losses[edit], how))]
-        steps = [write.steps if edit in live and live.index(edit) not in stay else n for edit, n in enumerate(steps)]
+        stay = []
+        for i, edit in enumerate(live):
+            if write.steps and ended(losses[edit][-1], losses[edit], how):
+                steps[edit] = write.steps
+            else:
+                stay.append(i)
         if stay:
             (gradient,) = torch.autograd.grad(found[stay].sum(), [outputs])
             write.step(gradient)

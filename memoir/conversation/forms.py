@@ -34,10 +34,9 @@ class Forms:
             raise ValueError(f"formats has {wrong!r}, which is no way of asking: these are {', '.join(FORMATS)}.")
         if "chat" in formats:
             need_template(tokenizer)
-        self._tokenizer, self._span, self._formats, self._end = tokenizer, span, formats, bool(end)
+        self._tokenizer, self._span, self.formats, self._end = tokenizer, span, formats, bool(end)
         self._reader = Questions(tokenizer) if formats or span == "question" else None
         self.questions = self._reader if span == "question" else None
-        self.several = bool(formats)
 
     def question(self, prompt: str) -> str:
         """What a mask is made from: the prompt, or the question in it ("" where nothing is asked)."""
@@ -46,7 +45,7 @@ class Forms:
     def chosen(self) -> dict:
         """What differs from the paper's, as keyword arguments of `Memoir`."""
         found = {"span": self._span} if self.questions else {}
-        found |= {"formats": list(self._formats)} if self._formats else {}
+        found |= {"formats": list(self.formats)} if self.formats else {}
         return found | ({"end": True} if self._end else {})
 
     def rows(
@@ -61,11 +60,11 @@ class Forms:
         bare = [prompt, *(f"{prefix}. {prompt}" for prefix in prefixes)]
         after = self._after(prompt, target)
         yield [texts.prompt_ids(self._tokenizer, text) for text in bare], [after] * len(bare)
-        if not self._formats or self._reader.rendered(prompt):
+        if not self.formats or self._reader.rendered(prompt):
             return
-        for text in _around(prompt, self._formats, draw):
+        for text in _around(prompt, self.formats, draw):
             yield [texts.prompt_ids(self._tokenizer, text)], [self._after(text, target)]
-        if "chat" in self._formats:
+        if "chat" in self.formats:
             user = {"role": "user", "content": texts.bare(prompt)}
             for n in EARLIER:
                 earlier = _exchanges(draw, n)

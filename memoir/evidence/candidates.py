@@ -133,10 +133,10 @@ class Candidates:
         if self.is_other(how):
             self.close()
             self.editor, self.overlaps = Memoir(self.model, self.tokenizer, **asdict(how)), None
-            self.empty = {name: tensor.clone() for name, tensor in self.editor._tensors().items()}
+            self.empty = runs.state_of(self.editor)
         self.editor.settings = how
-        self.editor._restore({name: tensor.clone() for name, tensor in self.empty.items()})
-        self.editor.edits.clear(), self.editor.log.clear()
+        runs.back_to(self.editor, self.empty)
+        self.editor.log.clear()
         self.editor.base_answers |= self.untouched.base_answers
         return self.editor
 

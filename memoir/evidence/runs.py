@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 import psutil
+from torch import Tensor
 
 from memoir import metrics
 from memoir.evidence import files
@@ -81,7 +82,7 @@ def run_singles(stream: Stream, editor: EditedModel, probes: Mapping[str, int] |
     if _done(result, settings):
         return result
     began, facts = files.now(), _facts(stream, editor)
-    empty = {name: tensor.clone() for name, tensor in editor._tensors().items()}
+    empty = state_of(editor)
     generated = stream.generated != 0
     editor.remember_base(facts, generated=generated)
     found: dict[str, list[pd.DataFrame]] = {name: [] for name in ("questions", *probes)}
@@ -90,8 +91,7 @@ def run_singles(stream: Stream, editor: EditedModel, probes: Mapping[str, int] |
         found["questions"].append(asking.ask(editor, [fact], generated=generated))
         for name, n in probes.items():
             found[name].append(PROBES[name][1](editor, [fact], n))
-        editor._restore({name: tensor.clone() for name, tensor in empty.items()})
-        editor.edits.clear()
+        back_to(editor, empty)
     tables = {name: pd.concat(some, ignore_index=True).assign(n_edits=1) for name, some in found.items()}
     born = files.provenance(began, editor=editor, dataset=stream.dataset)
     summary = summary_at(tables["questions"])
@@ -134,12 +134,23 @@ def estimate(stream: Stream, editor: EditedModel, facts: Sequence[EditRecord]) -
     )
 
 
+def state_of(editor: EditedModel) -> dict[str, Tensor]:
+    """A copy of what an editor without edits changes by editing, for `back_to`."""
+    return {name: tensor.clone() for name, tensor in editor._tensors().items()}
+
+
+def back_to(editor: EditedModel, state: dict[str, Tensor]) -> None:
+    """Take all edits back, any number of times; the log of their steps stays."""
+    editor._restore({name: tensor.clone() for name, tensor in state.items()})
+    editor.edits.clear()
+
+
 def seconds_each(editor: EditedModel, facts: Sequence[EditRecord]) -> tuple[float, float]:
     """What an edit and a record's questions take, from one edit, which is taken back, and a few records' questions."""
-    before = {name: tensor.clone() for name, tensor in editor._tensors().items()}
+    before = state_of(editor)
     editing = editor.edit(facts[0].prompt, facts[0].target).seconds
-    editor._restore(before)
-    editor.edits.clear(), editor.log.clear()
+    back_to(editor, before)
+    editor.log.clear()
     start, few = time.monotonic(), facts[:4]
     editor.score(*zip(*[question[1:] for fact in few for question in questions(fact)], strict=True))
     return editing, (time.monotonic() - start) / len(few)

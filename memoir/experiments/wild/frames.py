@@ -24,7 +24,6 @@ def answers(profile: str, experiment: str = "wild") -> pd.DataFrame:
     """What every stream says in every way of asking: `COLUMNS`, with 95 % intervals.
 
     experiment: "wild", or "wild-singles", where each edit was asked about alone in its memory (n_edits = 1).
-
     measure: "exact" and "begins" (Wilson's intervals), "teacher_forced" (Student's), "found" (the share that was routed
     to the record's own edit; of irrelevant questions, to the base model; Wilson's).
     """
@@ -63,8 +62,8 @@ def beside_published(profile: str) -> pd.DataFrame:
     """Ours and the published methods', synthetic (teacher-forced) against WILD (generated to its natural end).
 
     Columns dataset, model, method, n_edits (1: single edits, as all published ones are), metric, protocol ("synthetic",
-    "wild"), value. WILD asks in the chat
-    template here, as chat models are asked there; published answers were judged by a model, ours by exact match.
+    "wild"), value. WILD asks in the chat template here, as chat models are asked there; published answers were judged
+    by a model, ours by exact match.
     """
     published = pd.read_csv(PUBLISHED, comment="#").assign(n_edits=1)
     ours = pd.concat([answers(profile, name) for name in ("wild-singles", "wild")])
