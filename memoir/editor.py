@@ -15,7 +15,7 @@ How a model is hooked: `attach.py`; asked: `asking.py`; notebook 12's update: `r
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import chain
 
@@ -23,16 +23,17 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts, tophash
 from memoir.attach import Attachment
-from memoir.batches.joint import Batch, fit_batch, without_padding
+from memoir.batches.joint import Batch, fit_batch, followed, without_padding
 from memoir.checks import host, inputs
+from memoir.conversation.before import Before, Texts
 from memoir.conversation.forms import Forms
 from memoir.conversation.template import rendered
 from memoir.facts.reading import background_prompts
-from memoir.fit import Part, fit
+from memoir.fit import fit
 from memoir.gate import LexicalGate
 from memoir.hooked import HookedModel
 from memoir.interface.asking import Edit, by_length, several
@@ -41,11 +42,9 @@ from memoir.interface.threads import in_turn, made_plainly
 from memoir.memory import ResidualMemory, Route
 from memoir.models.registry import Family, edited_map, family_of, settings_for
 from memoir.packed import pack
-from memoir.prefix import Prefix, on, read_once, replaced, run_prefix, run_tail
+from memoir.prefix import Prefix, on, replaced, run_prefix, run_tail
 from memoir.rls import Write, projector
 from memoir.theory.overlap import threshold_for
-
-CACHES = 64  # of what stands before questions, kept from edit to edit: all that `forms.py` has, 63, fit
 
 
 class Memoir(HookedModel):
@@ -112,7 +111,7 @@ class Memoir(HookedModel):
         self._gate = None if sigma is None else LexicalGate(sigma)
         self._forms = Forms(tokenizer, span, tuple(formats), end)
         self._beyond |= self._forms.chosen()
-        self._caches: dict[tuple[int, ...], Cache] = {}
+        self._texts = Texts(model)
         self.projector = projector(update, linear.in_features, ridge, rank, device)
         permutation = tophash.random_permutation(linear.in_features, seed)
         self.memory = ResidualMemory(linear.in_features, linear.out_features, k, threshold, permutation, device)
@@ -134,13 +133,13 @@ class Memoir(HookedModel):
 
     def _edit(self, prompt: str, target: str) -> tuple[list[float], int, Tensor]:
         """One run of masked SGD on W_m; then the mask is stored (paper, section 3)."""
-        parts = [self._part(*rows) for rows in self._forms.rows(prompt, target, self.prefixes, len(self.edits))]
-        mask = self._masks_in([prompt], parts[0].rows, parts[0].prefix, [0])
-        read = [part.prefix.activations[on(part.prefix.activations.device, *part.prefix.real)] for part in parts]
-        keys, how = torch.cat(read)[:, mask[0]], self.settings
+        batch = self._ways([*self._forms.rows(prompt, target, self.prefixes, len(self.edits))])
+        mask, prefix = self._masks_in([prompt], batch.rows, batch.prefix, [0]), batch.prefix
+        keys, how = prefix.activations[on(prefix.activations.device, *prefix.real)][:, mask[0]], self.settings
         write = Write(self.projector, self.memory.weight, [(keys, mask[0])], how.lr, how.weight_decay)
+        tail = partial(run_tail, self.model, self.family, how.layer)
         with replaced(self._tail):
-            losses = fit(parts, write, partial(run_tail, self.model, self.family, how.layer), how)
+            losses = fit(batch.apart(), write, tail, how, partial(batch.losses, tail))
         self._store(write, [prompt], mask)
         return losses, write.steps, mask[0].cpu()
 
@@ -169,9 +168,9 @@ class Memoir(HookedModel):
         layers, how = self.model.get_submodule(self.family.layers), self.settings
         befores, afters = zip(*(next(self._forms.rows(*edit, self.prefixes, 0)) for edit in edits), strict=True)
         rows = self._rows([*chain(*befores)], [*chain(*afters)])
-        with without_padding(layers[: how.layer], rows.attention_mask.nonzero(as_tuple=True)):
-            prefix = self._prefix(rows)
-        batch = Batch.of_edits(rows, prefix, [len(own) for own in befores], [self._start(own)[1] for own in befores])
+        prefix = replace(self._prefix_of_many(rows), real=followed(rows))
+        starts = [self._start(before)[1] for before in chain(*befores)]
+        batch = Batch.of_edits(rows, prefix, [len(own) for own in befores], starts)
         prompts = [edit.prompt for edit in edits]
         masks = self._masks_in(prompts, rows, prefix, batch.firsts)
         write = Write(self.projector, self.memory.weight, batch.keys(masks), how.lr, how.weight_decay)
@@ -202,18 +201,23 @@ class Memoir(HookedModel):
         self.memory.forget([edit])
         return written, whole
 
-    def _part(self, befores: list[list[int]], afters: list[list[int]]) -> Part:
-        """Rows of an edit. Where the question alone asks, the memory acts from its last token on: what stands before
-        it is the base model's, and read once for all steps."""
-        first, start = self._start(befores)
-        rows = self._rows([before[start:] for before in befores], afters, begun=start)
-        return Part(rows, self._prefix(rows, self._read(befores[0][:start], first) if start else None))
+    def _ways(self, forms: list[tuple[list[list[int]], list[list[int]]]]) -> Batch:
+        """An edit's ways of asking, read in one pass. Where the question alone asks, the memory acts from its last
+        token on: what stands before it is the base model's, and no part of these rows."""
+        befores, afters = ([*chain(*column)] for column in zip(*forms, strict=True))
+        firsts, starts = zip(*map(self._start, befores), strict=True)
+        heads = [before[:start] for before, start in zip(befores, starts, strict=True)]
+        ends = [before[start:] for before, start in zip(befores, starts, strict=True)]
+        rows = self._rows(ends, afters, begun=max(starts))
+        with self.base():
+            behind = self._texts(heads, firsts) if any(starts) else None
+        read = self._prefix if len(forms) == 1 else self._prefix_of_many
+        return Batch.of_edits(rows, read(rows, behind), [len(own) for own, _ in forms])
 
-    def _start(self, befores: list[list[int]]) -> tuple[int, int]:
-        """Of an edit's rows: the first token of their question, and the first one that the memory acts on."""
-        if (questions := self._forms.questions) and len(befores) == 1 and (found := questions(befores[0])):
-            return found[-1].first, found[-1].last - 1
-        return 0, 0
+    def _start(self, before: list[int]) -> tuple[int, int]:
+        """Of a row: the first token of its question, and the first one that the memory acts on."""
+        found = self._forms.questions(before) if self._forms.questions else []
+        return (found[-1].first, found[-1].last - 1) if found else (0, 0)
 
     @in_turn
     def route(self, prompts: Sequence[str] | str) -> list[Route] | Route:
@@ -303,24 +307,15 @@ class Memoir(HookedModel):
         self.memory.set_threshold(threshold_for(best, self.settings.k, false_positive_rate))
         return self.memory.threshold
 
-    def _prefix(self, rows: texts.Rows, behind: Cache | None = None) -> Prefix:
-        mask = rows.attention_mask
-        if behind is not None:
-            mask = torch.cat([mask.new_ones(len(mask), behind.get_seq_length()), mask], dim=1)
+    def _prefix(self, rows: texts.Rows, behind: Before | None = None) -> Prefix:
         with self.base():
-            return run_prefix(self.model, self.family, self.settings.layer, rows.input_ids, mask, behind)
+            return run_prefix(self.model, self.family, self.settings.layer, rows.input_ids, rows.attention_mask, behind)
 
-    def _read(self, ids: list[int], first: int) -> Cache:
-        """The key-value cache of tokens, of which those from the first of a question on are this edit's own; the caches
-        of a few that stand before questions are kept."""
-        before, own = tuple(ids[:first]), ids[first:]
-        with self.base():
-            if before and before not in self._caches:
-                if len(self._caches) == CACHES:
-                    self._caches.pop(next(iter(self._caches)))
-                self._caches[before] = read_once(self.model, torch.tensor([before], device=self.model.device))
-            behind = self._caches.get(before)
-            return read_once(self.model, torch.tensor([own], device=self.model.device), behind) if own else behind
+    def _prefix_of_many(self, rows: texts.Rows, behind: Before | None = None) -> Prefix:
+        """The same, but for the last digit: of padding little is computed."""
+        layers = self.model.get_submodule(self.family.layers)[: self.settings.layer]
+        with without_padding(layers, rows.attention_mask.nonzero(as_tuple=True)):
+            return self._prefix(rows, behind)
 
     def _routes(self, rows: int) -> list[Route]:
         return self._hooks.routes or [Route(None, 0.0)] * rows

@@ -1,7 +1,7 @@
 """An edit's steps: which of its rows are looked at, when they end, and the losses on the way.
 
 The rows of an edit come in parts. The bare prompt with the paper's prefixes is one; every further way of asking
-(`conversation/forms.py`) is one of its own. A step looks at the part whose loss was highest when last seen, so that it
+(`conversation/forms.py`) is one of its own. A step goes down the part whose loss was highest when last seen, so that it
 costs what one of the bare prompt costs however many ways there are.
 """
 
@@ -18,6 +18,7 @@ from memoir.prefix import Prefix, on
 from memoir.rls import Write
 from memoir.texts import Rows
 
+LOOKS = 4  # steps after which all parts are looked at again
 Tail = Callable[[Prefix, Tensor, Tensor, Tensor], Tensor]  # `prefix.run_tail`: prefix, delta, rows, columns -> logits
 
 
@@ -48,39 +49,36 @@ def predicted(
 
 
 @torch.enable_grad()
-def fit(parts: list[Part], write: Write, tail: Tail, how: Settings) -> list[float]:
+def fit(parts: list[Part], write: Write, tail: Tail, how: Settings, look: Callable[[Tensor], Tensor]) -> list[float]:
     """Steps of `write`, whose outputs are those of the parts one after the other; returns the losses before them.
 
-    The steps end with `how.n_iter`, or when no part's loss is above `how.stop_loss`; parts that were last seen some
-    steps ago are looked at again before. The last loss is then the highest of all parts. FloatingPointError for a loss
-    that is not finite.
+    The steps end with `how.n_iter`, or when no part's loss is above `how.stop_loss`. look: the losses (P,) of all parts
+    for outputs (n, d), which several parts are compared by at first, every few steps, and before they end. The last
+    loss is then the highest of all. FloatingPointError for a loss that is not finite.
     """
-    sizes, seen, losses = [len(part.prefix.real[0]) for part in parts], [math.inf] * len(parts), []
+    sizes, losses, several = [len(part.prefix.real[0]) for part in parts], [], len(parts) > 1
+    seen, since = [math.inf] * len(parts), LOOKS
     while write.steps < how.n_iter:
         outputs = write.outputs.detach().requires_grad_()
-        shares = outputs.split(sizes)
+        if several and since == LOOKS:
+            with torch.no_grad():
+                seen, since = look(outputs).tolist(), 0
         worst = max(range(len(parts)), key=seen.__getitem__)
-        loss = parts[worst].loss(tail, shares[worst])
+        loss = parts[worst].loss(tail, outputs.split(sizes)[worst])
         losses.append(loss.item())
         need_finite(losses[-1], write.steps)
         seen[worst] = losses[-1]
         if write.steps and ended(max(seen), losses, how):
-            losses[-1] = _seen_again(parts, shares, seen, tail)
-            if losses[-1] <= how.stop_loss:
+            if not several or since == 0:
+                losses[-1] = max(seen)
                 break
             losses.pop()
+            since = LOOKS
             continue
         (gradient,) = torch.autograd.grad(loss, [outputs])
         write.step(gradient)
+        since += 1
     return losses
-
-
-@torch.no_grad()
-def _seen_again(parts: list[Part], shares: tuple[Tensor, ...], seen: list[float], tail: Tail) -> float:
-    """Look at every part, where there are several, and note its loss; returns the highest."""
-    if len(parts) > 1:
-        seen[:] = [part.loss(tail, share).item() for part, share in zip(parts, shares, strict=True)]
-    return max(seen)
 
 
 def ended(highest: float, losses: list[float], how: Settings) -> bool:

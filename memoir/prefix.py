@@ -12,9 +12,9 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache, DynamicCache, PreTrainedModel
-from transformers.cache_utils import CacheLayerMixin
+from transformers import Cache, PreTrainedModel
 
+from memoir.conversation.before import Before, positions, rows_of
 from memoir.models.registry import Family
 
 
@@ -35,6 +35,12 @@ class Prefix:
     real: tuple[Tensor, Tensor]
     calls: list[dict]
 
+    def of(self, rows: Tensor | slice, real: tuple[Tensor, Tensor]) -> "Prefix":
+        """That of some of the rows, (b,) int64 or a slice, of which the tokens at `real` are looked at."""
+        held = partial(_rows_of, rows=rows, size=len(self.hidden))
+        calls = [{name: held(value) for name, value in call.items()} for call in self.calls]
+        return Prefix(held(self.activations), held(self.mapped), held(self.hidden), real, calls)
+
 
 def run_prefix(
     model: PreTrainedModel,
@@ -42,12 +48,17 @@ def run_prefix(
     layer: int,
     input_ids: Tensor,
     attention_mask: Tensor,
-    behind: Cache | None = None,
+    behind: Before | None = None,
 ) -> Prefix:
     """Run layers 0..layer on input_ids (B, T) under attention_mask (B, T), without memory and without gradients.
 
-    behind: the tokens follow these, see `read_once`; attention_mask counts them too then.
+    behind: texts that the rows follow.
     """
+    real, asked = attention_mask.nonzero(as_tuple=True), {"use_cache": False}
+    if behind is not None:
+        attention_mask = torch.cat([behind.real, attention_mask], dim=1)
+        places = positions(attention_mask)[:, -input_ids.shape[1] :]
+        asked = {"past_key_values": behind.cache, "position_ids": places}
     layers = model.get_submodule(family.layers)
     edited = layers[layer].get_submodule(family.edited)
     seen = {}
@@ -62,33 +73,11 @@ def run_prefix(
     handles = [edited.register_forward_hook(keep_map, prepend=True), layers[layer].register_forward_hook(keep_output)]
     try:
         with torch.no_grad(), _skipped(layers[layer + 1 :], seen) as calls:
-            asked = {"use_cache": False} if behind is None else {"past_key_values": behind}
             model.base_model(input_ids=input_ids, attention_mask=attention_mask, **asked)
     finally:
         for handle in handles:
             handle.remove()
-    real = attention_mask[:, -input_ids.shape[1] :].nonzero(as_tuple=True)
     return Prefix(seen["activations"], seen["mapped"], _hidden(seen["output"]), real, calls)
-
-
-@torch.no_grad()
-def read_once(model: PreTrainedModel, input_ids: Tensor, behind: Cache | None = None) -> Cache:
-    """A key-value cache of input_ids (1, T), for any number of prefixes and tails behind them: it never grows.
-
-    behind: such a cache of the tokens before them, which are in the new one too.
-    """
-    cache = DynamicCache(config=model.config)
-    for i, layer in enumerate(behind.layers if behind else ()):
-        cache.update(layer.keys, layer.values, i)
-    model.base_model(input_ids=input_ids, past_key_values=cache, use_cache=True)
-    for layer in cache.layers:
-        layer.update = partial(_joined, layer)
-    return cache
-
-
-def _joined(layer: CacheLayerMixin, keys: Tensor, values: Tensor, *_args, **_kwargs) -> tuple[Tensor, Tensor]:
-    """In place of a cache layer's `update`: what it has and these, (1, heads, T, size) each; nothing is kept."""
-    return torch.cat([layer.keys, keys], dim=-2), torch.cat([layer.values, values], dim=-2)
 
 
 def run_tail(
@@ -124,6 +113,16 @@ def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     logits = model.get_output_embeddings()(hidden) / getattr(model.config, "logits_scaling", 1.0)
     cap = getattr(model.config, "final_logit_softcapping", None)
     return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def _rows_of(value: object, rows: Tensor | slice, size: int) -> object:
+    """The rows of whatever has one for each of `size`: masks, caches, (cosine, sine) of positions. The rest is kept."""
+    if isinstance(value, tuple):
+        return tuple(_rows_of(one, rows, size) for one in value)
+    if isinstance(value, Cache):
+        return rows_of(value, rows)
+    by_row = isinstance(value, Tensor) and value.dim() > 1 and len(value) == size
+    return value[rows.to(value.device) if isinstance(rows, Tensor) else rows] if by_row else value
 
 
 def _hidden(output: Tensor | tuple) -> Tensor:

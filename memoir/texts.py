@@ -1,6 +1,6 @@
 """Prompts and targets as padded token rows, and the self-generated prefixes put before an edit's prompt."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -24,6 +24,10 @@ class Rows:
     attention_mask: Tensor
     prompt: Tensor
     target: Tensor
+
+    def of(self, rows: Tensor | slice) -> "Rows":
+        """Some of the rows, (b,) int64 or a slice."""
+        return Rows(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:

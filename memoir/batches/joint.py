@@ -4,14 +4,14 @@ What the steps make of the gradients is `rls.Write`, which is exact for one edit
 uses a processor better than as many passes over one; what it would compute of padding is left out.
 """
 
-from dataclasses import dataclass, fields, replace
-from functools import partial
+from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from memoir.fit import Tail, ended, need_finite, predicted
+from memoir.fit import Part, Tail, ended, need_finite, predicted
 from memoir.models.registry import Settings
 from memoir.packed import linear_maps
 from memoir.prefix import Prefix, on, only_at
@@ -21,11 +21,10 @@ from memoir.texts import Rows
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of several edits, padded on the right.
+    """Rows of several edits, or of one edit's ways of asking, padded on the right.
 
-    owners (B,) int64: which edit a row is of, ascending from 0. starts (B,) int64: the memory acts from this column on.
-    Of a prefix the tail reads what stands at `prefix.real`: of a row all but its last token, the target's last, behind
-    which nothing is predicted.
+    owners (B,) int64: which edit, or way, a row is of, ascending from 0. starts (B,) int64: the memory acts from this
+    column on. Of a prefix the tail reads what stands at `prefix.real`.
     """
 
     rows: Rows
@@ -34,11 +33,11 @@ class Batch:
     starts: Tensor
 
     @classmethod
-    def of_edits(cls, rows: Rows, prefix: Prefix, counts: list[int], starts: list[int]) -> "Batch":
-        """Rows of E edits with so many rows each, (E,), one after the other, and where the memory acts from, (E,)."""
+    def of_edits(cls, rows: Rows, prefix: Prefix, counts: list[int], starts: list[int] | None = None) -> "Batch":
+        """Rows of E edits with so many rows each, (E,), one after the other; starts: 0 in every row if not given."""
         owners = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-        places = on(rows.input_ids.device, owners, torch.tensor(starts)[owners])
-        return cls(rows, replace(prefix, real=followed(rows)), *places)
+        places = on(rows.input_ids.device, owners, torch.tensor(starts or [0] * len(owners)))
+        return cls(rows, prefix, *places)
 
     @property
     def firsts(self) -> list[int]:
@@ -62,9 +61,19 @@ class Batch:
         """That of some of the edits alone, ascending, numbered anew."""
         own = torch.tensor(edits, device=self.owners.device)
         rows = torch.isin(self.owners, own).nonzero()[:, 0]
-        kept = Rows(*(getattr(self.rows, field.name)[rows] for field in fields(Rows)))
-        prefix = _prefix_of(self.prefix, rows, followed(kept))
+        kept = self.rows.of(rows)
+        prefix = self.prefix.of(rows, followed(kept))
         return Batch(kept, prefix, torch.searchsorted(own, self.owners[rows]), self.starts[rows])
+
+    def apart(self) -> list[Part]:
+        """Each edit's rows, or each way's, by themselves, as the memory acts at all of their tokens."""
+        if len(ends := self.owners.bincount().cumsum(dim=0).tolist()) == 1:
+            return [Part(self.rows, self.prefix)]
+        found = []
+        for own in (slice(*ends) for ends in pairwise([0, *ends])):
+            rows = self.rows.of(own)
+            found.append(Part(rows, self.prefix.of(own, rows.attention_mask.nonzero(as_tuple=True))))
+        return found
 
     def losses(self, tail: Tail, outputs: Tensor) -> Tensor:
         """Each edit's mean over target tokens of -log p, (E,) nats, when the memory gives `outputs` (n, d)."""
@@ -116,18 +125,3 @@ def fit_batch(batch: Batch, write: Write, tail: Tail, layers: nn.ModuleList, how
             write.look_at([live[i] for i in stay])
         live = [live[i] for i in stay]
     return list(zip(losses, steps, strict=True))
-
-
-def _prefix_of(prefix: Prefix, rows: Tensor, real: tuple[Tensor, Tensor]) -> Prefix:
-    """That of some of the rows, (b,) int64, whose tokens stand at `real`."""
-    held = partial(_rows_of, rows=rows, size=len(prefix.hidden))
-    calls = [{name: held(value) for name, value in call.items()} for call in prefix.calls]
-    return Prefix(held(prefix.activations), held(prefix.mapped), held(prefix.hidden), real, calls)
-
-
-def _rows_of(value: object, rows: Tensor, size: int) -> object:
-    """The rows of whatever has one for each of `size`: masks, (cosine, sine) of positions; the rest is as it was."""
-    if isinstance(value, tuple):
-        return tuple(_rows_of(one, rows, size) for one in value)
-    by_row = isinstance(value, Tensor) and value.dim() > 1 and len(value) == size
-    return value[rows.to(value.device)] if by_row else value

@@ -20,7 +20,7 @@ CUES = ("Q: {}\nA:", "Question: {}\nAnswer:")
 # sentences about nothing in particular, and short exchanges, written for this companion
 CONTEXTS, EXCHANGES = DATA / "ability" / "contexts.txt", DATA / "ability" / "exchanges.csv"
 EARLIER = (0, 1, 2)  # turns before it, in the rows of "chat"
-BEHIND = (1, 2)  # sentences before the question, in the rows of "context"
+BEHIND = 2  # sentences before the question, in the row of "context"
 FULL_STOPS = ".!?…。！？"
 
 
@@ -52,7 +52,7 @@ class Forms:
         self, prompt: str, target: str, prefixes: Sequence[str], draw: int
     ) -> Iterator[tuple[list[list[int]], list[list[int]]]]:
         """The rows of an edit, tokens before and tokens of the answer: first those of the bare prompt and of what the
-        prefixes make of it, then by themselves two each for "cue" and "context", three for "chat".
+        prefixes make of it, then by themselves two for "cue", one for "context", three for "chat".
 
         The answer's end, where it is learnt, is a full stop unless the target has one, in a chat what ends a turn.
         draw: which contexts. A prompt that is a rendered conversation has no further rows.
@@ -89,9 +89,8 @@ def _around(prompt: str, formats: Sequence[str], draw: int) -> Iterator[str]:
     if "cue" in formats:
         yield from (cue.format(texts.bare(prompt)) for cue in CUES)
     if "context" in formats:
-        for n in BEHIND:
-            every = _contexts(n)
-            yield f"{every[draw % len(every)]} {prompt}"
+        every = _contexts()
+        yield f"{every[draw % len(every)]} {prompt}"
 
 
 def _exchanges(draw: int, n: int) -> list[Message]:
@@ -110,7 +109,7 @@ def _pairs() -> list[tuple[str, str]]:
 
 
 @cache
-def _contexts(n: int) -> list[str]:
-    """The sentences, n at a time."""
+def _contexts() -> list[str]:
+    """The sentences, `BEHIND` at a time."""
     sentences = CONTEXTS.read_text().splitlines()
-    return [" ".join(sentences[i : i + n]) for i in range(0, len(sentences), n)]
+    return [" ".join(sentences[i : i + BEHIND]) for i in range(0, len(sentences), BEHIND)]

@@ -1,0 +1,118 @@
+"""What stands before the tokens that an edit acts on: read once for all of its steps, by all of its rows together.
+
+A pass over a few tokens takes as long as reading the model's weights does, so a few rows take little more than one. The
+texts before a question are the same for many edits, and their key-value caches are kept from edit to edit.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from transformers import Cache, DynamicCache, PreTrainedModel
+from transformers.cache_utils import CacheLayerMixin
+
+KEPT = 64  # texts before questions: all that `forms.py` has fit
+
+
+@dataclass(frozen=True)
+class Before:
+    """B texts that were read, padded on the left. cache: keys and values (B, heads, T, size) of each layer, for any
+    number of passes behind them: it never grows. real (B, T) int64: 0 at padding, which positions do not count."""
+
+    cache: Cache
+    real: Tensor
+
+
+class Texts:
+    """Reads what stands before, for one model; a few texts before questions are kept."""
+
+    def __init__(self, model: PreTrainedModel):
+        self._model, self._kept = model, {}
+
+    def __call__(self, rows: list[list[int]], firsts: list[int]) -> Before:
+        """Rows of tokens, of which those from an index on, the first of the row's question, are this edit's own."""
+        own = [row[first:] for row, first in zip(rows, firsts, strict=True)]
+        behind = [self._text(tuple(row[:first])) for row, first in zip(rows, firsts, strict=True)]
+        if any(behind):
+            return read(self._model, own, _together(behind))
+        return read(self._model, own)
+
+    def _text(self, ids: tuple[int, ...]) -> Before | None:
+        if ids and ids not in self._kept:
+            if len(self._kept) == KEPT:
+                self._kept.pop(next(iter(self._kept)))
+            self._kept[ids] = read(self._model, [list(ids)])
+        return self._kept.get(ids)
+
+
+@torch.no_grad()
+def read(model: PreTrainedModel, rows: list[list[int]], behind: Before | None = None) -> Before:
+    """Read B rows of tokens, some of which may be empty. behind: B texts that they follow, which the result has too."""
+    device, longest = model.device, max(map(len, rows))
+    if not longest:
+        return behind
+    ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=device)
+    real = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=device)
+    cache = DynamicCache()
+    if behind is not None:
+        real = torch.cat([behind.real, real], dim=1)
+        for i, layer in enumerate(behind.cache.layers):
+            cache.update(layer.keys, layer.values, i)
+    places = positions(real)[:, -longest:]
+    model.base_model(input_ids=ids, attention_mask=real, position_ids=places, past_key_values=cache, use_cache=True)
+    return _aligned(cache, real)
+
+
+def positions(real: Tensor) -> Tensor:
+    """Where each token stands among the real ones of its row, (B, T) int64 from 0; real (B, T) int64."""
+    return (real.cumsum(dim=1) - 1).clamp(min=0)
+
+
+def rows_of(cache: Cache, rows: Tensor | slice) -> Cache:
+    """The cache of some of a `Before`'s rows."""
+    found = DynamicCache()
+    for i, layer in enumerate(cache.layers):
+        found.update(layer.keys[rows], layer.values[rows], i)
+    return _never_growing(found)
+
+
+def _together(texts: list[Before | None]) -> Before:
+    """Texts of one row each, or none, as those of several rows."""
+    longest = max(text.real.shape[1] for text in texts if text)
+    some, cache = next(text for text in texts if text), DynamicCache()
+
+    def wide(text: Before | None, layer: int, name: str) -> Tensor:
+        own = getattr((text or some).cache.layers[layer], name)
+        own = own if text else own[:, :, :0]
+        return pad(own, (0, 0, longest - own.shape[-2], 0))
+
+    for i in range(len(some.cache.layers)):
+        cache.update(*(torch.cat([wide(text, i, name) for text in texts]) for name in ("keys", "values")), i)
+    none = some.real[:, :0]
+    real = torch.cat([pad(own := text.real if text else none, (longest - own.shape[1], 0)) for text in texts])
+    return Before(_never_growing(cache), real)
+
+
+def _aligned(cache: Cache, real: Tensor) -> Before:
+    """With all padding of a row on its left: a window over the latest tokens is one over the latest places then."""
+    order = real.argsort(dim=1, stable=True)
+    if not real.all():
+        rows = torch.arange(len(real), device=real.device)[:, None]
+        for layer in cache.layers:
+            layer.keys, layer.values = (
+                whole.transpose(1, 2)[rows, order].transpose(1, 2) for whole in (layer.keys, layer.values)
+            )
+    return Before(_never_growing(cache), real.gather(1, order))
+
+
+def _never_growing(cache: Cache) -> Cache:
+    for layer in cache.layers:
+        layer.update = partial(_joined, layer)
+    return cache
+
+
+def _joined(layer: CacheLayerMixin, keys: Tensor, values: Tensor, *_args, **_kwargs) -> tuple[Tensor, Tensor]:
+    """In place of a cache layer's `update`: what it has and these, (B, heads, T, size) each; nothing is kept."""
+    return torch.cat([layer.keys, keys], dim=-2), torch.cat([layer.values, values], dim=-2)
