@@ -150,6 +150,23 @@ def test_every_way_of_asking_answers_as_chat_does(talker):
         assert torch.equal(model.generate(**asked, **options, prefill_chunk_size=5), tokens)
 
 
+@pytest.mark.parametrize("assistant", ["untouched", "edited alike", "edited otherwise"])
+def test_a_second_model_that_proposes_tokens_changes_no_answer(talker, assistant):
+    """Assisted decoding: the edited model looks at several proposed tokens at once, and routes none of them."""
+    editor, other = talker(), talker()
+    if assistant == "edited otherwise":
+        other.edit(FACTS[0][0], "on the moon")
+    if assistant == "untouched":
+        other.detach()
+    for conversation in conversations(6, seed=4):
+        asked = editor.tokenizer.apply_chat_template(
+            conversation, add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
+        options = dict(max_new_tokens=8, min_new_tokens=8, do_sample=False, pad_token_id=2)
+        alone = editor.model.generate(**asked, **options)
+        assert torch.equal(editor.model.generate(**asked, **options, assistant_model=other.model), alone)
+
+
 def test_rows_of_different_length_and_turns_are_answered_together(talker):
     editor = talker()
     several = conversations(12, seed=5)
