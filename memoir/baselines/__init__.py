@@ -58,7 +58,7 @@ class Method:
 # An edit ends at the loss at which MEMOIR's does, and WISE's prefixes are left out as MEMOIR's are (`LOG.md`); two are
 # enough for the mean key of ROME and its successors. MEMIT's weight is 15,000 in the paper, for keys of 14,336
 # numbers; to those of 1,536 it has the same proportion here. UltraEdit's step is 1e-6 in its code, for inputs of 3,584
-# numbers and more: in proportion to these 576, 7e-6 writes next to nothing here (`LOG.md`).
+# numbers and more: in proportion to these 576 it would be 7e-6, which writes little here (`LOG.md`).
 METHODS = {
     "ft-l": Method("FT-L", FineTuneLayer, dict(layer=LAYER, lr=5e-4, n_iter=50, stop_loss=STOP), published="ft"),
     "ft": Method("FT", FineTune, dict(lr=2e-5, n_iter=50, stop_loss=STOP)),

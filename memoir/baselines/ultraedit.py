@@ -8,7 +8,8 @@ feature z = (h, g). Mean μ and standard deviation σ of z are carried on from t
     ΔW = V^T H (H^T H + λ I)⁻¹        H (n, D): the inputs h as they are; V (n, d): the changes v; λ = 1 in the paper
 
 is the ridge regression that gives it. A turn takes one backward pass and trains nothing; subjects are not asked for,
-and of earlier edits it keeps nothing but μ, σ and how many features there were.
+and of earlier edits it keeps nothing but μ, σ and how many features there were. Here each map has moments of its own;
+the released code lets maps of one shape share them.
 """
 
 from collections.abc import Sequence
