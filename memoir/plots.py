@@ -40,7 +40,7 @@ COLOURS |= {
 METHODS = {
     "memoir": "#000000", "rls": "#ba1f01", "ft-l": "#47496c", "ft": "#8b9f99", "lora": "#6e2400", "rome": "#bc78c3",
     "memit": "#a619b1", "alphaedit": "#2a0f7a", "defer": "#208efb", "grace": "#006543", "wise": "#0f2bd1",
-    "in-context": "#e38200", "in-context-masks": "#c58f63",
+    "in-context": "#e38200", "in-context-masks": "#c58f63", "ultraedit": "#108431",
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from memoir.baselines.lora import Lora
 from memoir.baselines.memit import AlphaEdit, Memit
 from memoir.baselines.retrieval import InContext
 from memoir.baselines.rome import Rome
+from memoir.baselines.ultraedit import UltraEdit
 from memoir.baselines.wise import Wise
 from memoir.editor import Memoir
 from memoir.interface.editing import EditedModel
@@ -24,13 +25,14 @@ from memoir.models.registry import settings
 
 __all__ = [
     "METHODS", "AlphaEdit", "Defer", "FineTune", "FineTuneLayer", "Grace", "InContext", "Lora", "Memit", "Method",
-    "Rome", "Wise",
+    "Rome", "UltraEdit", "Wise",
 ]  # fmt: skip
 
 SMOLLM2 = settings("smollm2-135m")
 LAYER, STOP = SMOLLM2["layer"], SMOLLM2["stop_loss"]
 MASKS = {name: SMOLLM2[name] for name in ("layer", "k", "threshold")}
 LAYERS = (4, 5, 6, 7, 8)  # of MEMIT and AlphaEdit
+UPPER, INNER = range(18, 27), ("mlp.gate_proj", "mlp.up_proj")  # UltraEdit's, as its code has them for Qwen2.5-7B
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class Method:
 
 # An edit ends at the loss at which MEMOIR's does, and WISE's prefixes are left out as MEMOIR's are (`LOG.md`); two are
 # enough for the mean key of ROME and its successors. MEMIT's weight is 15,000 in the paper, for keys of 14,336
-# numbers; to those of 1,536 it has the same proportion here.
+# numbers; to those of 1,536 it has the same proportion here. UltraEdit's step is 1e-6 in its code, for inputs of 3,584
+# numbers and more: in proportion to these 576 it would be 7e-6, which writes little here (`LOG.md`).
 METHODS = {
     "ft-l": Method("FT-L", FineTuneLayer, dict(layer=LAYER, lr=5e-4, n_iter=50, stop_loss=STOP), published="ft"),
     "ft": Method("FT", FineTune, dict(lr=2e-5, n_iter=50, stop_loss=STOP)),
@@ -75,4 +78,5 @@ METHODS = {
         "in context, masks", InContext, dict(retriever="mask") | MASKS, undo=True, untouched=True
     ),
     "memoir": Method("MEMOIR", Memoir, SMOLLM2, untouched=True, published="memoir"),
+    "ultraedit": Method("UltraEdit", UltraEdit, dict(layers=list(UPPER), maps=list(INNER), lr=5e-5)),
 }

@@ -163,9 +163,16 @@ class Writer(Baseline):
         raise NotImplementedError
 
     def _edit(self, prompt: str, target: str) -> tuple[list[float], int, None]:
+        with self._whole():
+            losses, steps = self._write(prompt, target)
+        return losses, steps, None
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """What is written within is kept as a whole, or not at all: FloatingPointError when it is not finite."""
         kept = {name: tensor.clone() for name, tensor in self._tensors().items()}
         try:
-            losses, steps = self._write(prompt, target)
+            yield
             if not all(torch.isfinite(tensor).all() for tensor in self._tensors().values()):
                 raise FloatingPointError(
                     f"The weights are no longer finite after edit {len(self.edits)}: it was not stored. Lower lr."
@@ -173,7 +180,6 @@ class Writer(Baseline):
         except BaseException:
             self._restore(kept)
             raise
-        return losses, steps, None
 
     def _tensors(self) -> dict[str, Tensor]:
         return {name: weight.detach() for name, weight in self.weights.items()}

@@ -30,6 +30,7 @@ TOY = {
     "rome": dict(layer=1, **SUBJECT),
     "memit": dict(layers=(0, 1), weight=10.0, **SUBJECT),
     "alphaedit": dict(layers=(0, 1), null=0.5, **SUBJECT),
+    "ultraedit": dict(layers=(1, 2), lr=1e-3, tokens="all"),
     "defer": dict(layer=1, lr=0.05, gate_lr=0.1, n_iter=40, background=BACKGROUND),
     "grace": dict(layer=1, n_iter=20),
     "wise": dict(layer=1, n_iter=10, margins=(0.1, 1.0, 0.5), background=BACKGROUND, prefixes=PREFIXES, shard=2),
@@ -117,13 +118,13 @@ def test_saved_loaded_and_resumed_states_are_bit_identical(make, tokenizer, name
 
 @pytest.mark.parametrize("name", sorted(set(TOY) - {"in-context-masks"}))
 def test_a_loss_that_is_not_finite_changes_nothing_and_says_so(make, tokenizer, name, monkeypatch):
-    from memoir.baselines import common, finetune
+    from memoir.baselines import common, finetune, ultraedit
 
     editor = make(name)
     editor.edit(OTHER, "nine")
     before = {key: tensor.clone() for key, tensor in editor._tensors().items()}
-    broken = lambda *_args: torch.tensor(float("nan"), requires_grad=True)  # noqa: E731
-    for module in (common, finetune, keys):
+    broken = lambda *_args, **_how: torch.tensor(float("nan"), requires_grad=True)  # noqa: E731
+    for module in (common, finetune, keys, ultraedit):
         monkeypatch.setattr(module, "cross_entropy", broken)
     with pytest.raises(FloatingPointError, match=r"not stored"):
         editor.edit(PROMPT, TARGET)
