@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -53,8 +52,8 @@ class Attachment:
             )
         self.model, self.memory, self._lock, self._asked = model, memory, lock, _Asked()
         self._linear, self._made_on, self._checksum = linear, host.state(linear), host.checksum(model)
-        # tokens and prompt positions (B, T) -> which stored edits may answer, (B, N) bool
-        self.gate: Callable[[Tensor, Tensor], np.ndarray] | None = None
+        # tokens, prompt positions (B, T), activations (B, T, D) -> where prompts go, in place of the memory's routing
+        self.choose: Callable[[Tensor, Tensor, Tensor], list[Route]] | None = None
         # what asks among a row's tokens, and where questions go; None: all of a prompt asks
         self.questions: Questions | None = None
         self.routed: Callable[[list[str]], list[Route]] | None = None
@@ -238,6 +237,8 @@ class Attachment:
         if all(turn.route for turn in asked.turns):
             return
         positions = torch.stack([turn.prompt for turn in asked.turns])
-        allowed = self.gate(asked.tokens, positions) if self.gate else None
-        routes = self.memory.route(self.memory.mask_of(activations, positions), allowed)
+        if self.choose:
+            routes = self.choose(asked.tokens, positions, activations)
+        else:
+            routes = self.memory.route(self.memory.mask_of(activations, positions))
         asked.turns = [turn._replace(prompt=None, route=own) for turn, own in zip(asked.turns, routes, strict=True)]

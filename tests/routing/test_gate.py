@@ -6,7 +6,8 @@ import torch
 from planted_records import RECORDS
 
 import memoir
-from memoir import gate, tophash
+from memoir import tophash
+from memoir.routing import gate
 
 
 def test_neighbours_are_followed_as_edits_come_and_go():

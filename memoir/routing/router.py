@@ -1,0 +1,73 @@
+"""Which stored edit a question is about: the candidates by their words, and among them the one that asks the same.
+
+In place of the paper's masks, which tell what a prompt is written like rather than what it is about. Knows texts; where
+a question stands in a conversation, and which edits there are, the editor says.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from memoir.facts.reading import background_prompts
+from memoir.memory import Route
+from memoir.routing.meaning import Encoder
+from memoir.routing.words import SHARE, Subjects, denies
+
+ROUTERS = ("masks", "words", "meaning")
+COSINE = 0.65  # of what is asked, for a candidate that answers; chosen on calibration records (notebook 12)
+
+
+class Router:
+    """Routes questions to stored prompts by words, or by words and then meaning.
+
+    kind: "words" needs nothing else, "meaning" the sentence encoder (FileNotFoundError where it is not installed).
+    A question that negates is not about a prompt that does not, nor the other way round. A route's `overlap` is the
+    share of words, or the cosine.
+    """
+
+    def __init__(self, kind: str, question: Callable[[str], str]):
+        """question: what a stored prompt asks."""
+        self._question, self._encode = question, Encoder() if kind == "meaning" else None
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self._latest: tuple | None = None  # of the stored edits that were taken in
+        self._subjects, self._texts, self._vectors = Subjects(background_prompts()), [], {}
+        self._denying = np.zeros(0, dtype=bool)
+
+    def __call__(self, questions: Sequence[str], edits: Sequence[tuple], forgotten: Sequence[int]) -> list[Route]:
+        """edits: (prompt, target) of each stored edit; forgotten: indices of those that answer nothing any more."""
+        self._follow(edits)
+        alive = np.ones(len(edits), dtype=bool)
+        alive[list(forgotten)] = False
+        return [self._route(question, alive) for question in questions]
+
+    def _follow(self, edits: Sequence[tuple]) -> None:
+        known = len(self._texts)
+        if len(edits) < known or (known and edits[known - 1] is not self._latest):  # another state was loaded
+            self._start_over()
+        for edit in edits[len(self._texts) :]:
+            text = self._question(edit[0])
+            self._subjects.add(text)
+            self._texts.append(text)
+            self._denying = np.append(self._denying, denies(text))
+            self._latest = edit
+
+    def _route(self, question: str, alive: np.ndarray) -> Route:
+        if not alive.any() or not question:
+            return Route(None, 0.0)
+        shares = np.where(alive & (self._denying == denies(question)), self._subjects.shares(question), 0.0)
+        some = np.flatnonzero(shares >= SHARE - 1e-9)  # a sum of shares may miss 1 by rounding
+        if not len(some):
+            return Route(None, float(shares.max()))
+        scores = shares[some] if self._encode is None else self._cosines(question, some.tolist())
+        best = len(some) - 1 - int(scores[::-1].argmax())  # of equal ones the latest
+        reached = self._encode is None or scores[best] >= COSINE
+        return Route(int(some[best]) if reached else None, float(np.clip(scores[best], 0, 1)))
+
+    def _cosines(self, question: str, edits: list[int]) -> np.ndarray:
+        new = [edit for edit in edits if edit not in self._vectors]
+        asked, *found = self._encode([question, *(self._texts[edit] for edit in new)])
+        self._vectors |= dict(zip(new, found, strict=True))
+        return (torch.stack([self._vectors[edit] for edit in edits]) @ asked).numpy()
