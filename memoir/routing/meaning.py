@@ -2,7 +2,7 @@
 
 A sentence encoder (all-MiniLM-L6-v2, 22 million parameters) takes two questions about one subject for near neighbours,
 whatever they ask about it. The map turns its embeddings so that what is asked counts for more. It was trained on half
-of OpenFacts' relations, on records that no stream edits; the other half tells what it is worth (notebook 12).
+of OpenFacts' relations, on records that no stream edits; the other half tells what it is worth (LOG.md).
 """
 
 import importlib.util

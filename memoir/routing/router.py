@@ -15,7 +15,7 @@ from memoir.routing.meaning import Encoder
 from memoir.routing.words import SHARE, Subjects, denies
 
 ROUTERS = ("masks", "words", "meaning")
-COSINE = 0.65  # of what is asked, for a candidate that answers; chosen on calibration records (notebook 12)
+COSINE = 0.65  # of what is asked, for a candidate that answers; provisional, not chosen on calibration records yet
 
 
 class Router:
