@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts
+from memoir.conversation.before import read_padded
 from memoir.interface.editing import EditedModel
 from memoir.models.registry import family_of
 from memoir.packed import pack
@@ -68,22 +69,8 @@ class Baseline(EditedModel):
         are, and the tail sees those as a key-value cache that is filled once.
         """
         ids, real = rows.input_ids, rows.attention_mask
-        if not start:
-            return run_prefix(self.model, self.family, layer, ids, real)
-        with torch.no_grad():
-            base = self.model.base_model
-            cache = base(input_ids=ids[:, :start], attention_mask=real[:, :start], use_cache=True).past_key_values
-            given = base.register_forward_pre_hook(
-                lambda _module, args, named: (args, named | {"past_key_values": cache}), with_kwargs=True, prepend=True
-            )
-            try:
-                prefix = run_prefix(self.model, self.family, layer, ids[:, start:], real)
-            finally:
-                given.remove()
-        prefix.real = real[:, start:].nonzero(as_tuple=True)
-        past = _Past(cache)
-        prefix.calls = [{name: past if value is cache else value for name, value in c.items()} for c in prefix.calls]
-        return prefix
+        behind = read_padded(self.model, ids[:, :start], real[:, :start]) if start else None
+        return run_prefix(self.model, self.family, layer, ids[:, start:], real[:, start:], behind)
 
     def _tail_loss(self, layer: int, prefix: Prefix, rows: texts.Rows, delta: Tensor, start: int = 0) -> Tensor:
         """Mean cross-entropy of the rows' targets when delta (B, T - start, d) is added to the edited map's output."""
@@ -98,16 +85,6 @@ class Baseline(EditedModel):
             self._packed[layer] = pack([*above, self.model.get_output_embeddings()])
         with replaced(self._packed[layer]):
             return run_tail(self.model, self.family, layer, prefix, delta, rows, columns)
-
-
-class _Past:
-    """Keys and values of earlier columns, for attention to put before those of a pass; it keeps none of them."""
-
-    def __init__(self, cache: Cache):
-        self._kept = [(layer.keys, layer.values) for layer in cache.layers]
-
-    def update(self, keys: Tensor, values: Tensor, layer: int, *_) -> tuple[Tensor, Tensor]:
-        return tuple(torch.cat([old, new], dim=-2) for old, new in zip(self._kept[layer], (keys, values), strict=True))
 
 
 def need_free(model: PreTrainedModel) -> None:

@@ -72,10 +72,11 @@ class FineTune(WeightEditor):
         return descend(weights, optimizer, lambda: model_loss(self.model, rows), self.settings, clip=None)
 
 
-def model_loss(model: PreTrainedModel, rows: texts.Rows) -> Tensor:
-    """Mean cross-entropy of the rows' targets in a forward pass of the whole model."""
+def model_loss(model: PreTrainedModel, rows: texts.Rows, reduction: str = "mean") -> Tensor:
+    """Cross-entropy of the rows' targets in a forward pass of the whole model; "none": of each token (tokens,)."""
     hidden = model.base_model(
         input_ids=rows.input_ids, attention_mask=rows.attention_mask, use_cache=False
     ).last_hidden_state
     row, column = rows.target.nonzero(as_tuple=True)
-    return cross_entropy(head_logits(model, hidden[row, column - 1]).float(), rows.input_ids[row, column])
+    logits = head_logits(model, hidden[row, column - 1]).float()
+    return cross_entropy(logits, rows.input_ids[row, column], reduction=reduction)

@@ -20,10 +20,10 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts
-from memoir.baselines.common import WeightEditor, cross_entropy
+from memoir.baselines.common import WeightEditor
+from memoir.baselines.finetune import model_loss
 from memoir.interface.asking import Edit, by_length
 from memoir.models.registry import family_of
-from memoir.prefix import head_logits
 
 EPSILON = 1e-7  # beside σ: a feature that never varied is normalised to zero
 TOKENS = ("target", "all")
@@ -102,19 +102,10 @@ class UltraEdit(WeightEditor):
             V = wanted(H, G, self._moments[name], self.settings.lr)
             weight.data += ridge_shift(H, V, self.settings.ridge).to(weight.dtype)
         with torch.no_grad():
-            last = [means(rows, self._losses(rows)) for rows in read]
+            last = [means(rows, model_loss(self.model, rows, "none")) for rows in read]
         losses = zip(torch.cat(first).tolist(), torch.cat(last).tolist(), strict=True)
         by_edit = dict(zip(order, losses, strict=True))
         return [(list(by_edit[i]), 1) for i in range(len(edits))]
-
-    def _losses(self, rows: texts.Rows) -> Tensor:
-        """Cross-entropy of each target token of the rows, in their order: (tokens,)."""
-        hidden = self.model.base_model(
-            input_ids=rows.input_ids, attention_mask=rows.attention_mask, use_cache=False
-        ).last_hidden_state
-        row, column = rows.target.nonzero(as_tuple=True)
-        logits = head_logits(self.model, hidden[row, column - 1]).float()
-        return cross_entropy(logits, rows.input_ids[row, column], reduction="none")
 
     @torch.enable_grad()
     def _features(self, rows: texts.Rows) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
@@ -137,7 +128,7 @@ class UltraEdit(WeightEditor):
 
         handles = [self.model.get_submodule(name).register_forward_hook(watch(name)) for name in self._maps]
         try:
-            losses = self._losses(rows)
+            losses = model_loss(self.model, rows, "none")
         finally:
             for handle in handles:
                 handle.remove()

@@ -35,9 +35,7 @@ class Texts:
         """Rows of tokens, of which those from an index on, the first of the row's question, are this edit's own."""
         own = [row[first:] for row, first in zip(rows, firsts, strict=True)]
         behind = [self._text(tuple(row[:first])) for row, first in zip(rows, firsts, strict=True)]
-        if any(behind):
-            return read(self._model, own, _together(behind))
-        return read(self._model, own)
+        return read(self._model, own, _together(behind))
 
     def _text(self, ids: tuple[int, ...]) -> Before | None:
         if ids and ids not in self._kept:
@@ -47,20 +45,25 @@ class Texts:
         return self._kept.get(ids)
 
 
-@torch.no_grad()
 def read(model: PreTrainedModel, rows: list[list[int]], behind: Before | None = None) -> Before:
     """Read B rows of tokens, some of which may be empty. behind: B texts that they follow, which the result has too."""
-    device, longest = model.device, max(map(len, rows))
+    longest = max(map(len, rows))
     if not longest:
         return behind
-    ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=device)
-    real = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=device)
+    ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=model.device)
+    real = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=model.device)
+    return read_padded(model, ids, real, behind)
+
+
+@torch.no_grad()
+def read_padded(model: PreTrainedModel, ids: Tensor, real: Tensor, behind: Before | None = None) -> Before:
+    """As `read`, for ids (B, T) that are padded on the right; real (B, T) int64: 0 at padding."""
     cache = DynamicCache()
     if behind is not None:
         real = torch.cat([behind.real, real], dim=1)
         for i, layer in enumerate(behind.cache.layers):
             cache.update(layer.keys, layer.values, i)
-    places = positions(real)[:, -longest:]
+    places = positions(real)[:, -ids.shape[1] :]
     model.base_model(input_ids=ids, attention_mask=real, position_ids=places, past_key_values=cache, use_cache=True)
     return _aligned(cache, real)
 
@@ -78,10 +81,12 @@ def rows_of(cache: Cache, rows: Tensor | slice) -> Cache:
     return _never_growing(found)
 
 
-def _together(texts: list[Before | None]) -> Before:
-    """Texts of one row each, or none, as those of several rows."""
+def _together(texts: list[Before | None]) -> Before | None:
+    """Texts of one row each, or none, as those of several rows; None where there is none at all."""
+    some, cache = next((text for text in texts if text), None), DynamicCache()
+    if some is None:
+        return None
     longest = max(text.real.shape[1] for text in texts if text)
-    some, cache = next(text for text in texts if text), DynamicCache()
 
     def wide(text: Before | None, layer: int, name: str) -> Tensor:
         own = getattr((text or some).cache.layers[layer], name)
@@ -97,14 +102,14 @@ def _together(texts: list[Before | None]) -> Before:
 
 def _aligned(cache: Cache, real: Tensor) -> Before:
     """With all padding of a row on its left: a window over the latest tokens is one over the latest places then."""
-    order = real.argsort(dim=1, stable=True)
     if not real.all():
-        rows = torch.arange(len(real), device=real.device)[:, None]
+        order, rows = real.argsort(dim=1, stable=True), torch.arange(len(real), device=real.device)[:, None]
+        real = real.gather(1, order)
         for layer in cache.layers:
             layer.keys, layer.values = (
                 whole.transpose(1, 2)[rows, order].transpose(1, 2) for whole in (layer.keys, layer.values)
             )
-    return Before(_never_growing(cache), real.gather(1, order))
+    return Before(_never_growing(cache), real)
 
 
 def _never_growing(cache: Cache) -> Cache:

@@ -44,9 +44,6 @@ class Subjects:
         for text in background:
             self._count(words(text))
 
-    def __len__(self) -> int:
-        return self._prompts
-
     def add(self, prompt: str) -> None:
         """Take in the next prompt."""
         named = names(prompt)
