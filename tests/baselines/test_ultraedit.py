@@ -8,6 +8,7 @@ from conftest import toy_model
 import memoir
 from memoir import texts
 from memoir.baselines import ultraedit
+from memoir.baselines.finetune import model_loss
 from memoir.baselines.ultraedit import UltraEdit
 from memoir.interface.asking import Edit
 
@@ -90,7 +91,7 @@ def test_features_are_the_maps_inputs_and_the_gradients_of_its_output_where_the_
     handle = editor.model.get_submodule(editor._maps[0]).register_forward_pre_hook(
         lambda _m, args: seen.append(args[0])
     )
-    total = editor._losses(rows_of(editor, [edit])).sum()
+    total = model_loss(editor.model, rows_of(editor, [edit]), "none").sum()
     handle.remove()
     h, g = alone[1][1][editor._maps[0]]
     torch.testing.assert_close(h, seen[0][0, (0 if tokens == "all" else n_prompt - 1) : -1].detach())
