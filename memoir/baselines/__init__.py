@@ -70,6 +70,7 @@ METHODS = {
     "alphaedit": Method(
         "AlphaEdit", AlphaEdit, dict(layers=LAYERS, null=0.3, n_prefixes=2, stop_loss=STOP), published="alphaedit"
     ),
+    "ultraedit": Method("UltraEdit", UltraEdit, dict(layers=list(UPPER), maps=list(INNER), lr=5e-5)),
     "defer": Method("DEFER", Defer, dict(layer=LAYER, stop_loss=STOP), untouched=True, published="defer"),
     "grace": Method("GRACE", Grace, dict(layer=LAYER, stop_loss=STOP), undo=True, untouched=True, published="grace"),
     "wise": Method("WISE", Wise, dict(layer=LAYER, n_prefixes=0, stop_loss=STOP), untouched=True, published="wise"),
@@ -78,5 +79,4 @@ METHODS = {
         "in context, masks", InContext, dict(retriever="mask") | MASKS, undo=True, untouched=True
     ),
     "memoir": Method("MEMOIR", Memoir, SMOLLM2, untouched=True, published="memoir"),
-    "ultraedit": Method("UltraEdit", UltraEdit, dict(layers=list(UPPER), maps=list(INNER), lr=5e-5)),
 }
