@@ -310,8 +310,11 @@ class Memoir(HookedModel):
         """Set τ to the least overlap that at most this share of the irrelevant prompts reaches; returns it.
 
         The prompts are compared with the stored edits or, to choose τ beforehand, with the prompts `against`. The more
-        there are, the higher τ comes out. ValueError without either kind of prompt, or for a rate outside [0, 1].
+        there are, the higher τ comes out. ValueError without either kind of prompt, for a rate outside [0, 1], or where
+        another router than the masks is asked, which has no τ.
         """
+        if self._router:
+            raise ValueError("calibrate chooses τ, which router = 'masks' alone asks: this editor does not route by it.")
         inputs.share(false_positive_rate, "false_positive_rate")
         irrelevant_prompts = several(irrelevant_prompts, "irrelevant_prompts")
         against = several([] if against is None else against, "against")

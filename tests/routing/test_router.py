@@ -80,6 +80,8 @@ def test_the_editor_routes_by_it_wherever_it_is_asked(near, toy_editor, tmp_path
     asked = ["Who leads Acme Corp these days?", "It rains. Who leads Zenith Labs?", "Who leads Umbrella?"]
     assert [route.edit for route in editor.route(asked)] == [0, 1, None]
     assert [score.route.edit for score in editor.score(asked, ["Ann"] * 3)] == [0, 1, None]
+    with pytest.raises(ValueError, match="does not route by it"):
+        editor.calibrate(["Who leads Umbrella?"])
     with editor.base():
         expected = editor.generate(asked[2], 3)
     assert editor.generate(asked[2], 3) == expected
