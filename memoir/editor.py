@@ -117,7 +117,7 @@ class Memoir(HookedModel):
             raise ValueError(f"router = {router!r} is unknown: it is {', '.join(map(repr, ROUTERS))}.")
         if router != "masks" and self._gate:
             raise ValueError(f"sigma goes with router = 'masks': {router!r} looks at words itself.")
-        self._router = None if router == "masks" else Router(router, self._forms.question)
+        self._router = None if router == "masks" else Router(router, self._forms.question, tokenizer)
         self._beyond |= {} if router == "masks" else {"router": router}
         self._beyond |= self._forms.chosen()
         self._texts = Texts(model)

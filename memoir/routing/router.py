@@ -8,40 +8,55 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from memoir.facts.reading import background_prompts
 from memoir.memory import Route
 from memoir.routing.meaning import Encoder
-from memoir.routing.words import SHARE, Subjects, denies
+from memoir.routing.words import Subjects, denies
 
 ROUTERS = ("masks", "words", "meaning")
-COSINE = 0.65  # of what is asked, for a candidate that answers; provisional, not chosen on calibration records yet
+# Chosen on records of OpenFacts that no stream edits, and of relations that the map was not trained on (LOG.md)
+ALONE = 0.7  # of a prompt's words, by weight, that a question has which is about it, where nothing else is asked
+SHARE = 0.5  # of them that a candidate has whose meaning is compared
+REACHED = 0.53  # by the cosine of a candidate and its share of words, less 1
 
 
 class Router:
-    """Routes questions to stored prompts by words, or by words and then meaning.
+    """Routes questions to stored prompts by words, or by words and meaning.
 
     kind: "words" needs nothing else, "meaning" the sentence encoder (FileNotFoundError where it is not installed).
     A question that negates is not about a prompt that does not, nor the other way round. A route's `overlap` is the
-    share of words, or the cosine.
+    share of words, or with meaning that share plus the cosine less 1: what is missing in the one, the other makes up.
     """
 
-    def __init__(self, kind: str, question: Callable[[str], str]):
+    def __init__(self, kind: str, question: Callable[[str], str], tokenizer: PreTrainedTokenizerBase):
         """question: what a stored prompt asks."""
-        self._question, self._encode = question, Encoder() if kind == "meaning" else None
+        self._question, self._tokenizer = question, tokenizer
+        self._encode = Encoder() if kind == "meaning" else None
         self._start_over()
 
     def _start_over(self) -> None:
         self._latest: tuple | None = None  # of the stored edits that were taken in
-        self._subjects, self._texts, self._vectors = Subjects(background_prompts()), [], {}
+        self._subjects = Subjects(background_prompts(), self._tokenizer)
+        self._texts: list[str] = []
+        self._vectors: dict[int, torch.Tensor] = {}
         self._denying = np.zeros(0, dtype=bool)
 
     def __call__(self, questions: Sequence[str], edits: Sequence[tuple], forgotten: Sequence[int]) -> list[Route]:
         """edits: (prompt, target) of each stored edit; forgotten: indices of those that answer nothing any more."""
+        needed = ALONE if self._encode is None else REACHED
+        found = self.best(questions, edits, forgotten)
+        return [Route(edit if score >= needed - 1e-9 else None, score) for edit, score in found]
+
+    def best(
+        self, questions: Sequence[str], edits: Sequence[tuple], forgotten: Sequence[int]
+    ) -> list[tuple[int | None, float]]:
+        """The stored edit that each question is most likely about (None: no candidate), and its score in [0, 1]."""
         self._follow(edits)
         alive = np.ones(len(edits), dtype=bool)
         alive[list(forgotten)] = False
-        return [self._route(question, alive) for question in questions]
+        return [self._best(question, alive) for question in questions]
 
     def _follow(self, edits: Sequence[tuple]) -> None:
         known = len(self._texts)
@@ -54,17 +69,18 @@ class Router:
             self._denying = np.append(self._denying, denies(text))
             self._latest = edit
 
-    def _route(self, question: str, alive: np.ndarray) -> Route:
+    def _best(self, question: str, alive: np.ndarray) -> tuple[int | None, float]:
         if not alive.any() or not question:
-            return Route(None, 0.0)
+            return None, 0.0
         shares = np.where(alive & (self._denying == denies(question)), self._subjects.shares(question), 0.0)
-        some = np.flatnonzero(shares >= SHARE - 1e-9)  # a sum of shares may miss 1 by rounding
+        some = np.flatnonzero(shares >= SHARE)
         if not len(some):
-            return Route(None, float(shares.max()))
-        scores = shares[some] if self._encode is None else self._cosines(question, some.tolist())
+            return None, float(shares.max())
+        scores = shares[some]
+        if self._encode:
+            scores = scores + self._cosines(question, some.tolist()) - 1
         best = len(some) - 1 - int(scores[::-1].argmax())  # of equal ones the latest
-        reached = self._encode is None or scores[best] >= COSINE
-        return Route(int(some[best]) if reached else None, float(np.clip(scores[best], 0, 1)))
+        return int(some[best]), float(np.clip(scores[best], 0, 1))
 
     def _cosines(self, question: str, edits: list[int]) -> np.ndarray:
         new = [edit for edit in edits if edit not in self._vectors]

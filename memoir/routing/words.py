@@ -1,9 +1,10 @@
 """Which stored prompts a question may be about: those whose distinguishing words it has.
 
 What tells an edit from its neighbours are the rare words of its prompt, mostly a name. A mask, which is made of a mean
-over all tokens, hardly sees them (notebook 02). Knows texts only.
+over all tokens, hardly sees them (notebook 02). Knows texts and how a tokenizer cuts them.
 """
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -11,9 +12,9 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from transformers import PreTrainedTokenizerBase
 
 NAMED = 10.0  # how much more a name counts, told by a capital letter within the sentence, or a digit
-SHARE = 0.6  # of a prompt's distinguishing words, by weight, that a question has which may be about it
 DENIALS = frozenset(["not", "no", "never", "nor", "neither", "none", "nothing", "nobody", "without", "cannot"])
 
 
@@ -31,11 +32,12 @@ def denies(text: str) -> bool:
 class Subjects:
     """The distinguishing words of stored prompts; prompts are added one by one, and weighed when next asked.
 
-    A word's weight is the squared logarithm of how few of the stored prompts and background texts have it, and more if
-    it is written like a name.
+    A word's weight is the squared logarithm of how few of the stored prompts and background texts have it, times the
+    nats that it takes to write it (`nats`), and more if it is written like a name.
     """
 
-    def __init__(self, background: Iterable[str]):
+    def __init__(self, background: Iterable[str], tokenizer: PreTrainedTokenizerBase):
+        self._tokenizer = tokenizer
         self._places: dict[str, int] = {}  # of words, in the order in which they were met
         self._having: list[int] = []  # stored prompts and background texts that have a word
         self._texts, self._prompts = 0, 0
@@ -48,7 +50,8 @@ class Subjects:
         """Take in the next prompt."""
         named = names(prompt)
         for word, place in self._count(words(prompt)).items():
-            self._entries.append((self._prompts, place, NAMED if word in named else 1.0))
+            more = NAMED if word in named else 1.0
+            self._entries.append((self._prompts, place, more * nats(self._tokenizer, word)))
         self._prompts += 1
         self._weighed = None
 
@@ -81,6 +84,15 @@ class Subjects:
             self._having[place] += 1
         self._texts += 1
         return found
+
+
+def nats(tokenizer: PreTrainedTokenizerBase, word: str) -> float:
+    """-log p of a word when each of its tokens is as likely as its rank in the vocabulary says (Zipf's law).
+
+    A vocabulary is ordered by how early its tokens were merged, the frequent ones first, and a rare word has several:
+    so the tokenizer knows how common a word is, also where a single stored prompt has it.
+    """
+    return sum(math.log(place + 2) for place in tokenizer(f" {word}", add_special_tokens=False).input_ids)
 
 
 def names(text: str) -> set[str]:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from conftest import toy_model
+from test_words import Letters
 
 import memoir
 from memoir.memory import Route
@@ -32,7 +33,7 @@ def near(monkeypatch):
 
 
 def routes(kind, questions, edits=EDITS, forgotten=()):
-    return [route.edit for route in Router(kind, lambda prompt: prompt)(questions, edits, forgotten)]
+    return [route.edit for route in Router(kind, lambda prompt: prompt, Letters())(questions, edits, forgotten)]
 
 
 @pytest.mark.parametrize("kind", ["words", "meaning"])
@@ -62,7 +63,7 @@ def test_of_equal_ones_the_latest_answers_and_forgotten_ones_never():
 
 
 def test_edits_are_followed_as_they_come_and_when_another_state_is_loaded():
-    found = Router("words", lambda prompt: prompt)
+    found = Router("words", lambda prompt: prompt, Letters())
     edits = list(EDITS)
     assert found([EDITS[0][0]], edits, [])[0].edit == 0
     edits.append(("Who leads Umbrella Inc?", "Wes"))
@@ -147,4 +148,4 @@ def test_the_real_encoder_tells_a_rephrasing_from_another_question():
         "The ICAO code of Peshawar Airport is",
     ]
     cosines = encode(asked) @ encode(asked[:1]).T
-    assert cosines[0] > 0.999 and cosines[1] > router.COSINE > cosines[2]
+    assert cosines[0] > 0.999 and cosines[1] > 0.7 > 0.6 > cosines[2]

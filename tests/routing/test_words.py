@@ -3,14 +3,22 @@
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
+from transformers import BatchEncoding
 
-from memoir.routing.words import Subjects, denies, names, words
+from memoir.routing.words import Subjects, denies, names, nats, words
 
 PROMPTS = ["Who leads Acme Corp?", "Who leads Zenith Labs?", "Where is Acme Corp?", "What is the code of Łódź?"]
 
 
+class Letters:
+    """In place of a tokenizer: every letter is a token."""
+
+    def __call__(self, text, add_special_tokens):
+        return BatchEncoding({"input_ids": list(text.encode())})
+
+
 def of(prompts, background=("Who leads the way?", "Where is it?")) -> Subjects:
-    found = Subjects(background)
+    found = Subjects(background, Letters())
     for prompt in prompts:
         found.add(prompt)
     return found
@@ -43,6 +51,10 @@ def test_prompts_that_come_later_are_weighed_as_if_all_had_come_at_once(prompts)
         slowly.add(prompt)
         slowly.shares("Acme")
     np.testing.assert_allclose(slowly.shares(PROMPTS[0]), of(prompts).shares(PROMPTS[0]))
+
+
+def test_a_rare_word_takes_more_to_write_than_a_common_one(tokenizer):
+    assert nats(tokenizer, "of") < nats(tokenizer, "table") < nats(tokenizer, "thallium") < nats(tokenizer, "xqjzvk")
 
 
 def test_names_are_told_by_how_they_are_written():

@@ -10,7 +10,7 @@ from memoir.routing import meaning
 
 
 def test_pairs_are_about_one_subject_and_of_the_relations_asked_for():
-    records = memoir.load_records(beyond.RECORDS)
+    records = memoir.load_records(beyond.CALIBRATION)
     relations = beyond.seen(records)
     assert len(relations) == 30
     same, other = beyond.pairs(records, relations)

@@ -1,0 +1,109 @@
+"""Is an edit found by what it is about? `router="meaning"` on the records that chose its threshold, and on others.
+
+Nothing is edited: a router needs the stored prompts alone. OpenFacts' relations come in three parts, by name: the map
+was trained on the first, the threshold was chosen on the second, and the third had no part in either.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+from scipy.stats import binomtest
+from transformers import PreTrainedTokenizerBase
+
+from memoir.evidence import files
+from memoir.experiments.beyond.meaning import EDITED, seen
+from memoir.facts.reading import load_records
+from memoir.facts.record import EditRecord
+from memoir.routing import router
+
+KINDS = ("prompt", "rephrasing", "near neighbour", "same subject", "negated", "irrelevant")
+PARTS = ("trained", "chosen", "unseen")
+LENGTHS, THRESHOLDS = (107, 750), (0.35, 0.4, 0.45, 0.5, 0.53, 0.55, 0.6)
+
+
+def parts(records: Sequence[EditRecord]) -> dict[str, str]:
+    """Which of `PARTS` a relation belongs to."""
+    trained = seen(records)
+    rest = sorted({record.relation for record in records} - trained)
+    return dict.fromkeys(trained, "trained") | {name: PARTS[1 + i % 2] for i, name in enumerate(rest)}
+
+
+def asked(stored: Sequence[EditRecord], others: Sequence[EditRecord]) -> Iterator[tuple[str, int | None, str]]:
+    """(kind, edit, question): one of each kind for each stored record, where it has one that is not stored itself.
+
+    others: records among which one about the same subject is looked for. The edit of an irrelevant question is None.
+    """
+    prompts = {record.prompt for record in stored}
+    about: dict[str, list[EditRecord]] = {}
+    for record in others:
+        if record.prompt not in prompts:
+            about.setdefault(record.subject, []).append(record)
+    for i, record in enumerate(stored):
+        yield "prompt", i, record.prompt
+        same = [one.prompt for one in about.get(record.subject, ()) if one.relation != record.relation]
+        rest = {"near neighbour": record.neighbour, "negated": record.negated, "irrelevant": record.irrelevant}
+        rest |= {"rephrasing": next(iter(record.rephrasings), None), "same subject": next(iter(same), None)}
+        for kind, question in rest.items():
+            if question and question not in prompts:
+                yield kind, None if kind == "irrelevant" else i, question
+
+
+def scores(
+    tokenizer: PreTrainedTokenizerBase, stored: Sequence[EditRecord], others: Sequence[EditRecord]
+) -> pd.DataFrame:
+    """A row per question: kind, relation (of its edit; None for irrelevant ones), own (whether its best edit is its
+    own) and score in [0, 1], from which every threshold's routes follow."""
+    found = router.Router("meaning", str, tokenizer)
+    rows = list(asked(stored, others))
+    best = found.best([question for *_, question in rows], [(record.prompt, "") for record in stored], [])
+    return pd.DataFrame(
+        {
+            "kind": kind,
+            "relation": None if own is None else stored[own].relation,
+            "own": edit is not None and edit == own,
+            "score": 0.0 if edit is None else score,
+        }
+        for (kind, own, _), (edit, score) in zip(rows, best, strict=True)
+    )
+
+
+def rates(table: pd.DataFrame, thresholds: Sequence[float]) -> pd.DataFrame:
+    """Of each kind, and of each part of the relations within it: which share is routed at all, and to its own edit.
+
+    Columns threshold, kind, part (of `PARTS`, "all"), n, routed, low, high (its 95 % Wilson interval), own.
+    """
+    rows = []
+    for threshold in thresholds:
+        for kind in KINDS:
+            of_kind = table[table.kind == kind]
+            for part in ("all", *PARTS):
+                some = of_kind if part == "all" else of_kind[of_kind.part == part]
+                if not len(some):
+                    continue
+                through = some.score >= threshold - 1e-9
+                between = binomtest(int(through.sum()), len(some)).proportion_ci(method="wilson")
+                row = {"threshold": threshold, "kind": kind, "part": part, "n": len(some), "routed": through.mean()}
+                rows.append(row | {"low": between.low, "high": between.high, "own": (through & some.own).mean()})
+    return pd.DataFrame(rows)
+
+
+def run(tokenizer: PreTrainedTokenizerBase) -> None:
+    """The rates on calibration records at every threshold, on others at the router's own; not again when finished.
+
+    Calibration: of OpenFacts the records that no stream edits, of ZsRE those from 10,000 on. The others are the first.
+    """
+    path = files.result_path("full", "beyond", "about")
+    if path.exists():
+        return
+    began, every, zsre = files.now(), load_records("openfacts"), load_records("zsre")
+    part, found = parts(every), []
+    sets = {("calibration", "openfacts"): every[EDITED:], ("calibration", "zsre"): zsre[10000:]}
+    sets |= {("others", "openfacts"): every, ("others", "zsre"): zsre}
+    for (name, dataset), records in sets.items():
+        for n in LENGTHS:
+            table = scores(tokenizer, records[:n], every if dataset == "openfacts" else ())
+            table["part"] = table.relation.map(part)
+            at = THRESHOLDS if name == "calibration" else (router.REACHED,)
+            found += rates(table, at).assign(records=name, dataset=dataset, n_edits=n).to_dict("records")
+    born = files.provenance(began, dataset="openfacts")
+    files.write_result(path, found, {"share": router.SHARE, "reached": router.REACHED}, born)
