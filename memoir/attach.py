@@ -54,9 +54,9 @@ class Attachment:
         self._linear, self._made_on, self._checksum = linear, host.state(linear), host.checksum(model)
         # tokens, prompt positions (B, T), activations (B, T, D) -> where prompts go, in place of the memory's routing
         self.choose: Callable[[Tensor, Tensor, Tensor], list[Route]] | None = None
-        # what asks among a row's tokens, and where questions go; None: all of a prompt asks
+        # what asks among a row's tokens; where questions go, and what is read at their ends; None: all of a prompt asks
         self.questions: Questions | None = None
-        self.routed: Callable[[list[str]], list[Route]] | None = None
+        self.routed: Callable[[list[Turn]], list[Turn]] | None = None
         self._handle = linear.register_forward_hook(self._add)
         self._own_forward = vars(model.base_model).get("forward")  # accelerate sets one on the instance
         model.base_model.forward = self._forward
@@ -198,8 +198,7 @@ class Attachment:
         else:
             prompt = real if past else self._prompt_positions(tokens, real)
             found = turns.asked(self.questions, tokens, prompt, past, past > 0)
-        routes = self.routed([turn.text for turn in found]) if found else []
-        return [turn._replace(route=route) for turn, route in zip(found, routes, strict=True)]
+        return self.routed(found) if found else []
 
     def _prompt_positions(self, tokens: Tensor, real: Tensor) -> Tensor:
         """(B, T) bool: the caller's prompt where it is known, else every token that is not padding."""
@@ -214,7 +213,7 @@ class Attachment:
         asked = self._asked
         if asked.off or (self.memory.n_edits == 0 and asked.forced is None):
             return None
-        activations, here = args[0], None
+        activations, answered, here = args[0], [], None
         if asked.forced is not None:
             rows, masks = torch.arange(len(output), device=output.device), asked.forced
         else:
@@ -224,7 +223,7 @@ class Attachment:
             masks = self.memory.masks_of([turn.route for turn in answered])[1]
         if len(rows) == 0:
             return None
-        added = self.memory(activations[rows], masks)
+        added = self.memory(turns.read_alone(activations[rows], answered, asked.tokens, asked.past), masks)
         if here is not None:
             added = added * here.to(added.device)[..., None]
         wide = torch.promote_types(output.dtype, added.dtype)  # a bfloat16 sum is rounded once, at the end

@@ -46,6 +46,7 @@ from memoir.rls import Write, projector
 from memoir.routing.gate import LexicalGate
 from memoir.routing.router import ROUTERS, Router
 from memoir.theory.overlap import threshold_for
+from memoir.turns import Turn
 
 
 class Memoir(HookedModel):
@@ -127,7 +128,7 @@ class Memoir(HookedModel):
         super().__init__(model, tokenizer)
         self._hooks = Attachment(model, linear, self.memory, self.lock)
         if self._forms.questions:
-            self._hooks.questions, self._hooks.routed = self._forms.questions, self._routed
+            self._hooks.questions, self._hooks.routed = self._forms.questions, self._answering
         if self._gate or self._router:
             self._hooks.choose = self._chosen
         self._tail = pack([*layers[layer + 1 :], model.get_output_embeddings()])
@@ -143,8 +144,9 @@ class Memoir(HookedModel):
     def _edit(self, prompt: str, target: str) -> tuple[list[float], int, Tensor]:
         """One run of masked SGD on W_m; then the mask is stored (paper, section 3)."""
         batch = self._ways([*self._forms.rows(prompt, target, self.prefixes, len(self.edits))])
-        mask, prefix = self._masks_in([prompt], batch.rows, batch.prefix, [0]), batch.prefix
-        keys, how = prefix.activations[on(prefix.activations.device, *prefix.real)][:, mask[0]], self.settings
+        mask, batch = self._asked_in(batch, [prompt], [0])
+        read, how = batch.prefix.activations, self.settings
+        keys = read[on(read.device, *batch.prefix.real)][:, mask[0]]
         write = Write(self.projector, self.memory.weight, [(keys, mask[0])], how.lr, how.weight_decay)
         tail = partial(run_tail, self.model, self.family, how.layer)
         with replaced(self._tail):
@@ -159,11 +161,20 @@ class Memoir(HookedModel):
         self.memory.forget([edit for prompt in prompts for edit in self._edits_of(prompt)])
         self.memory.store(tophash.pack(masks))
 
-    def _masks_in(self, prompts: Sequence[str], rows: texts.Rows, prefix: Prefix, places: list[int]) -> Tensor:
-        """The masks of n prompts, which stand in these rows, or of the questions in them: (n, D) bool."""
-        if self._forms.questions:
-            return self._masks(self._ids(prompts))
-        return self.memory.mask_of(prefix.activations[places], rows.prompt[places])
+    def _asked_in(self, batch: Batch, prompts: Sequence[str], places: list[int]) -> tuple[Tensor, Batch]:
+        """The masks of E prompts, which stand in these rows of a batch: (E, D) bool. Where questions ask they are read
+        alone, for their masks and for what the memory reads at their ends, in all rows of the batch."""
+        if not self._forms.questions:
+            return self.memory.mask_of(batch.prefix.activations[places], batch.rows.prompt[places]), batch
+        ids, rows = self._ids(prompts), batch.rows
+        owners = (torch.bucketize(torch.arange(len(rows.input_ids)), torch.tensor(places), right=True) - 1).tolist()
+        befores = [row[own].tolist() for row, own in zip(rows.input_ids, rows.prompt, strict=True)]
+        tails = [before[start + 1 :] for before, start in zip(befores, batch.starts.tolist(), strict=True)]
+        asked = [(tuple(ids[own]), tuple(tail)) for own, tail in zip(owners, tails, strict=True)]
+        each = {one: i for i, one in enumerate(dict.fromkeys(asked))}
+        features, alone = self._read(*([*map(list, column)] for column in zip(*each, strict=True)))
+        masks = self.memory.mask_of_features(features[[each[asked[place]] for place in places]])
+        return masks, batch.reading([alone[each[one]] for one in asked])
 
     def _need_batches(self) -> None:
         if self._forms.formats:
@@ -181,7 +192,7 @@ class Memoir(HookedModel):
         starts = [self._start(before)[1] for before in chain(*befores)]
         batch = Batch.of_edits(rows, prefix, [len(own) for own in befores], starts)
         prompts = [edit.prompt for edit in edits]
-        masks = self._masks_in(prompts, rows, prefix, batch.firsts)
+        masks, batch = self._asked_in(batch, prompts, batch.firsts)
         write = Write(self.projector, self.memory.weight, batch.keys(masks), how.lr, how.weight_decay)
         with replaced(self._tail):
             tail = partial(run_tail, self.model, self.family, how.layer)
@@ -246,6 +257,18 @@ class Memoir(HookedModel):
         ids = [texts.prompt_ids(self.tokenizer, question) for question in asked]
         return self.memory.route(self._masks(ids), self._allowed(asked))
 
+    def _answering(self, asked: list[Turn]) -> list[Turn]:
+        """Turns with where their questions go, and with what the memory reads where an edit answers."""
+        questions = [turn.text for turn in asked]
+        ids = [texts.prompt_ids(self.tokenizer, question) for question in questions]
+        routes = self._routed(questions) if self._router else None
+        some = [i for i in range(len(asked)) if routes is None or routes[i].edit is not None]
+        features, alone = self._read([ids[i] for i in some], [[*asked[i].tail] for i in some])
+        if routes is None:
+            routes = self.memory.route(self.memory.mask_of_features(features), self._allowed(questions))
+        read, each = dict(zip(some, alone, strict=True)), enumerate(zip(asked, routes, strict=True))
+        return [turn._replace(route=route, read=read.get(i)) for i, (turn, route) in each]
+
     def _allowed(self, questions: Sequence[str]) -> np.ndarray | None:
         if self._gate is None:
             return None
@@ -267,30 +290,38 @@ class Memoir(HookedModel):
         return self._masks(self._ids(prompts))
 
     def _masks(self, ids: list[list[int]]) -> Tensor:
-        return self.memory.mask_of_features(self._features(ids))
+        return self.memory.mask_of_features(self._read(ids)[0])
 
     @in_turn
     def features(self, prompts: Sequence[str]) -> Tensor:
         """The mean activation over each prompt's tokens (or its question's), before μ is taken off: (N, D) float32."""
-        return self._features(self._ids(prompts))
+        return self._read(self._ids(prompts))[0]
 
     def _ids(self, prompts: Sequence[str]) -> list[list[int]]:
         return [texts.prompt_ids(self.tokenizer, self._forms.question(prompt)) for prompt in several(prompts)]
 
-    def _features(self, ids: list[list[int]]) -> Tensor:
-        found = torch.empty(len(ids), self.memory.size, device=self.memory.mu.device)
-        for batch, activations, positions in self._activations(ids):
-            found[batch] = self._feature(activations, positions)
-        return found
+    def _read(self, ids: list[list[int]], tails: list[list[int]] | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Of prompts, each by itself: the features (N, D), and a_t at its last token and the t tokens of its tail,
+        (1 + t, D), float32."""
+        features, alone = torch.empty(len(ids), self.memory.size, device=self.memory.mu.device), [None] * len(ids)
+        for batch, activations, positions in self._activations(ids, tails):
+            features[batch] = self._feature(activations, positions)
+            for place, i in enumerate(batch):
+                last = len(ids[i]) - 1
+                alone[i] = activations[place, last : last + 1 + len(tails[i] if tails else ())].float()
+        return features, alone
 
     def _feature(self, activations: Tensor, prompt_positions: Tensor) -> Tensor:
         return tophash.prompt_feature(activations, prompt_positions)
 
-    def _activations(self, ids: list[list[int]]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-        """a_t of prompts in batches: their indices, (B, T, D), and where their tokens are, (B, T) bool."""
+    def _activations(
+        self, ids: list[list[int]], tails: list[list[int]] | None = None
+    ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """a_t of prompts, and of tails behind them, in batches: their indices, (B, T, D), and where the prompts are,
+        (B, T) bool."""
         self._need_attached()
         for batch in by_length(ids):
-            rows = self._rows([ids[i] for i in batch])
+            rows = self._rows([ids[i] for i in batch], [tails[i] for i in batch] if tails else None)
             yield batch, self._prefix(rows).activations, rows.prompt
 
     def edits_table(self) -> pd.DataFrame:
@@ -314,7 +345,7 @@ class Memoir(HookedModel):
         another router than the masks is asked, which has no τ.
         """
         if self._router:
-            raise ValueError("calibrate chooses τ, which router = 'masks' alone asks: this editor does not route by it.")
+            raise ValueError("calibrate chooses τ, of the masks; this editor does not route by it.")
         inputs.share(false_positive_rate, "false_positive_rate")
         irrelevant_prompts = several(irrelevant_prompts, "irrelevant_prompts")
         against = several([] if against is None else against, "against")

@@ -3,6 +3,8 @@
 With the paper's procedure a row is one turn: its whole prompt asks, and all its tokens are answered by its route. Where
 the question alone asks (`conversation/spans.py`), a conversation has a turn for each of the user's messages. An edit
 acts from the last token of its question on, behind which the answer begins, up to the first token of the next question.
+Up to the answer it reads there what it would read if the question stood alone, so that what it says first does not
+depend on what stood before.
 So a row is answered alike whether its earlier turns are read anew or lie in a key-value cache, which the turns are kept
 on.
 """
@@ -29,7 +31,8 @@ class Turn(NamedTuple):
     """One turn of a row, from the position `start` on (cached tokens counted).
 
     prompt (T,) bool marks the asking tokens of a forward pass until they are routed; or text is the question, which
-    ends before the position `end`.
+    ends before the position `end`, tail the t tokens that follow it up to the answer, and read (1 + t, D) what the
+    memory reads at its last token and at these, as if the question stood alone.
     """
 
     row: int
@@ -37,7 +40,9 @@ class Turn(NamedTuple):
     prompt: Tensor | None = None
     text: str | None = None
     end: int = 0
+    tail: tuple[int, ...] = ()
     route: Route | None = None
+    read: Tensor | None = None
 
     @property
     def acts(self) -> int:
@@ -96,7 +101,9 @@ def asked(questions: Questions, tokens: Tensor, prompt: Tensor, past: int, visib
     for row, (ids, own) in enumerate(zip(tokens.cpu(), prompt.cpu(), strict=True)):
         places = own.nonzero()[:, 0] + past
         for one in questions(ids[own].tolist(), visibly):
-            found.append(Turn(row, int(places[one.first]), text=one.text, end=int(places[one.last - 1]) + 1))
+            found.append(
+                Turn(row, int(places[one.first]), text=one.text, end=int(places[one.last - 1]) + 1, tail=one.tail)
+            )
     return found
 
 
@@ -135,3 +142,14 @@ def answered(turns: list[Turn], past: int, n: int) -> tuple[list[Turn], Tensor |
     for own, (_, start, end) in zip(here, found, strict=True):
         own[start - past : end - past] = True
     return [turn for turn, _, _ in found], here
+
+
+def read_alone(activations: Tensor, turns: list[Turn], tokens: Tensor, past: int) -> Tensor:
+    """Activations (m, n, D) of m turns in tokens (B, n), from the position `past` on; in place, with what the memory
+    reads from a question's last token to its answer, as if the question stood alone."""
+    for own, turn in zip(activations, turns, strict=False):
+        for i, read in enumerate(turn.read if turn.read is not None else ()):
+            place = turn.acts + i - past
+            if 0 <= place < len(own) and (i == 0 or tokens[turn.row, place] == turn.tail[i - 1]):
+                own[place] = read
+    return activations

@@ -4,7 +4,7 @@ What the steps make of the gradients is `rls.Write`, which is exact for one edit
 uses a processor better than as many passes over one; what it would compute of padding is left out.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -56,6 +56,13 @@ class Batch:
         row, column = self.places
         read, owners = self.prefix.activations[on(masks.device, row, column)], self.owners[row].to(masks.device)
         return [(read[owners == edit][:, mask], mask) for edit, mask in enumerate(masks)]
+
+    def reading(self, alone: list[Tensor]) -> "Batch":
+        """The same, but that the memory reads `alone` (t, D), of each row, at the first t tokens that it acts at."""
+        read = self.prefix.activations.clone()
+        for row, (start, own) in enumerate(zip(self.starts.tolist(), alone, strict=True)):
+            read[row, start : start + len(own)] = own.to(read)
+        return replace(self, prefix=replace(self.prefix, activations=read))
 
     def of(self, edits: list[int]) -> "Batch":
         """That of some of the edits alone, ascending, numbered anew."""

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin
 
-KEPT = 64  # texts before questions: all that `forms.py` has fit
+KEPT = 96  # texts before questions: all that `forms.py` has fit
 
 
 @dataclass(frozen=True)

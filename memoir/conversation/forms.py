@@ -20,7 +20,8 @@ CUES = ("Q: {}\nA:", "Question: {}\nAnswer:")
 # sentences about nothing in particular, and short exchanges, written for this companion
 CONTEXTS, EXCHANGES = DATA / "ability" / "contexts.txt", DATA / "ability" / "exchanges.csv"
 EARLIER = (0, 1, 2)  # turns before it, in the rows of "chat"
-BEHIND = 2  # sentences before the question, in the row of "context"
+BEHIND = (12, 30)  # sentences before the question in the row of "context", by turns from edit to edit
+TEXTS = 12  # of each of these lengths, at most: what stands before a question is read once, and kept
 FULL_STOPS = ".!?…。！？"
 
 
@@ -89,8 +90,8 @@ def _around(prompt: str, formats: Sequence[str], draw: int) -> Iterator[str]:
     if "cue" in formats:
         yield from (cue.format(texts.bare(prompt)) for cue in CUES)
     if "context" in formats:
-        every = _contexts()
-        yield f"{every[draw % len(every)]} {prompt}"
+        every = _contexts(BEHIND[draw % len(BEHIND)])
+        yield f"{every[draw // len(BEHIND) % len(every)]} {prompt}"
 
 
 def _exchanges(draw: int, n: int) -> list[Message]:
@@ -109,7 +110,7 @@ def _pairs() -> list[tuple[str, str]]:
 
 
 @cache
-def _contexts() -> list[str]:
-    """The sentences, `BEHIND` at a time."""
+def _contexts(n: int) -> list[str]:
+    """Texts of n of the sentences each."""
     sentences = CONTEXTS.read_text().splitlines()
-    return [" ".join(sentences[i : i + BEHIND]) for i in range(0, len(sentences), BEHIND)]
+    return [" ".join(sentences[i : i + n]) for i in range(0, len(sentences) - n + 1, n)][:TEXTS]

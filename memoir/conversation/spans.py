@@ -10,11 +10,13 @@ from memoir.conversation.template import template_of
 
 
 class Question(NamedTuple):
-    """A question among a row's tokens: its first, the one behind its last, and its text."""
+    """A question among a row's tokens: its first, the one behind its last, its text, and its tail: the tokens that
+    follow it up to the answer, which are the rest of its text or a cue, and what a template writes."""
 
     first: int
     last: int
     text: str
+    tail: tuple[int, ...]
 
 
 class Questions:
@@ -23,6 +25,8 @@ class Questions:
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
         self._tokenizer, self._template = tokenizer, template_of(tokenizer)
         self._special = set(tokenizer.added_tokens_decoder)
+        lead = self._template.lead if self._template else ""
+        self._lead = tokenizer(lead, add_special_tokens=False).input_ids
 
     def __call__(self, ids: list[int], visibly: bool = False) -> list[Question]:
         """The questions in order; [] where nothing is asked.
@@ -33,7 +37,13 @@ class Questions:
         text, ends = self._read(ids)
         if visibly and not self.rendered(text) and not asks(text):
             return []
-        return [Question(*_tokens(ends, first, last), text[first:last]) for first, last in self._asking(text)]
+        return [self._question(ids, text, ends, *found) for found in self._asking(text)]
+
+    def _question(self, ids: list[int], text: str, ends: list[int], first: int, last: int, stop: int) -> Question:
+        begin, end = _tokens(ends, first, last)
+        rest = ids[end : sum(place <= stop for place in ends)]
+        lead = self._lead if self.rendered(text) else []
+        return Question(begin, end, text[first:last], (*rest, *lead))
 
     def rendered(self, text: str) -> list[tuple[int, int]]:
         """Where the user's messages stand in a text, in characters; [] where it is no conversation."""
@@ -41,13 +51,14 @@ class Questions:
 
     def last(self, text: str) -> str:
         """What a text asks, rendered or plain: its last question; "" where it asks nothing."""
-        return text[slice(*([(0, 0), *self._asking(text)][-1]))]
+        return text[slice(*([(0, 0), *self._asking(text)][-1][:2]))]
 
-    def _asking(self, text: str) -> list[tuple[int, int]]:
+    def _asking(self, text: str) -> list[tuple[int, int, int]]:
+        """Of each question: where it begins and ends, and where its message ends, in characters."""
         found = []
         for start, stop in self.rendered(text) or [(0, len(text))]:
             first, last = question(text[start:stop])
-            found += [(start + first, start + last)] if last > first else []
+            found += [(start + first, start + last, stop)] if last > first else []
         return found
 
     def _read(self, ids: list[int]) -> tuple[str, list[int]]:

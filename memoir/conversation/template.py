@@ -20,12 +20,14 @@ Message = dict[str, str]
 class Template:
     """The texts around a user's message, without the blanks at their ends.
 
-    opening and closing: before and behind it. folded: between a system prompt and the message, where the template
-    puts both into one turn. tool: what a tool's message begins with, where it is rendered as the user's.
+    opening and closing: before and behind it. lead: all between it and the assistant's answer, blanks included.
+    folded: between a system prompt and the message, where the template puts both into one turn. tool: what a tool's
+    message begins with, where it is rendered as the user's.
     """
 
     opening: str
     closing: str
+    lead: str
     folded: str | None = None
     tool: str | None = None
 
@@ -64,7 +66,8 @@ def template_of(tokenizer: PreTrainedTokenizerBase) -> Template | None:
     used = _rendered(tokenizer, [user, reply, {"role": "tool", "content": TOOL}], True)
     before = used.partition(TOOL)[0].rpartition(REPLY)[2] if used and TOOL in used else ""
     tool = before.partition(opening)[2].strip() if opening in before else None
-    return Template(opening, closing, None if opening in between or not between else between, tool or None)
+    lead = asked.partition(USER)[2]
+    return Template(opening, closing, lead, None if opening in between or not between else between, tool or None)
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> str:

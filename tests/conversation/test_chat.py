@@ -106,6 +106,34 @@ def test_with_a_cache_every_token_is_routed_as_without(talker, name):
 
 
 @torch.no_grad()
+def test_up_to_the_answer_the_memory_reads_the_question_alone(talker, monkeypatch):
+    """Behind whatever stands before it, in one pass or in several; from the answer on it reads what stands there."""
+    editor, seen = talker(layer=1), []
+    written = type(editor.memory).forward
+    monkeypatch.setattr(
+        type(editor.memory), "forward", lambda own, read, masks: seen.append(read) or written(own, read, masks)
+    )
+    asked, read = user(FACTS[2][0]), []
+    for before in ([], [user("It is late."), said("So it is.")], [user(FACTS[0][0]), said("in a barn, I think")]):
+        ids = rendered_ids(editor.tokenizer, [*before, asked])
+        for cut in (len(ids), len(ids) - 2):  # the last two tokens of the template by themselves
+            cache, parts = DynamicCache(config=editor.model.config), []
+            for part in (ids[:cut], ids[cut:]):
+                if part:
+                    seen.clear()
+                    editor.model(torch.tensor([part]), past_key_values=cache)
+                    parts.append(seen[0][-1])
+            read.append(torch.cat(parts)[-5:])  # the question's last, and what the template writes behind it
+        said_next = editor.tokenizer("seventy", add_special_tokens=False).input_ids[:1]
+        editor.model(torch.tensor([said_next]), past_key_values=cache)
+        read.append(seen[-1][-1])
+    alone = read[0]
+    for i in (1, 3, 4, 6, 7):
+        assert torch.equal(read[i], alone)
+    assert not torch.allclose(read[2], read[5])  # an answer is read where it stands
+
+
+@torch.no_grad()
 def test_generated_tokens_are_never_routed(talker):
     """Not one by one, nor several at once as prompt lookup reads them, even where they ask what was edited."""
     editor = talker()
