@@ -171,10 +171,14 @@ class Memoir(HookedModel):
         befores = [row[own].tolist() for row, own in zip(rows.input_ids, rows.prompt, strict=True)]
         tails = [before[start + 1 :] for before, start in zip(befores, batch.starts.tolist(), strict=True)]
         asked = [(tuple(ids[own]), tuple(tail)) for own, tail in zip(owners, tails, strict=True)]
-        each = {one: i for i, one in enumerate(dict.fromkeys(asked))}
+        each: list[tuple] = []  # without what another one begins with
+        for one in sorted(set(asked), key=lambda one: -len(one[1])):
+            if not any(_begins(other, one) for other in each):
+                each.append(one)
         features, alone = self._read(*([*map(list, column)] for column in zip(*each, strict=True)))
-        masks = self.memory.mask_of_features(features[[each[asked[place]] for place in places]])
-        return masks, batch.reading([alone[each[one]] for one in asked])
+        read = [next(i for i, other in enumerate(each) if _begins(other, one)) for one in asked]
+        masks = self.memory.mask_of_features(features[[read[place] for place in places]])
+        return masks, batch.reading([alone[i][: 1 + len(tail)] for i, (_, tail) in zip(read, asked, strict=True)])
 
     def _need_batches(self) -> None:
         if self._forms.formats:
@@ -399,3 +403,8 @@ class Memoir(HookedModel):
 def _need_finite(largest: Tensor) -> None:
     if not torch.isfinite(largest):
         raise FloatingPointError("The memory's weights are no longer finite: the edit was not stored. Lower lr.")
+
+
+def _begins(one: tuple, other: tuple) -> bool:
+    """Whether a question and its tail are another's with more behind it."""
+    return one[0] == other[0] and one[1][: len(other[1])] == other[1]

@@ -18,7 +18,7 @@ from memoir.prefix import Prefix, on
 from memoir.rls import Write
 from memoir.texts import Rows
 
-LOOKS = 4  # steps after which all parts are looked at again
+LOOKS = 6  # steps after which all parts are looked at again
 Tail = Callable[[Prefix, Tensor, Tensor, Tensor], Tensor]  # `prefix.run_tail`: prefix, delta, rows, columns -> logits
 
 

@@ -158,7 +158,7 @@ def recommended_against_bare(n: int = 25) -> None:
     chosen = (memoir.settings("smollm2-135m", "recommended"), bare)
     editors = [memoir.Memoir(*memoir.load_model("smollm2-135m"), **options) for options in chosen]
     start = time.perf_counter()
-    for draw in range(12):
+    for draw in range(18):
         editors[0]._ways([*editors[0]._forms.rows(facts[0].prompt, facts[0].target, (), draw)])
     reading = time.perf_counter() - start
     took = [[editor.edit(fact.prompt, fact.target).seconds for editor in editors] for fact in facts][1:]

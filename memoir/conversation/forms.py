@@ -16,7 +16,7 @@ from memoir.conversation.template import Message, answered, need_template
 from memoir.facts.registry import DATA
 
 FORMATS = ("chat", "cue", "context")
-CUES = ("Q: {}\nA:", "Question: {}\nAnswer:")
+CUES = ("Q: {}\nA:", "Question: {}\nAnswer:")  # by turns from edit to edit
 # sentences about nothing in particular, and short exchanges, written for this companion
 CONTEXTS, EXCHANGES = DATA / "ability" / "contexts.txt", DATA / "ability" / "exchanges.csv"
 EARLIER = (0, 1, 2)  # turns before it, in the rows of "chat"
@@ -53,7 +53,7 @@ class Forms:
         self, prompt: str, target: str, prefixes: Sequence[str], draw: int
     ) -> Iterator[tuple[list[list[int]], list[list[int]]]]:
         """The rows of an edit, tokens before and tokens of the answer: first those of the bare prompt and of what the
-        prefixes make of it, then by themselves two for "cue", one for "context", three for "chat".
+        prefixes make of it, then by themselves one for "cue", one for "context", three for "chat".
 
         The answer's end, where it is learnt, is a full stop unless the target has one, in a chat what ends a turn.
         draw: which contexts. A prompt that is a rendered conversation has no further rows.
@@ -88,7 +88,7 @@ def _full_stop(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 def _around(prompt: str, formats: Sequence[str], draw: int) -> Iterator[str]:
     if "cue" in formats:
-        yield from (cue.format(texts.bare(prompt)) for cue in CUES)
+        yield CUES[draw % len(CUES)].format(texts.bare(prompt))
     if "context" in formats:
         every = _contexts(BEHIND[draw % len(BEHIND)])
         yield f"{every[draw // len(BEHIND) % len(every)]} {prompt}"
