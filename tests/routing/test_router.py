@@ -3,7 +3,7 @@
 import pytest
 import torch
 from conftest import toy_model
-from test_words import Letters
+from letters import Letters
 
 import memoir
 from memoir.memory import Route

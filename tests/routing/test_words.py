@@ -3,18 +3,11 @@
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
-from transformers import BatchEncoding
+from letters import Letters
 
 from memoir.routing.words import Subjects, denies, names, nats, words
 
 PROMPTS = ["Who leads Acme Corp?", "Who leads Zenith Labs?", "Where is Acme Corp?", "What is the code of Łódź?"]
-
-
-class Letters:
-    """In place of a tokenizer: every letter is a token."""
-
-    def __call__(self, text, add_special_tokens):
-        return BatchEncoding({"input_ids": list(text.encode())})
 
 
 def of(prompts, background=("Who leads the way?", "Where is it?")) -> Subjects:
