@@ -61,10 +61,11 @@ class Memoir(HookedModel):
     the `rank` strongest directions alone when a rank is given. sigma: demand a lexical gate (`routing/gate.py`): an
     edit answers only questions that have this share of the words that tell it from its neighbours; None, the default,
     is the paper's routing. router: by what a question goes to its edit, the paper's "masks" or, in their place, the
-    "words" of the stored prompts, or their words and then the "meaning" (`routing/router.py`). span: the mask is made
-    from all of a "prompt", as in the paper, or from the "question" in it (`conversation/question.py`), read as if it
-    stood alone; the memory acts from its last token on then. formats: ways of asking that get rows of their own while
-    an edit is written (`conversation/forms.py`): "chat", "cue", "context". end: the target's end is learnt with it.
+    "words" of the stored prompts, or their words and the "meaning" (`routing/router.py`). span: the mask is made from
+    all of a "prompt", as in the paper, or from the "question" in it (`conversation/question.py`), read as if it stood
+    alone; the memory acts from its last token on then, and reads up to the answer what it would read there alone.
+    formats: ways of asking that get rows of their own while an edit is written (`conversation/forms.py`): "chat",
+    "cue", "context". end: the target's end is learnt with it.
     A bad argument is a ValueError or a TypeError that names it, and leaves the model as it was.
 
     While the editor is attached, `model.save_pretrained` writes the base model WITHOUT the edits: `save` keeps them.
@@ -170,15 +171,16 @@ class Memoir(HookedModel):
         owners = (torch.bucketize(torch.arange(len(rows.input_ids)), torch.tensor(places), right=True) - 1).tolist()
         befores = [row[own].tolist() for row, own in zip(rows.input_ids, rows.prompt, strict=True)]
         tails = [before[start + 1 :] for before, start in zip(befores, batch.starts.tolist(), strict=True)]
+        # of each question's tails the longest first: a shorter one that it begins with is read with it
         asked = [(tuple(ids[own]), tuple(tail)) for own, tail in zip(owners, tails, strict=True)]
-        each: list[tuple] = []  # without what another one begins with
+        each: list[tuple] = []
         for one in sorted(set(asked), key=lambda one: -len(one[1])):
             if not any(_begins(other, one) for other in each):
                 each.append(one)
         features, alone = self._read(*([*map(list, column)] for column in zip(*each, strict=True)))
         read = [next(i for i, other in enumerate(each) if _begins(other, one)) for one in asked]
         masks = self.memory.mask_of_features(features[[read[place] for place in places]])
-        return masks, batch.reading([alone[i][: 1 + len(tail)] for i, (_, tail) in zip(read, asked, strict=True)])
+        return masks, batch.reading([alone[i][: 1 + len(tail)] for i, tail in zip(read, tails, strict=True)])
 
     def _need_batches(self) -> None:
         if self._forms.formats:
@@ -259,7 +261,7 @@ class Memoir(HookedModel):
         if self._router:
             return self._router(asked, self.edits, self.memory.forgotten)
         ids = [texts.prompt_ids(self.tokenizer, question) for question in asked]
-        return self.memory.route(self._masks(ids), self._allowed(asked))
+        return self._matched(self._masks(ids), asked)
 
     def _answering(self, asked: list[Turn]) -> list[Turn]:
         """Turns with where their questions go, and with what the memory reads where an edit answers."""
@@ -269,14 +271,14 @@ class Memoir(HookedModel):
         some = [i for i in range(len(asked)) if routes is None or routes[i].edit is not None]
         features, alone = self._read([ids[i] for i in some], [[*asked[i].tail] for i in some])
         if routes is None:
-            routes = self.memory.route(self.memory.mask_of_features(features), self._allowed(questions))
+            routes = self._matched(self.memory.mask_of_features(features), questions)
         read, each = dict(zip(some, alone, strict=True)), enumerate(zip(asked, routes, strict=True))
         return [turn._replace(route=route, read=read.get(i)) for i, (turn, route) in each]
 
-    def _allowed(self, questions: Sequence[str]) -> np.ndarray | None:
-        if self._gate is None:
-            return None
-        return self._gate.allowed(questions, [edit.prompt for edit in self.edits], self.memory.masks)
+    def _matched(self, masks: Tensor, asked: Sequence[str]) -> list[Route]:
+        """Where questions go by their masks (B, D), among the edits that the lexical gate lets answer them."""
+        gate, prompts = self._gate, [edit.prompt for edit in self.edits] if self._gate else []
+        return self.memory.route(masks, gate.allowed(asked, prompts, self.memory.masks) if gate else None)
 
     def _chosen(self, tokens: Tensor, positions: Tensor, activations: Tensor) -> list[Route]:
         """Where whole prompts go whose words have a say: tokens (B, T), their prompts at positions (B, T) bool."""
@@ -286,7 +288,7 @@ class Memoir(HookedModel):
         asked = self.tokenizer.batch_decode(prompts, skip_special_tokens=True)
         if self._router:
             return self._routed(asked)
-        return self.memory.route(self.memory.mask_of(activations, positions), self._allowed(asked))
+        return self._matched(self.memory.mask_of(activations, positions), asked)
 
     @in_turn
     def masks(self, prompts: Sequence[str]) -> Tensor:
@@ -294,25 +296,31 @@ class Memoir(HookedModel):
         return self._masks(self._ids(prompts))
 
     def _masks(self, ids: list[list[int]]) -> Tensor:
-        return self.memory.mask_of_features(self._read(ids)[0])
+        return self.memory.mask_of_features(self._features(ids))
 
     @in_turn
     def features(self, prompts: Sequence[str]) -> Tensor:
         """The mean activation over each prompt's tokens (or its question's), before μ is taken off: (N, D) float32."""
-        return self._read(self._ids(prompts))[0]
+        return self._features(self._ids(prompts))
 
     def _ids(self, prompts: Sequence[str]) -> list[list[int]]:
         return [texts.prompt_ids(self.tokenizer, self._forms.question(prompt)) for prompt in several(prompts)]
 
-    def _read(self, ids: list[list[int]], tails: list[list[int]] | None = None) -> tuple[Tensor, list[Tensor]]:
+    def _features(self, ids: list[list[int]]) -> Tensor:
+        found = torch.empty(len(ids), self.memory.size, device=self.memory.mu.device)
+        for batch, activations, positions in self._activations(ids):
+            found[batch] = self._feature(activations, positions)
+        return found
+
+    def _read(self, ids: list[list[int]], tails: list[list[int]]) -> tuple[Tensor, list[Tensor]]:
         """Of prompts, each by itself: the features (N, D), and a_t at its last token and the t tokens of its tail,
-        (1 + t, D), float32."""
+        (1 + t, D), float32. These are copies: a view would keep the activations of a whole batch."""
         features, alone = torch.empty(len(ids), self.memory.size, device=self.memory.mu.device), [None] * len(ids)
         for batch, activations, positions in self._activations(ids, tails):
             features[batch] = self._feature(activations, positions)
-            for place, i in enumerate(batch):
-                last = len(ids[i]) - 1
-                alone[i] = activations[place, last : last + 1 + len(tails[i] if tails else ())].float()
+            for i, own in zip(batch, activations, strict=True):
+                end = len(ids[i]) + len(tails[i])
+                alone[i] = own[len(ids[i]) - 1 : end].to(torch.float32, copy=True)
         return features, alone
 
     def _feature(self, activations: Tensor, prompt_positions: Tensor) -> Tensor:

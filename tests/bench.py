@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 import memoir
 from memoir import tophash
+from memoir.conversation import forms
 from memoir.memory import ResidualMemory
 from memoir.rls import Identity
 from memoir.routing.gate import LexicalGate
@@ -158,7 +159,7 @@ def recommended_against_bare(n: int = 25) -> None:
     chosen = (memoir.settings("smollm2-135m", "recommended"), bare)
     editors = [memoir.Memoir(*memoir.load_model("smollm2-135m"), **options) for options in chosen]
     start = time.perf_counter()
-    for draw in range(18):
+    for draw in range(len(forms.BEHIND) * forms.TEXTS):
         editors[0]._ways([*editors[0]._forms.rows(facts[0].prompt, facts[0].target, (), draw)])
     reading = time.perf_counter() - start
     took = [[editor.edit(fact.prompt, fact.target).seconds for editor in editors] for fact in facts][1:]

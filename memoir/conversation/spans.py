@@ -1,5 +1,6 @@
 """The questions among a row's tokens: of a rendered conversation every user's, of a plain text the one it ends with."""
 
+from bisect import bisect_right
 from itertools import groupby
 from typing import NamedTuple
 
@@ -37,13 +38,12 @@ class Questions:
         text, ends = self._read(ids)
         if visibly and not self.rendered(text) and not asks(text):
             return []
-        return [self._question(ids, text, ends, *found) for found in self._asking(text)]
-
-    def _question(self, ids: list[int], text: str, ends: list[int], first: int, last: int, stop: int) -> Question:
-        begin, end = _tokens(ends, first, last)
-        rest = ids[end : sum(place <= stop for place in ends)]
-        lead = self._lead if self.rendered(text) else []
-        return Question(begin, end, text[first:last], (*rest, *lead))
+        lead, found = self._lead if self.rendered(text) else [], []
+        for first, last, stop in self._asking(text):
+            begin, end = _tokens(ends, first, last)
+            rest = ids[end : bisect_right(ends, stop)]
+            found.append(Question(begin, end, text[first:last], (*rest, *lead)))
+        return found
 
     def rendered(self, text: str) -> list[tuple[int, int]]:
         """Where the user's messages stand in a text, in characters; [] where it is no conversation."""

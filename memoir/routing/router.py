@@ -16,7 +16,7 @@ from memoir.routing.meaning import Encoder
 from memoir.routing.words import Subjects, denies
 
 ROUTERS = ("masks", "words", "meaning")
-# Chosen on records of OpenFacts that no stream edits, and of relations that the map was not trained on (LOG.md)
+# Chosen on records of OpenFacts and ZsRE that no stream of these lengths edits (LOG.md)
 ALONE = 0.7  # of a prompt's words, by weight, that a question has which is about it, where nothing else is asked
 SHARE = 0.5  # of them that a candidate has whose meaning is compared
 REACHED = 0.53  # by the cosine of a candidate and its share of words, less 1

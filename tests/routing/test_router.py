@@ -6,7 +6,6 @@ from conftest import toy_model
 from letters import Letters
 
 import memoir
-from memoir.memory import Route
 from memoir.routing import meaning, router
 from memoir.routing.router import Router
 
@@ -69,9 +68,8 @@ def test_edits_are_followed_as_they_come_and_when_another_state_is_loaded():
     edits.append(("Who leads Umbrella Inc?", "Wes"))
     assert found(["Umbrella Inc, who leads it?"], edits, [])[0].edit == 3
     other = [("Who leads Umbrella Inc?", "Wes")]
-    assert found(["Umbrella Inc, who leads it?", EDITS[0][0]], other, []) == [Route(0, 1.0), Route(None, 0.0)] or (
-        found([EDITS[0][0]], other, [])[0].edit is None
-    )
+    asked = ["Umbrella Inc, who leads it?", EDITS[0][0]]
+    assert [route.edit for route in found(asked, other, [])] == [0, None]
 
 
 def test_the_editor_routes_by_it_wherever_it_is_asked(near, toy_editor, tmp_path):

@@ -1,7 +1,8 @@
 """Is an edit found by what it is about? `router="meaning"` on the records that chose its threshold, and on others.
 
-Nothing is edited: a router needs the stored prompts alone. OpenFacts' relations come in three parts, by name: the map
-was trained on the first, the threshold was chosen on the second, and the third had no part in either.
+Nothing is edited: a router needs the stored prompts alone. OpenFacts' relations come in three parts, by name. The map
+was trained on the first alone. The threshold and how words weigh were chosen with all three in view, on records that no
+stream edits: so the "others" are new records, and those of the third part are of relations that are new to the map.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from memoir.routing import router
 
 KINDS = ("prompt", "rephrasing", "near neighbour", "same subject", "negated", "irrelevant")
 PARTS = ("trained", "chosen", "unseen")
-LENGTHS, THRESHOLDS = (107, 750), (0.35, 0.4, 0.45, 0.5, 0.53, 0.55, 0.6)
+LENGTHS, THRESHOLDS = (107, 750), (0.35, 0.4, 0.45, 0.5, router.REACHED, 0.55, 0.6)
 
 
 def parts(records: Sequence[EditRecord]) -> dict[str, str]:

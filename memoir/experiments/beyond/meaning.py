@@ -1,7 +1,7 @@
 """What the map of `routing/meaning.py` is trained on, and made from: questions about one subject, alike and not.
 
 Half of OpenFacts' relations, every second by name, on the calibration records and those of the data set's end, which no
-stream edits. Of the other half, a part chose the router's thresholds, and the rest, never seen, tells what it is worth.
+stream edits. The other half is never seen by the map, and tells what it is worth.
 """
 
 from collections import defaultdict
