@@ -18,7 +18,7 @@ from memoir.prefix import Prefix, on
 from memoir.rls import Write
 from memoir.texts import Rows
 
-LOOKS = 6  # steps after which all parts are looked at again
+LOOKS = 8  # steps after which all parts are looked at again
 Tail = Callable[[Prefix, Tensor, Tensor, Tensor], Tensor]  # `prefix.run_tail`: prefix, delta, rows, columns -> logits
 
 
@@ -57,7 +57,7 @@ def fit(parts: list[Part], write: Write, tail: Tail, how: Settings, look: Callab
     loss is then the highest of all. FloatingPointError for a loss that is not finite.
     """
     sizes, losses, several = [len(part.prefix.real[0]) for part in parts], [], len(parts) > 1
-    seen, since = [math.inf] * len(parts), LOOKS
+    seen, since = [math.inf] * len(parts), 0
     while write.steps < how.n_iter:
         outputs = write.outputs.detach().requires_grad_()
         if several and since == LOOKS:

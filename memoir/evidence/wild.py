@@ -22,6 +22,7 @@ from memoir.interface.asking import way
 from memoir.interface.editing import EditedModel
 
 TOKENS, COMPARED = 50, 20  # at most so many are generated; so many of the answer to an irrelevant question are compared
+FIRST = 12  # tokens after which most answers have ended: the others are generated again, by themselves
 INSTRUCTION = "Please answer the question:\n\nQ: {}\nA:"
 TEXT = DATA / "ability" / "text.txt"  # whose sentences stand before questions; none is a context of `forms.py`
 DOCUMENT = 1000  # tokens before the question
@@ -104,9 +105,11 @@ def _answered(editor: EditedModel, texts: list[Asked], targets: list[str], about
     dotted = [STOPS.search(target.strip()[:-1]) is not None for target in targets]
     said: dict[int, str] = {}
     for wanted in (False, True):  # the end of a target with a full stop in it is not looked for while it is generated
-        if some := [i for i, dot in enumerate(dotted) if dot == wanted]:
-            options = _stopping(editor, not wanted)
-            said |= dict(zip(some, _said(editor, [texts[i] for i in some], TOKENS, **options), strict=True))
+        options, some = _stopping(editor, not wanted), [i for i, dot in enumerate(dotted) if dot == wanted]
+        for tokens in (min(FIRST, TOKENS), TOKENS):
+            if some:
+                said |= dict(zip(some, _said(editor, [texts[i] for i in some], tokens, **options), strict=True))
+            some = [i for i in some if not _ended(editor, said[i], tokens, not wanted)]
     scores = (editor.score if isinstance(texts[0], str) else editor.score_chat)(texts, targets)
     rows = []
     for i, (one, score, target) in enumerate(zip(about, scores, targets, strict=True)):
@@ -119,6 +122,11 @@ def _answered(editor: EditedModel, texts: list[Asked], targets: list[str], about
         for text, target, dot in zip(texts, targets, dotted, strict=True)
     ]
     return rows + [one | {"form": f"{one['form']}, cached"} | row for one, row in zip(about, cached, strict=True)]
+
+
+def _ended(editor: EditedModel, said: str, tokens: int, early: bool) -> bool:
+    """Whether this is a whole answer, and not the first so many tokens of one."""
+    return bool(early and STOPS.search(said)) or len(editor.tokenizer(said).input_ids) < tokens - 1
 
 
 def _judged(said: str, target: str) -> dict:

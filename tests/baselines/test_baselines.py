@@ -15,6 +15,7 @@ from memoir.baselines.rome import rank_one
 from memoir.baselines.wise import activation, ties
 from memoir.evidence import plan
 from memoir.facts.reading import load_records
+from memoir.interface import asking
 from memoir.models.loading import weights_hash
 from memoir.models.registry import Settings
 
@@ -143,6 +144,15 @@ def test_bad_input_is_refused_and_changes_nothing(make, tokenizer, name):
     assert all(torch.equal(tensor, editor._tensors()[key]) for key, tensor in before.items())
     with pytest.raises(RuntimeError, match="Detach it first") if name[:2] != "in" else pytest.raises(ValueError):
         make(name, editor.model) if name[:2] != "in" else make(name, retriever="luck")
+
+
+@pytest.mark.parametrize("name", sorted(TOY))
+def test_what_the_scores_tell_is_what_would_have_been_generated(make, name, monkeypatch):
+    records, editor = memoir.load_records("openfacts-calibration", 4), make(name)
+    editor.edit_all(records[:3])
+    told = asking.ask(editor, records)
+    monkeypatch.setattr(asking, "_told", lambda *_: None)
+    assert told.generated.tolist() == asking.ask(editor, records).generated.tolist()
 
 
 @pytest.mark.parametrize("name", ["grace", "defer", "wise"])

@@ -1,9 +1,15 @@
 """Asking as people ask: what counts as an answer, and a table of every way of asking."""
 
+from types import SimpleNamespace
+
 import pytest
+import torch
 from shelves import RECORDS
 
 from memoir.evidence import wild
+from memoir.metrics import Score
+
+SCORE = Score(torch.tensor([1]), torch.tensor([1]), torch.tensor([0.0]))
 
 
 @pytest.mark.parametrize(
@@ -44,6 +50,24 @@ def test_every_way_of_asking_has_its_rows(toy_editor, monkeypatch):
     }  # a question is read as if it stood alone
     irrelevant = table[(table.kind == "irrelevant") & (table.form == "chat")]
     assert irrelevant.empty or set(irrelevant.exact) <= {0.0, 1.0}
+
+
+def test_answers_that_have_ended_early_are_generated_once_and_the_others_whole(monkeypatch):
+    whole = {"a": "one two.", "b": "one two three four five six seven eight", "c": "one"}  # c: an end token
+    asked = []
+
+    def said(_editor, texts, tokens, **_options):
+        asked.append((texts, tokens))
+        return [" ".join(whole[text].split()[:tokens]) for text in texts]
+
+    monkeypatch.setattr(wild, "_said", said)
+    monkeypatch.setattr(wild, "FIRST", 4)
+    tokenizer = lambda text: SimpleNamespace(input_ids=text.split())  # noqa: E731
+    editor = SimpleNamespace(tokenizer=tokenizer, score=lambda texts, _targets: [SCORE] * len(texts))
+    about = [{"record": name, "form": "alone", "kind": "prompt", "own": None} for name in whole]
+    found = wild._answered(editor, list(whole), ["one two", whole["b"], "two"], about)
+    assert asked == [(["a", "b", "c"], 4), (["b"], wild.TOKENS)]
+    assert [row["exact"] for row in found] == [1.0, 1.0, 0.0]
 
 
 def test_a_cache_says_the_same(toy_editor, monkeypatch):
