@@ -122,7 +122,7 @@ class Memoir(HookedModel):
         self._router = None if router == "masks" else Router(router, self._forms.question, tokenizer)
         self._beyond |= {} if router == "masks" else {"router": router}
         self._beyond |= self._forms.chosen()
-        self._texts = Texts(model)
+        self._texts = Texts(model, self.base)
         self.projector = projector(update, linear.in_features, ridge, rank, device)
         permutation = tophash.random_permutation(linear.in_features, seed)
         self.memory = ResidualMemory(linear.in_features, linear.out_features, k, threshold, permutation, device)
@@ -144,7 +144,9 @@ class Memoir(HookedModel):
 
     def _edit(self, prompt: str, target: str) -> tuple[list[float], int, Tensor]:
         """One run of masked SGD on W_m; then the mask is stored (paper, section 3)."""
-        batch = self._ways([*self._forms.rows(prompt, target, self.prefixes, len(self.edits))])
+        earlier = self._forms.earlier(self.edits)
+        forms = [*self._forms.rows(prompt, target, self.prefixes, len(self.edits), earlier)]
+        batch = self._ways(forms, asked_before=earlier is not None and len(forms) > 1)
         mask, batch = self._asked_in(batch, [prompt], [0])
         read, how = batch.prefix.activations, self.settings
         keys = read[on(read.device, *batch.prefix.real)][:, mask[0]]
@@ -227,16 +229,16 @@ class Memoir(HookedModel):
         self.memory.forget([edit])
         return written, whole
 
-    def _ways(self, forms: list[tuple[list[list[int]], list[list[int]]]]) -> Batch:
+    def _ways(self, forms: list[tuple[list[list[int]], list[list[int]]]], asked_before: bool = False) -> Batch:
         """An edit's ways of asking, read in one pass. Where the question alone asks, the memory acts from its last
-        token on: what stands before it is the base model's, and no part of these rows."""
+        token on: what stands before it is no part of these rows, and the base model's. asked_before: but for the last
+        row, where stored edits answer what was asked before."""
         befores, afters = ([*chain(*column)] for column in zip(*forms, strict=True))
         firsts, starts = zip(*map(self._start, befores), strict=True)
         heads = [before[:start] for before, start in zip(befores, starts, strict=True)]
         ends = [before[start:] for before, start in zip(befores, starts, strict=True)]
         rows = self._rows(ends, afters, begun=max(starts))
-        with self.base():
-            behind = self._texts(heads, firsts) if any(starts) else None
+        behind = self._texts(heads, firsts, {len(heads) - 1} if asked_before else ()) if any(starts) else None
         read = self._prefix if len(forms) == 1 else self._prefix_of_many
         return Batch.of_edits(rows, read(rows, behind), [len(own) for own, _ in forms])
 

@@ -147,9 +147,9 @@ def answered(turns: list[Turn], past: int, n: int) -> tuple[list[Turn], Tensor |
 def read_alone(activations: Tensor, turns: list[Turn], tokens: Tensor, past: int) -> Tensor:
     """Activations (m, n, D) of m turns in tokens (B, n), from the position `past` on; in place, with what the memory
     reads from a question's last token to its answer, as if the question stood alone."""
-    for own, turn in zip(activations, turns, strict=False):
+    for row, turn in enumerate(turns):
         for i, read in enumerate(turn.read if turn.read is not None else ()):
             place = turn.acts + i - past
-            if 0 <= place < len(own) and (i == 0 or tokens[turn.row, place] == turn.tail[i - 1]):
-                own[place] = read
+            if 0 <= place < activations.shape[1] and (i == 0 or tokens[turn.row, place] == turn.tail[i - 1]):
+                activations[row, place] = read
     return activations

@@ -58,7 +58,7 @@ def test_no_way_is_left_above_the_stopping_loss():
     losses, moves, looks = steps_of(2)
     ends = (1 - moves.outputs).abs()
     assert ends.max() <= 0.15 and losses[-1] == pytest.approx(ends.max().item())
-    assert looks[0] == 0 and looks[-1] == moves.steps
+    assert looks[0] == LOOKS and looks[-1] == moves.steps
     assert all(later - earlier <= LOOKS for earlier, later in pairwise(looks))
     assert len(losses) == moves.steps + 1
 

@@ -19,7 +19,7 @@ import psutil
 from torch import Tensor
 
 from memoir import metrics
-from memoir.evidence import files
+from memoir.evidence import files, untouched
 from memoir.evidence.probes import PROBES, unedited
 from memoir.evidence.stream import Stream
 from memoir.facts.reading import load_records
@@ -57,11 +57,17 @@ def run_stream(stream: Stream, editor: EditedModel, probes: Mapping[str, int] | 
     work = files.WORK / stream.profile / stream.experiment / stream.run
     work.mkdir(parents=True, exist_ok=True)
     starts, facts = _starts(work, settings), _facts(stream, editor)
+    if stream.profile != "smoke":
+        untouched.recall(editor)
     if not (work / "checkpoint").exists():
         expected = estimate(stream, editor, facts)
         if stream.profile != "smoke":
             print(expected, file=sys.stderr, flush=True)
-    found = [_evaluated_at(n, facts, stream, editor, work, probes) for n in stream.at]
+    found = []
+    for n in stream.at:
+        found.append(_evaluated_at(n, facts, stream, editor, work, probes))
+        if stream.profile != "smoke":
+            untouched.keep(editor)
     tables = {name: pd.concat([tables[name] for tables in found], ignore_index=True) for name in found[0]}
     edits = editor.edits_table()
     born = files.provenance(starts[0]["time"], editor=editor, dataset=stream.dataset)

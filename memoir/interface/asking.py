@@ -222,7 +222,7 @@ def ask(editor: Asked, records: Iterable[EditRecord], *, generated: bool = True)
     if generated:
         expected = [b.text if b else answer for b, answer in zip(before, frame.answer, strict=True)]
         texts = [_told(editor.tokenizer, *pair) for pair in zip(scores, before, strict=True)]
-        rest = [(*asked[i][3:],) for i, text in enumerate(texts) if text is None]
+        rest = [row[3:] for row, text in zip(asked, texts, strict=True) if text is None]
         said = iter(editor.said(*zip(*rest, strict=True)) if rest else ())
         texts = [next(said) if text is None else text for text in texts]
         frame[GENERATED] = list(map(metrics.exact_match, texts, expected))
@@ -235,8 +235,8 @@ def ask(editor: Asked, records: Iterable[EditRecord], *, generated: bool = True)
 
 
 def _told(tokenizer: PreTrainedTokenizerBase, score: Score, before: BaseAnswer | None) -> str | None:
-    """What a model generates, where the scores tell it, or None: a target whose tokens are all the likeliest, and where
-    no edit answers what was said before. Most questions are of these, and generating takes longest."""
+    """What is generated, where the scores tell it: a target whose tokens are all the likeliest; what was said before,
+    where no edit answers. Most questions are of these, and generating takes longest."""
     if before is not None:
         return before.text if score.route and score.route.edit is None else None
     return tokenizer.decode(score.target, skip_special_tokens=True) if score.argmax.equal(score.target) else None
@@ -244,8 +244,6 @@ def _told(tokenizer: PreTrainedTokenizerBase, score: Score, before: BaseAnswer |
 
 def way(score: Score, own: float | None) -> str | None:
     """How a question was answered; own: the index of its record's edit, if it has one."""
-    if score.route is None:
-        return None
-    if score.route.edit is None:
-        return "base model"
+    if score.route is None or score.route.edit is None:
+        return None if score.route is None else "base model"
     return "own edit" if score.route.edit == own else "other edit"

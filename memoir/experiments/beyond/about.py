@@ -108,3 +108,20 @@ def run(tokenizer: PreTrainedTokenizerBase) -> None:
             found += rates(table, at).assign(records=name, dataset=dataset, n_edits=n).to_dict("records")
     born = files.provenance(began, dataset="openfacts")
     files.write_result(path, found, {"share": router.SHARE, "reached": router.REACHED}, born)
+
+
+def measured() -> pd.DataFrame:
+    """What `run` found: `rates`' columns, and records, dataset, n_edits; without rows before it has run."""
+    found = files.read_result("full", "beyond", "about")
+    return pd.DataFrame(found["metrics"] if found else [])
+
+
+def chosen_on(rates: pd.DataFrame) -> pd.DataFrame:
+    """Of what was measured, what the figure shows: OpenFacts' calibration records, the longer list."""
+    return rates[(rates.records == "calibration") & (rates.dataset == "openfacts") & (rates.n_edits == LENGTHS[-1])]
+
+
+def reported(rates: pd.DataFrame) -> pd.DataFrame:
+    """The other records' rates, and rephrasings of relations that are new to the map: what no choice was made on."""
+    rows = rates[(rates.records == "others") & ((rates.part == "all") | (rates.kind == "rephrasing"))]
+    return rows.drop(columns=["records", "threshold"]).reset_index(drop=True)

@@ -6,9 +6,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from memoir.evidence import files, results as evidence
-from memoir.experiments.beyond import frames as beyond, plots as beyond_plots
+from memoir.experiments.beyond import about, frames as beyond, plots as beyond_plots
 from memoir.experiments.lasting import frames as lasting
 from memoir.metrics import TEACHER_FORCED
+from memoir.routing.router import REACHED
 
 PARTS = ("reliability", "generalization", "locality")
 
@@ -27,6 +28,10 @@ def figures() -> Iterator[tuple[str, Figure]]:
     if curves is not None and files.read_result("full", "beyond", "routing"):
         yield "12_frontier", beyond_plots.frontier(curves[curves.records == "test"], (0.1, 0.9))
 
+    rates = about.measured()
+    if len(rates):
+        yield "12_about", beyond_plots.about(about.chosen_on(rates), REACHED)
+
 
 def tables() -> Iterator[tuple[str, pd.DataFrame]]:
     """By name, from the streams that have ended."""
@@ -34,6 +39,8 @@ def tables() -> Iterator[tuple[str, pd.DataFrame]]:
         yield "12_search", search.round(3)
     if len(again := beyond.again()):
         yield "12_again", again.round(3)
+    if len(rates := about.measured()):
+        yield "12_about", about.reported(rates).round(3)
 
 
 def readme() -> Iterator[tuple[str, str]]:

@@ -80,6 +80,28 @@ def forgetting(values: pd.DataFrame, blocks: int) -> Figure:
     return figure
 
 
+def about(rates: pd.DataFrame, chosen: float) -> Figure:
+    """What is routed, by kind of question, against the threshold of `router="meaning"`. rates: `about.rates`' columns.
+
+    chosen: the router's own threshold, drawn as a line across.
+    """
+    figure, axes = plt.subplots(figsize=(WIDE, 2.5))
+    shown = {"rephrasing": "rephrasing", "same subject": "same template", "negated": "theory"}
+    for kind, name in (shown | {"near neighbour": "near neighbour", "irrelevant": "irrelevant"}).items():
+        rows = rates[(rates.kind == kind) & (rates.part == "all")].sort_values("threshold")
+        value = rows.own if kind == "rephrasing" else rows.routed
+        label = "rephrasing, to its own edit" if kind == "rephrasing" else f"{kind}, to any edit"
+        axes.plot(rows.threshold, value, "o-", ms=4, color=COLOURS[name], label=label)
+    unseen = rates[(rates.kind == "rephrasing") & (rates.part == "unseen")].sort_values("threshold")
+    axes.plot(unseen.threshold, unseen.own, "o--", ms=4, color=COLOURS["rephrasing"],
+              label="rephrasing, of relations\nthat the map has not seen")  # fmt: skip
+    axes.axvline(chosen, color="0.5", lw=0.8)
+    axes.set(ylim=(0, 1.02), xlabel="threshold on share of words + cosine − 1", ylabel="share that is routed",
+             title="What is let in, by how near a question must come")  # fmt: skip
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=SMALL)
+    return figure
+
+
 def frontier(curves: pd.DataFrame, aims: tuple[float, float]) -> Figure:
     """Rephrasings matched to their own edit against near neighbours routed, a line per way of routing.
 
