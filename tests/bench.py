@@ -14,6 +14,7 @@ from memoir.conversation import forms
 from memoir.memory import ResidualMemory
 from memoir.rls import Identity
 from memoir.routing.gate import LexicalGate
+from memoir.routing.router import Router
 from memoir.theory.overlap import random_masks
 from memoir.tophash import overlap_counts
 
@@ -148,6 +149,21 @@ def batches_against_one_by_one(n: int = 48, size: int = 16) -> None:
               f"{many:.3f} against {one:.3f} one by one (bar: 0.01 apart)")  # fmt: skip
 
 
+def router_by_meaning(stored: int = 7000, asked: int = 200) -> None:
+    """What the router by words and meaning adds to a question, where some edit may be meant and where none."""
+    facts = memoir.load_records("openfacts", stored)
+    edits = [(fact.prompt, fact.target) for fact in facts]
+    router = Router("meaning", str, memoir.load_model("smollm2-135m")[1])
+    router([facts[0].prompt], edits, [])  # reads the stored prompts
+    took: dict[bool, list[float]] = {True: [], False: []}
+    for question in [text for fact in facts[:asked] for text in (fact.rephrasings[0], fact.irrelevant) if text]:
+        meant = router.best([question], edits, [])[0][0] is not None  # the candidates' embeddings are kept from here on
+        took[meant].append(seconds(lambda question=question: router([question], edits, [])))
+    some, none = (median(took[meant]) * 1e3 for meant in (True, False))
+    print(f"router by meaning, {stored} edits: {some:.1f} ms a question with a candidate, {none:.2f} ms one without "
+          "(bars: 8 and 0.3)")  # fmt: skip
+
+
 def recommended_against_bare(n: int = 25) -> None:
     """Edits under the recommended settings and bare ones of the same update, each until it is learnt, in turns.
 
@@ -190,6 +206,7 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     routing()
     gate_against_masks()
+    router_by_meaning()
     late_edits_against_the_hundredth()
     packed_against_plain()
     frozen_prefix_against_plain()

@@ -5,6 +5,7 @@ was trained on the first alone. The threshold and how words weigh were chosen wi
 stream edits: so the "others" are new records, and those of the third part are of relations that are new to the map.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
@@ -18,7 +19,8 @@ from memoir.facts.record import EditRecord
 from memoir.routing import router
 
 KINDS = ("prompt", "rephrasing", "near neighbour", "same subject", "negated", "irrelevant")
-PARTS = ("trained", "chosen", "unseen")
+PARTS = ("trained", "chosen", "unseen")  # of OpenFacts' relations
+ONCE, OFTEN = "subject edited once", "subject edited more than once"  # of ZsRE, where such edits contradict each other
 LENGTHS, THRESHOLDS = (107, 750), (0.35, 0.4, 0.45, 0.5, router.REACHED, 0.55, 0.6)
 
 
@@ -52,18 +54,13 @@ def asked(stored: Sequence[EditRecord], others: Sequence[EditRecord]) -> Iterato
 def scores(
     tokenizer: PreTrainedTokenizerBase, stored: Sequence[EditRecord], others: Sequence[EditRecord]
 ) -> pd.DataFrame:
-    """A row per question: kind, relation (of its edit; None for irrelevant ones), own (whether its best edit is its
-    own) and score in [0, 1], from which every threshold's routes follow."""
+    """A row per question: kind, edit (its own; missing for irrelevant ones), own (whether its best edit is that one)
+    and score in [0, 1], from which every threshold's routes follow."""
     found = router.Router("meaning", str, tokenizer)
     rows = list(asked(stored, others))
     best = found.best([question for *_, question in rows], [(record.prompt, "") for record in stored], [])
     return pd.DataFrame(
-        {
-            "kind": kind,
-            "relation": None if own is None else stored[own].relation,
-            "own": edit is not None and edit == own,
-            "score": 0.0 if edit is None else score,
-        }
+        {"kind": kind, "edit": own, "own": edit is not None and edit == own, "score": 0.0 if edit is None else score}
         for (kind, own, _), (edit, score) in zip(rows, best, strict=True)
     )
 
@@ -71,13 +68,13 @@ def scores(
 def rates(table: pd.DataFrame, thresholds: Sequence[float]) -> pd.DataFrame:
     """Of each kind, and of each part of the relations within it: which share is routed at all, and to its own edit.
 
-    Columns threshold, kind, part (of `PARTS`, "all"), n, routed, low, high (its 95 % Wilson interval), own.
+    Columns threshold, kind, part (of these, "all"), n, routed, low, high (its 95 % Wilson interval), own.
     """
     rows = []
     for threshold in thresholds:
         for kind in KINDS:
             of_kind = table[table.kind == kind]
-            for part in ("all", *PARTS):
+            for part in ("all", *PARTS, ONCE, OFTEN):
                 some = of_kind if part == "all" else of_kind[of_kind.part == part]
                 if not len(some):
                     continue
@@ -102,8 +99,13 @@ def run(tokenizer: PreTrainedTokenizerBase) -> None:
     sets |= {("others", "openfacts"): every, ("others", "zsre"): zsre}
     for (name, dataset), records in sets.items():
         for n in LENGTHS:
-            table = scores(tokenizer, records[:n], every if dataset == "openfacts" else ())
-            table["part"] = table.relation.map(part)
+            stored = records[:n]
+            table = scores(tokenizer, stored, every if dataset == "openfacts" else ())
+            often = Counter(record.subject for record in stored)
+            named = [
+                part[r.relation] if r.relation in part else OFTEN if often[r.subject] > 1 else ONCE for r in stored
+            ]
+            table["part"] = table.edit.map(dict(enumerate(named)))
             at = THRESHOLDS if name == "calibration" else (router.REACHED,)
             found += rates(table, at).assign(records=name, dataset=dataset, n_edits=n).to_dict("records")
     born = files.provenance(began, dataset="openfacts")
@@ -122,6 +124,6 @@ def chosen_on(rates: pd.DataFrame) -> pd.DataFrame:
 
 
 def reported(rates: pd.DataFrame) -> pd.DataFrame:
-    """The other records' rates, and rephrasings of relations that are new to the map: what no choice was made on."""
+    """The rates of the other records, on which no choice was made; of rephrasings also by part."""
     rows = rates[(rates.records == "others") & ((rates.part == "all") | (rates.kind == "rephrasing"))]
     return rows.drop(columns=["records", "threshold"]).reset_index(drop=True)
