@@ -16,7 +16,7 @@ from operator import attrgetter
 import pandas as pd
 
 from memoir import metrics
-from memoir.evidence import wild
+from memoir.evidence import around, wild
 from memoir.facts.reading import load_records
 from memoir.facts.record import EditRecord
 from memoir.facts.registry import DATA
@@ -202,6 +202,7 @@ PROBES: dict[str, tuple[str | None, Callable[..., pd.DataFrame]]] = {
     "contrast": (None, contrast),
     "text": (None, text),
     "choices": (None, choices),
+    "around": (None, around.asked),
     "wild": (None, wild.asked),
     "wild-protocol": (None, partial(wild.asked, forms=wild.PROTOCOL)),
     "irrelevant-openfacts": (None, partial(irrelevant, prompts=partial(_of, "openfacts-calibration", "irrelevant"))),

@@ -106,6 +106,22 @@ def _qaedit(row: dict) -> Iterator[EditRecord]:
     )
 
 
+def _knowedit(row: dict) -> Iterator[EditRecord]:
+    kinds = {**(row["portability"] or {}), **(row["locality"] or {})}
+    yield EditRecord(
+        id=f"knowedit-{row['prompt']}",
+        subject=row["subject"],
+        prompt=row["prompt"],
+        target=row["target_new"],
+        truths=(row["ground_truth"],),
+        around=tuple(
+            (kind.replace("_", " ").lower(), asked["prompt"], asked["ground_truth"])
+            for kind, some in kinds.items()
+            for asked in some or ()
+        ),
+    )
+
+
 def _openfacts(row: dict) -> Iterator[EditRecord]:
     same = ("id", "relation", "subject", "prompt", "target", "irrelevant", "irrelevant_answer", "neighbour",
             "neighbour_answer", "negated", "chinese")  # fmt: skip
@@ -129,6 +145,7 @@ DATASETS = {
     "temporal": _of(_flat, "temporal/temporal-edit.json"),
     "temporal-train": _of(_flat, "temporal/temporal-train.json"),
     "counterfact": _of(_flat, "counterfact/counterfact-edit.json"),
+    "knowedit": _of(_knowedit, "knowedit/wiki_counterfact_train.json"),
     "qaedit": _of(_qaedit, "qaedit/QAEdit_inter_1k.json"),
     "mquake": _of(_mquake, "multihop/MQuAKE-hard.json"),
     "natural-questions": _of(_natural_question, "natural_questions.jsonl"),

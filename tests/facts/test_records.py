@@ -77,6 +77,13 @@ PUBLISHED = {
     "temporal": (75, 0, None, "Tesla, Inc.,", "Waymo, formerly"),
     "temporal-train": (75, 1, REPEATED, "Climate change", "A24 is"),
     "counterfact": (10_000, 83, REPEATED, "The mother tongue of Danielle Darri", "Subair works as"),
+    "knowedit": (
+        1_428,
+        17,
+        (NO_OP, REPEATED),
+        "The name of the country which Gours",
+        "The gender of Suzanne C Bart is",
+    ),
     "qaedit": (1_000, 0, None, "who has the most 70 point games in ", "In Indian cuisine, the term pakora "),
     "mquake": (1_716, 0, None, "Hey Jude was performed by", "The capital of Italy is"),
     "natural-questions": (3_610, 0, None, "who got the first nobel prize in ph", "when did computer become widespread"),

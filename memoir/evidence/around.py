@@ -1,0 +1,85 @@
+"""Questions around an edit: its opposite, its neighbours, other languages, and what follows from it (notebook 11).
+
+All are asked under teacher forcing: an answer is *said* where each of its tokens is the arg-max, as greedy decoding
+would have it. The same is asked of the untouched model.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from memoir import metrics
+from memoir.facts.record import EditRecord
+from memoir.interface.asking import way
+from memoir.interface.editing import EditedModel
+
+BE = re.compile(r"\b(is|was|are|were)\b")
+KINDS = (
+    "edited prompt", "rephrasing", "subject aliasing", "reasoning", "logical generalization", "chinese",
+    "negated", "forgetfulness", "near neighbour", "relation specificity", "irrelevant",
+)  # fmt: skip
+
+
+def around(record: EditRecord) -> Iterator[tuple[str, str, str | None]]:
+    """(kind, question, right answer after the edit; None where none is known) of all that a record can be asked.
+
+    The kinds of KnowEdit have its names: "subject aliasing" (the subject by another name), "reasoning" (one more hop),
+    "logical generalization" (what the edited fact implies), "relation specificity" (another fact of the subject),
+    "forgetfulness" (what the answer is if it is not the edited one).
+    """
+    yield "edited prompt", record.prompt, record.target
+    for rephrasing in record.rephrasings[:1]:
+        yield "rephrasing", rephrasing, record.target
+    if negated := record.negated or denied(record):
+        yield "negated", negated, None
+    if record.neighbour:
+        yield "near neighbour", record.neighbour, record.neighbour_answer
+    if record.irrelevant:
+        yield "irrelevant", record.irrelevant, record.irrelevant_answer
+    if record.chinese:
+        yield "chinese", record.chinese, record.target
+    yield from record.around
+
+
+def denied(record: EditRecord) -> str | None:
+    """The opposite statement of a prompt that states something by "is" or the like, behind its subject if anywhere."""
+    behind = record.prompt.casefold().find(record.subject.casefold()) + len(record.subject)
+    places = [found.end() for found in BE.finditer(record.prompt) if found.end() > behind]
+    if not places or "?" in record.prompt:
+        return None
+    place = places[-1] if places[-1] == len(record.prompt) else places[0]
+    return f"{record.prompt[:place]} not{record.prompt[place:]}"
+
+
+def asked(editor: EditedModel, facts: Sequence[EditRecord], n: int) -> pd.DataFrame:
+    """At most n of the facts, evenly spread: one row per question.
+
+    Columns record, relation, kind, route as in `asking.ask`, and target, right, kept: whether the edit's target and the
+    right answer are said (1 or 0; right is missing where no answer is known), and whether the arg-max tokens under the
+    edit's target are the untouched model's. target_before and right_before are the untouched model's.
+    """
+    own = {edit.prompt: i for i, edit in enumerate(editor.edits)}
+    some = facts[:: -(-len(facts) // n)]
+    rows = [(fact, *question) for fact in some for question in around(fact)]
+    targets = [(question, fact.target) for fact, _, question, _ in rows]
+    answers = [(question, answer) for _, _, question, answer in rows if answer is not None]
+    now, right = editor.score(*zip(*targets, strict=True)), iter(editor.score(*zip(*answers, strict=True)))
+    with editor.base():
+        before = editor.score(*zip(*targets, strict=True))
+        right_before = iter(editor.score(*zip(*answers, strict=True)))
+    found = []
+    for (fact, kind, _, answer), after, base in zip(rows, now, before, strict=True):
+        known = answer is not None
+        found.append({
+            "record": fact.id, "relation": fact.relation, "kind": kind, "route": way(after, own.get(fact.prompt)),
+            "target": said(after), "target_before": said(base), "right": said(next(right)) if known else None,
+            "right_before": said(next(right_before)) if known else None,
+            "kept": float(after.argmax.equal(base.argmax)),
+        })  # fmt: skip
+    return pd.DataFrame(found)
+
+
+def said(score: metrics.Score) -> float:
+    """1 where every token is the arg-max, else 0."""
+    return float(metrics.token_accuracy(score) == 1)
