@@ -56,26 +56,27 @@ def asked(editor: EditedModel, facts: Sequence[EditRecord], n: int) -> pd.DataFr
     """At most n of the facts, evenly spread: one row per question.
 
     Columns record, relation, kind, route as in `asking.ask`, and target, right, kept: whether the edit's target and the
-    right answer are said (1 or 0; right is missing where no answer is known), and whether the arg-max tokens under the
-    edit's target are the untouched model's. target_before and right_before are the untouched model's.
+    right answer are said (1 or 0; right is missing where no answer is known), and at which share of the right answer's
+    tokens (else the target's) the arg-max is the untouched model's. target_before and right_before are what it says;
+    accuracy is that of the right answer's tokens.
     """
     own = {edit.prompt: i for i, edit in enumerate(editor.edits)}
-    some = facts[:: -(-len(facts) // n)]
-    rows = [(fact, *question) for fact in some for question in around(fact)]
-    targets = [(question, fact.target) for fact, _, question, _ in rows]
-    answers = [(question, answer) for _, _, question, answer in rows if answer is not None]
-    now, right = editor.score(*zip(*targets, strict=True)), iter(editor.score(*zip(*answers, strict=True)))
-    with editor.base():
-        before = editor.score(*zip(*targets, strict=True))
-        right_before = iter(editor.score(*zip(*answers, strict=True)))
+    rows = [(fact, *question) for fact in facts[:: -(-len(facts) // n)] for question in around(fact)]
+    pairs = {(question, answer) for fact, _, question, right in rows for answer in (fact.target, right) if answer}
+    asked = sorted(pairs)
+    editor.remember(asked, generated=False)
+    now = dict(zip(asked, editor.score(*zip(*asked, strict=True)), strict=True))
     found = []
-    for (fact, kind, _, answer), after, base in zip(rows, now, before, strict=True):
-        known = answer is not None
+    for fact, kind, question, right in rows:
+        target, answer = (question, fact.target), (question, right or fact.target)
+        before = editor.base_answers[answer].score
         found.append({
-            "record": fact.id, "relation": fact.relation, "kind": kind, "route": way(after, own.get(fact.prompt)),
-            "target": said(after), "target_before": said(base), "right": said(next(right)) if known else None,
-            "right_before": said(next(right_before)) if known else None,
-            "kept": float(after.argmax.equal(base.argmax)),
+            "record": fact.id, "relation": fact.relation, "kind": kind,
+            "route": way(now[target], own.get(fact.prompt)),
+            "target": said(now[target]), "target_before": said(editor.base_answers[target].score),
+            "right": said(now[answer]) if right else None, "right_before": said(before) if right else None,
+            "accuracy": metrics.token_accuracy(now[answer]) if right else None,
+            "kept": metrics.token_agreement(before, now[answer]),
         })  # fmt: skip
     return pd.DataFrame(found)
 

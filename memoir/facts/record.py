@@ -14,8 +14,9 @@ class EditRecord:
     truths: answers that were true before; rephrasings: other wordings of prompt; irrelevant: a question that must keep
     its answer; neighbour: the prompt about another subject; negated: the opposite statement; chinese: prompt in
     Chinese; ood: text in another style that should follow the edit; multihop: questions whose answer follows from
-    several edits; around: further questions near the edit, (kind, question, right answer); case: those several edits share it and are made together, one case at a time. A prompt may occur
-    once in each case, with another target in another.
+    several edits; around: further questions near the edit, (kind, question, right answer); case: those several edits
+    share it and are made together, one case at a time. A prompt may occur once in each case, with another target in
+    another.
     """
 
     id: str

@@ -1,0 +1,62 @@
+"""Long and odd edits: targets of up to 200 words, prompts of up to 2,000 tokens, numbers, code, names with accents.
+
+Each group is edited into a memory of its own. Knows editors and texts.
+"""
+
+from collections.abc import Iterator
+
+import pandas as pd
+from transformers import PreTrainedTokenizerBase
+
+from memoir import metrics
+from memoir.editor import Memoir
+from memoir.evidence import runs
+from memoir.evidence.wild import TEXT
+
+WORDS = (1, 5, 20, 50, 100, 200)  # of a target
+TOKENS = (1, 10, 100, 500, 1000, 2000)  # of a prompt, about
+ODD = {
+    "numbers": ("3.14159", "1,048,576", "-40", "6.02e23", "0.1", "2/3", "42 %", "1e-9"),
+    "dates": ("2031-05-17", "17 May 2031", "5/17/31", "the 3rd of March 1899", "1066", "12:45 p.m.", "Q3 2027", "44 BC"),
+    "code": ("x = [i**2 for i in range(9)]", "SELECT * FROM t;", "rm -r ./tmp", "return !ok && n > 0;", "λx. x x",
+             "<b>bold</b>", "def f(): pass", "a[i+1] = b"),
+    "accents": ("Dvořák", "São Tomé", "Łódź", "Ærøskøbing", "Çeşme", "Nguyễn Văn Thiệu", "Zürich", "Málaga"),
+}  # fmt: skip
+NAMES = ("Arvid", "Bruno", "Celia", "Doris", "Edgar", "Fiona", "Gregor", "Hilda")
+
+
+def groups(tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
+    """(kind, group, edits): what is long or odd, how, and the prompts and targets."""
+    text = TEXT.read_text().split()
+    for n in WORDS:
+        edits = []
+        for i, name in enumerate(NAMES):
+            start = i * (len(text) - n) // len(NAMES)
+            edits.append((f"{name}'s notebook says:", " ".join(text[start : start + n])))
+        yield "words of the target", f"{n}", edits
+    ids = tokenizer(" ".join(text)).input_ids
+    for n in TOKENS:
+        start = [i * len(ids) // len(NAMES) for i in range(len(NAMES))]
+        before = [tokenizer.decode((ids + ids)[own : own + n]) for own in start]
+        asked = "The keeper of this text is called"
+        prompts = list(NAMES) if n == TOKENS[0] else [f"{one} {asked}" for one in before]
+        yield "tokens of the prompt", f"{n}", list(zip(prompts, reversed(NAMES), strict=True))
+    for kind, targets in ODD.items():
+        prompts = [f"The {i}th entry in {name}'s list is" for i, name in zip(range(4, 12), NAMES, strict=True)]
+        yield "kind of target", kind, list(zip(prompts, targets, strict=True))
+
+
+@runs.quietly
+def measure(editor: Memoir) -> pd.DataFrame:
+    """A row per edit: columns kind, group, said (every token of the target is the arg-max, once the group is written),
+    accuracy (of tokens), steps, seconds."""
+    empty, rows = runs.state_of(editor), []
+    for kind, group, edits in groups(editor.tokenizer):
+        written = [editor.edit(*edit) for edit in edits]
+        scores = editor.score(*zip(*edits, strict=True))
+        for result, score in zip(written, scores, strict=True):
+            accuracy = metrics.token_accuracy(score)
+            row = {"kind": kind, "group": group, "said": accuracy == 1, "accuracy": accuracy}
+            rows.append(row | {"steps": result.steps, "seconds": result.seconds})
+        runs.back_to(editor, empty)
+    return pd.DataFrame(rows)
