@@ -407,7 +407,8 @@ class Memoir(HookedModel):
         self.memory.load_state_dict(tensors)
         self.memory.clear()
         self.memory.store(masks.numpy())
-        self.memory.forget(forgotten)  # a checkpoint of before does not bring back what was forgotten since
+        # a checkpoint of before does not bring back what was forgotten since
+        self.memory.forget([edit for edit in forgotten if edit < len(masks)])
 
 
 def _need_finite(largest: Tensor) -> None:

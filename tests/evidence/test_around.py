@@ -7,8 +7,8 @@ from memoir.facts.record import EditRecord
 
 FACT = EditRecord(
     "0", "The mill", "The mill is owned by", "Otto", rephrasings=("Who owns the mill?", "Whose is it?"),
-    around=(("reasoning", "The owner of the mill lives in", "Ulm"),), chinese="磨坊属于", neighbour="The barn is owned by",
-    neighbour_answer="Ida",
+    around=(("reasoning", "The owner of the mill lives in", "Ulm"),), chinese="磨坊属于",
+    neighbour="The barn is owned by", neighbour_answer="Ida",
 )  # fmt: skip
 
 

@@ -16,13 +16,12 @@ from memoir.evidence.wild import TEXT
 WORDS = (1, 5, 20, 50, 100, 200)  # of a target
 TOKENS = (1, 10, 100, 500, 1000, 2000)  # of a prompt, about
 ODD = {
-    "numbers": ("3.14159", "1,048,576", "-40", "6.02e23", "0.1", "2/3", "42 %", "1e-9"),
-    "dates": ("2031-05-17", "17 May 2031", "5/17/31", "the 3rd of March 1899", "1066", "12:45 p.m.", "Q3 2027", "44 BC"),
-    "code": ("x = [i**2 for i in range(9)]", "SELECT * FROM t;", "rm -r ./tmp", "return !ok && n > 0;", "λx. x x",
-             "<b>bold</b>", "def f(): pass", "a[i+1] = b"),
-    "accents": ("Dvořák", "São Tomé", "Łódź", "Ærøskøbing", "Çeşme", "Nguyễn Văn Thiệu", "Zürich", "Málaga"),
-}  # fmt: skip
-NAMES = ("Arvid", "Bruno", "Celia", "Doris", "Edgar", "Fiona", "Gregor", "Hilda")
+    "numbers": ("3.14159", "1,048,576", "2/3", "6.02e23"),
+    "dates": ("2031-05-17", "17 May 2031", "the 3rd of March 1899", "12:45 p.m."),
+    "code": ("x = [i**2 for i in range(9)]", "SELECT * FROM t;", "return !ok && n > 0;", "<b>bold</b>"),
+    "accents": ("Dvořák", "São Tomé", "Łódź", "Nguyễn Văn Thiệu"),
+}
+NAMES = ("Arvid", "Bruno", "Celia", "Doris")
 
 
 def groups(tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
@@ -42,7 +41,7 @@ def groups(tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[str, str, list[
         prompts = list(NAMES) if n == TOKENS[0] else [f"{one} {asked}" for one in before]
         yield "tokens of the prompt", f"{n}", list(zip(prompts, reversed(NAMES), strict=True))
     for kind, targets in ODD.items():
-        prompts = [f"The {i}th entry in {name}'s list is" for i, name in zip(range(4, 12), NAMES, strict=True)]
+        prompts = [f"The {i}th entry in {name}'s list is" for i, name in enumerate(NAMES, start=4)]
         yield "kind of target", kind, list(zip(prompts, targets, strict=True))
 
 

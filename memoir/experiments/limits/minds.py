@@ -13,7 +13,7 @@ from memoir.editor import Memoir
 from memoir.evidence import runs
 from memoir.facts.record import EditRecord
 
-OTHERS = 20  # edits that stand beside, written first
+OTHERS = 10  # edits that stand beside, written first
 TIMES = (2, 5, 20)  # edits of one question
 
 

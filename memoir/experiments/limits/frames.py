@@ -1,0 +1,119 @@
+"""What stands around an edit, from finished streams, and changed minds and lengths, which are measured here.
+
+Knows results and records; `minds.py` and `lengths.py` edit.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from memoir import metrics
+from memoir.editor import Memoir
+from memoir.evidence import files, results as evidence
+from memoir.experiments.limits import lengths, minds
+from memoir.facts.reading import load_records
+
+EXPERIMENT = "limits"
+LABELS = {"paper": "as in the paper", "rls": "rls", "meaning": "rls, routed by meaning"}
+UPDATES = {"as in the paper": {}, "rls": {"update": "rls"}}
+# KnowEdit's kinds by the paper's names of Table 14, and what is read of each
+PORTABILITY = {
+    "reliability": ("edited prompt", "accuracy"), "subject aliasing": ("subject aliasing", "accuracy"),
+    "reasoning": ("reasoning", "accuracy"), "logical_generalization": ("logical generalization", "accuracy"),
+    "specificity": ("relation specificity", "kept"),
+}  # fmt: skip
+COLUMNS = ["dataset", "label", "n_edits", "kind", "measure", "mean", "low", "high", "n"]
+
+
+def answers(profile: str) -> pd.DataFrame:
+    """What is answered around the edits of every finished stream: `COLUMNS`, with 95 % intervals.
+
+    measure: "routed" (to any edit), "target" and "target_before" (the edit's target is said, now and by the untouched
+    model), "right" and "right_before" (the right answer is), with Wilson's intervals; "accuracy" (of the right answer's
+    tokens) and "kept" (arg-max tokens as the untouched model's), with Student's.
+    """
+    found = []
+    for planned, _, tables in evidence.finished(profile, EXPERIMENT):
+        about = {"dataset": planned.stream.dataset, "label": LABELS[planned.stream.run.rpartition("-")[2]]}
+        table = tables["around"].assign(routed=lambda rows: (rows.route != "base model").astype(float))
+        for (n, kind), rows in table.groupby(["n_edits", "kind"], sort=False):
+            here = about | {"n_edits": n, "kind": kind}
+            found += [here | measured(rows[name].dropna(), name) for name in MEASURES if rows[name].notna().any()]
+    return pd.DataFrame(found, columns=COLUMNS)
+
+
+WILSON = ("routed", "target", "target_before", "right", "right_before")
+MEASURES = (*WILSON, "accuracy", "kept")
+
+
+def measured(values: pd.Series, name: str) -> dict:
+    """A mean with its 95 % interval: columns measure, mean, low, high, n."""
+    row = {"measure": name, "mean": values.mean(), "n": len(values)}
+    if name in WILSON:
+        between = binomtest(int(values.sum()), len(values)).proportion_ci(method="wilson")
+        return row | {"low": between.low, "high": between.high}
+    summed = metrics.summary(pd.DataFrame({"metric": name, "protocol": "", "value": values})).iloc[0]
+    return row | {"low": summed.low, "high": summed.high}
+
+
+def portability(found: pd.DataFrame) -> pd.DataFrame:
+    """Of what `answers` gave: KnowEdit's numbers as the paper's Table 14 has RippleEdits', a row per label and length.
+
+    Columns label, n_edits, those of `PORTABILITY`, and average, of the three that the paper averages.
+    """
+    rows = []
+    for (label, n), here in found[found.dataset == "knowedit"].groupby(["label", "n_edits"], sort=False):
+        at = here.set_index(["kind", "measure"])["mean"]
+        row = {"label": label, "n_edits": n} | {name: at.get(where, np.nan) for name, where in PORTABILITY.items()}
+        row["average"] = np.mean([row[name] for name in ("reliability", "logical_generalization", "specificity")])
+        rows.append(row)
+    return pd.DataFrame(rows, columns=["label", "n_edits", *PORTABILITY, "average"])
+
+
+def by_relation(profile: str, kind: str, least: int = 5) -> pd.DataFrame:
+    """How often the edit's target is said to questions of a kind, by the edit's relation, worst first.
+
+    Columns label, relation, n, routed, target; relations with fewer than `least` questions are left out.
+    """
+    found = []
+    for planned, _, tables in evidence.finished(profile, EXPERIMENT):
+        table = tables["around"]
+        rows = table[(table.kind == kind) & table.relation.notna() & (table.n_edits == table.n_edits.max())]
+        groups = rows.assign(routed=(rows.route != "base model").astype(float)).groupby("relation")
+        each = groups.agg(n=("record", "count"), routed=("routed", "mean"), target=("target", "mean")).reset_index()
+        found.append(each[each.n >= least].assign(label=LABELS[planned.stream.run.rpartition("-")[2]]))
+    table = pd.concat(found) if found else pd.DataFrame(columns=["label", "relation", "n", "routed", "target"])
+    return table.sort_values(["label", "routed"], ascending=[True, False]).reset_index(drop=True)
+
+
+def run(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: dict) -> None:
+    """Measure changed minds and lengths under both updates, each into its result file; not again when finished."""
+    records = load_records("openfacts")
+    some = minds.of_one_kind(records, 5)
+    others = [record for record in records if record.relation != some[0].relation][: minds.OTHERS]
+    measures: dict[str, Callable[[Memoir], pd.DataFrame]] = {
+        "minds": lambda editor: minds.measure(editor, some, others), "lengths": lengths.measure,
+    }  # fmt: skip
+    for name, measure in measures.items():
+        path = files.result_path("full", EXPERIMENT, name)
+        if path.exists():
+            continue
+        began, found = files.now(), []
+        for label, update in UPDATES.items():
+            editor = Memoir(model, tokenizer, **options | update)
+            found.append(measure(editor).assign(label=label))
+            born = files.provenance(began, editor=editor, dataset="openfacts")
+            editor.detach()
+        table = pd.concat(found, ignore_index=True)
+        keys = ["label", "scenario"] if name == "minds" else ["label", "kind", "group"]
+        summed = table.groupby(keys, sort=False).mean(numeric_only=True).reset_index()
+        files.write_result(path, summed.to_dict("records"), options, born, {"edits": table})
+
+
+def kept(name: str) -> pd.DataFrame:
+    """What `run` measured, "minds" or "lengths", summed up; without rows before it has run."""
+    found = files.read_result("full", EXPERIMENT, name)
+    return pd.DataFrame(found["metrics"] if found else [])
