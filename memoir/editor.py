@@ -63,7 +63,8 @@ class Memoir(HookedModel):
     is the paper's routing. router: by what a question goes to its edit, the paper's "masks" or, in their place, the
     "words" of the stored prompts, or their words and the "meaning" (`routing/router.py`). span: the mask is made from
     all of a "prompt", as in the paper, or from the "question" in it (`conversation/question.py`), read as if it stood
-    alone; the memory acts from its last token on then, and reads up to the answer what it would read there alone.
+    alone; the memory acts from its last token on then, and reads up to the answer what it would read at the edit's own
+    prompt.
     formats: ways of asking that get rows of their own while an edit is written (`conversation/forms.py`): "chat",
     "cue", "context". end: the target's end is learnt with it.
     A bad argument is a ValueError or a TypeError that names it, and leaves the model as it was.
@@ -266,16 +267,15 @@ class Memoir(HookedModel):
         return self._matched(self._masks(ids), asked)
 
     def _answering(self, asked: list[Turn]) -> list[Turn]:
-        """Turns with where their questions go, and with what the memory reads where an edit answers."""
-        questions = [turn.text for turn in asked]
-        ids = [texts.prompt_ids(self.tokenizer, question) for question in questions]
-        routes = self._routed(questions) if self._router else None
-        some = [i for i in range(len(asked)) if routes is None or routes[i].edit is not None]
-        features, alone = self._read([ids[i] for i in some], [[*asked[i].tail] for i in some])
-        if routes is None:
-            routes = self._matched(self.memory.mask_of_features(features), questions)
-        read, each = dict(zip(some, alone, strict=True)), enumerate(zip(asked, routes, strict=True))
-        return [turn._replace(route=route, read=read.get(i)) for i, (turn, route) in each]
+        """Turns with where their questions go. Where an edit answers, the memory reads up to the answer what it would
+        read if the edit's own prompt stood there alone: what was learnt is said to every question that finds it."""
+        routes = self._routed([turn.text for turn in asked])
+        some = [i for i, route in enumerate(routes) if route.edit is not None]
+        _, alone = self._read(
+            self._ids([self.edits[routes[i].edit].prompt for i in some]), [[*asked[i].tail] for i in some]
+        )
+        read = dict(zip(some, alone, strict=True))
+        return [turn._replace(route=routes[i], read=read.get(i)) for i, turn in enumerate(asked)]
 
     def _matched(self, masks: Tensor, asked: Sequence[str]) -> list[Route]:
         """Where questions go by their masks (B, D), among the edits that the lexical gate lets answer them."""

@@ -14,6 +14,7 @@ import yaml
 from memoir.evidence import published, results as evidence
 from memoir.experiments.ablations import frames as ablations
 from memoir.experiments.lasting import frames as lasting
+from memoir.experiments.limits import frames as limits
 from memoir.experiments.long_targets import frames as long_targets
 from memoir.facts.registry import DATA
 from memoir.metrics import TEACHER_FORCED
@@ -200,6 +201,25 @@ def _ood(item: Item, row: Row) -> Iterator[dict]:
             yield from (about | {"n_edits": n} | line for line in _metrics(here))
 
 
+def _portability(item: Item, row: Row) -> Iterator[dict]:
+    """What follows from an edit: the metrics of Table 14, on KnowEdit's records, by number of edits."""
+    for name in row.inputs:
+        result, table = evidence.read(row.size, name), evidence.read(row.size, f"{name}-around.parquet")
+        if result is None or table is None:
+            continue
+        for n, rows in table.groupby("n_edits"):
+            found = {}
+            for metric, (kind, measure) in limits.PORTABILITY.items():
+                if len(values := rows[rows.kind == kind][measure].dropna()) > 1:
+                    found[metric] = limits.measured(values, measure) | {"metric": metric}
+            lines = pd.DataFrame(found.values(), index=list(found))
+            about = {"model": evidence.model_of(result), "n_edits": n}
+            yield from (about | line for line in _metrics(lines))
+            parts = lines.reindex(["reliability", "logical_generalization", "specificity"]).dropna()
+            if len(parts) == 3:
+                yield about | {"metric": "average", "text": _average(parts)}
+
+
 def _asked(row: Row) -> Iterator[tuple[dict, dict, pd.DataFrame]]:
     """What each result that is there is about, its content and its table of questions."""
     for name in row.inputs:
@@ -210,6 +230,7 @@ def _asked(row: Row) -> Iterator[tuple[dict, dict, pd.DataFrame]]:
 
 CELLS: dict[str, Callable[[Item, Row], Iterator[dict]]] = {
     "metrics": _by_length, "ages": _by_age, "perplexity": _perplexity, "ood": _ood, "ablations": _ablated,
+    "portability": _portability,
 }  # fmt: skip
 
 

@@ -1,0 +1,84 @@
+"""Where it ends: planted tables whose every share is known, and toy edits whose fate is."""
+
+import pandas as pd
+import pytest
+from shelves import RECORDS
+
+from memoir.evidence import runs
+from memoir.experiments.limits import figures, frames, lengths, minds, plots
+
+
+def asked(kind: str, n: int, routed: int, target: int, **more) -> list[dict]:
+    """n questions of a kind, of which so many are routed and so many are answered with the edited target."""
+    return [
+        {"record": f"r{i}", "relation": "size", "kind": kind, "route": "own edit" if i < routed else "base model",
+         "target": float(i < target), "target_before": 0.0, "right": None, "right_before": None, "accuracy": None,
+         "kept": 1.0, "n_edits": 100} | more for i in range(n)
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def planted(monkeypatch):
+    """One finished stream of KnowEdit with the default method."""
+    rows = asked("edited prompt", 10, 10, 10, right=1.0, accuracy=1.0)
+    rows += asked("negated", 10, 8, 6) + asked("near neighbour", 10, 3, 2)
+    rows += asked("logical generalization", 10, 2, 1, right=0.0, accuracy=0.25)
+    rows += asked("relation specificity", 10, 4, 1, kept=0.5)
+    stream = runs.Stream("full", "limits", "knowedit-paper", "knowedit", (100,))
+    planned = type("Planned", (), {"stream": stream})
+    monkeypatch.setattr(frames.evidence, "finished", lambda *_: iter([(planned, {}, {"around": pd.DataFrame(rows)})]))
+    return frames.answers("full")
+
+
+def test_shares_are_read_with_their_intervals(planted):
+    at = planted.set_index(["kind", "measure"])
+    assert at.loc[("negated", "routed"), "mean"] == 0.8 and at.loc[("negated", "target"), "mean"] == 0.6
+    assert ("negated", "right") not in at.index and at.loc[("negated", "target_before"), "mean"] == 0
+    assert ((planted.low <= planted["mean"]) & (planted["mean"] <= planted.high)).all() and set(planted.n) == {10}
+
+
+def test_the_counterpart_of_table_14(planted):
+    row = frames.portability(planted).iloc[0]
+    assert (row.label, row.n_edits) == ("as in the paper", 100)
+    assert (row.reliability, row.logical_generalization, row.specificity) == (1.0, 0.25, 0.5)
+    assert row.average == pytest.approx(1.75 / 3) and pd.isna(row.reasoning)
+
+
+def test_by_relation(planted):
+    row = frames.by_relation("full", "near neighbour").iloc[0]
+    assert (row.relation, row.n, row.routed, row.target) == ("size", 10, 0.3, 0.2)
+    assert frames.by_relation("full", "near neighbour", least=11).empty
+
+
+def test_the_figures_are_drawn(planted):
+    plots.bars(planted, figures.KNOWEDIT, "target", "title", "target_before").draw_without_rendering()
+    scenarios = pd.DataFrame({"label": ["rls"] * 2, "scenario": ["A, B, A", "forgotten"], "latest": [1.0, 0.0],
+                              "earlier": [0.0, 0.0], "base": [0.0, 1.0]})  # fmt: skip
+    plots.minds(scenarios).draw_without_rendering()
+    grouped = pd.DataFrame({"label": ["rls"] * 3, "kind": ["words", "words", "odd"], "group": ["1", "5", "dates"],
+                            "accuracy": [1.0, 0.5, 0.75]})  # fmt: skip
+    plots.lengths(grouped).draw_without_rendering()
+
+
+def test_the_latest_mind_answers_and_a_forgotten_edit_does_not(toy_editor, monkeypatch):
+    monkeypatch.setattr(minds, "TIMES", (2,))
+    editor = toy_editor(threshold=1.0, lr=5.0, n_iter=60, update="rls", weight_decay=0.0, prefixes=())
+    table = minds.measure(editor, RECORDS[:2], RECORDS[2:3]).set_index("scenario")
+    assert set(table.index) == {"edited 2 times", "A, B, A", "two sources", "forgotten"}
+    gone = table.loc["forgotten"]
+    assert gone.base.all() and not gone.latest.any() and (gone.left > 1).all()
+    assert table.latest["edited 2 times"].all() and not table.earlier["A, B, A"].any()
+    assert editor.edits == [] and editor.memory.n_edits == 0
+
+
+def test_long_and_odd_edits_come_in_groups(tokenizer):
+    found = list(lengths.groups(tokenizer))
+    assert [(kind, group) for kind, group, _ in found[: len(lengths.WORDS)]] == [
+        ("words of the target", f"{n}") for n in lengths.WORDS
+    ]
+    for kind, group, edits in found:
+        assert len(edits) == len(lengths.NAMES) == len({prompt for prompt, _ in edits})
+        if kind == "words of the target":
+            assert {len(target.split()) for _, target in edits} == {int(group)}
+        if kind == "tokens of the prompt" and group != "1":
+            assert all(0 <= len(tokenizer(prompt).input_ids) - int(group) < 20 for prompt, _ in edits)
