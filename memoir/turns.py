@@ -3,8 +3,8 @@
 With the paper's procedure a row is one turn: its whole prompt asks, and all its tokens are answered by its route. Where
 the question alone asks (`conversation/spans.py`), a conversation has a turn for each of the user's messages. An edit
 acts from the last token of its question on, behind which the answer begins, up to the first token of the next question.
-Up to the answer it reads there what it would read if the question stood alone, so that what it says first does not
-depend on what stood before.
+Up to the answer it reads there what it would read if the edit's own prompt stood alone, so that what it says first
+depends neither on what stood before nor on how the question is worded.
 So a row is answered alike whether its earlier turns are read anew or lie in a key-value cache, which the turns are kept
 on.
 """
@@ -32,7 +32,7 @@ class Turn(NamedTuple):
 
     prompt (T,) bool marks the asking tokens of a forward pass until they are routed; or text is the question, which
     ends before the position `end`, tail the t tokens that follow it up to the answer, and read (1 + t, D) what the
-    memory reads at its last token and at these, as if the question stood alone.
+    memory reads at its last token and at these, as if the prompt of the edit that answers stood there alone.
     """
 
     row: int
@@ -146,7 +146,7 @@ def answered(turns: list[Turn], past: int, n: int) -> tuple[list[Turn], Tensor |
 
 def read_alone(activations: Tensor, turns: list[Turn], tokens: Tensor, past: int) -> Tensor:
     """Activations (m, n, D) of m turns in tokens (B, n), from the position `past` on; in place, with what the memory
-    reads from a question's last token to its answer, as if the question stood alone."""
+    reads from a question's last token to its answer."""
     for row, turn in enumerate(turns):
         for i, read in enumerate(turn.read if turn.read is not None else ()):
             place = turn.acts + i - past

@@ -134,6 +134,18 @@ def test_up_to_the_answer_the_memory_reads_the_question_alone(talker, monkeypatc
 
 
 @torch.no_grad()
+def test_a_rephrasing_is_read_as_the_prompt_that_answers_it(talker, monkeypatch):
+    """What the memory adds up to the answer is what it adds to the edit's own prompt, whatever was asked."""
+    editor = talker()
+    found = Turn(0, 0, text="Say, where does that violin hang?", end=9, tail=(5, 7))
+    own = found._replace(text=FACTS[0][0])
+    monkeypatch.setattr(editor, "_routed", lambda asked: [Route(0, 0.9)] * len(asked))
+    read, same = editor._answering([found, own])
+    assert torch.equal(read.read, same.read) and read.read.shape == (3, editor.memory.size)
+    monkeypatch.setattr(editor, "_routed", lambda asked: [Route(None, 0.1)] * len(asked))
+    assert editor._answering([found])[0].read is None
+
+
 def test_generated_tokens_are_never_routed(talker):
     """Not one by one, nor several at once as prompt lookup reads them, even where they ask what was edited."""
     editor = talker()

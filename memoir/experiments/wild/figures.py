@@ -12,7 +12,9 @@ def figures() -> Iterator[tuple[str, Figure]]:
     """By name, from the streams that have ended."""
     found = wild.answers("full")
     for n, rows in found.groupby("n_edits"):
-        yield f"13_said_{n}", wild_plots.by_form(rows, "prompt", "exact", f"Said, word for word, after {n} edits")
+        for kind in ("prompt", "rephrasing"):
+            title = f"Said, word for word, after {n} edits: {kind}s"
+            yield f"13_said_{n}_{kind}s", wild_plots.by_form(rows, kind, "exact", title)
         yield f"13_found_{n}", wild_plots.by_form(rows, "prompt", "found", f"Found after {n} edits: the share that is "
                                                   "answered by its own edit")  # fmt: skip
     if len(found):
