@@ -24,6 +24,7 @@ ITEMS = DATA / "paper_items.yaml"
 SIZES = ("paper", "full")
 NOT_RUN = "not run"
 GENERALIZATIONS = ("generalization", "ood_generalization")
+AVERAGED = ("reliability", *GENERALIZATIONS, "locality", "logical_generalization", "specificity")
 REFERENCE = "llama-3-8b-instruct"  # whose loads the paper's numbers of edits are
 KEY = ["model", "method", "variant", "n_edits", "metric"]
 
@@ -205,19 +206,10 @@ def _portability(item: Item, row: Row) -> Iterator[dict]:
     """What follows from an edit: the metrics of Table 14, on KnowEdit's records, by number of edits."""
     for name in row.inputs:
         result, table = evidence.read(row.size, name), evidence.read(row.size, f"{name}-around.parquet")
-        if result is None or table is None:
-            continue
-        for n, rows in table.groupby("n_edits"):
-            found = {}
-            for metric, (kind, measure) in limits.PORTABILITY.items():
-                if len(values := rows[rows.kind == kind][measure].dropna()) > 1:
-                    found[metric] = limits.measured(values, measure) | {"metric": metric}
-            lines = pd.DataFrame(found.values(), index=list(found))
-            about = {"model": evidence.model_of(result), "n_edits": n}
-            yield from (about | line for line in _metrics(lines))
-            parts = lines.reindex(["reliability", "logical_generalization", "specificity"]).dropna()
-            if len(parts) == 3:
-                yield about | {"metric": "average", "text": _average(parts)}
+        if result is not None and table is not None:
+            for n, here in limits.by_metric(table).groupby("n_edits"):
+                about = {"model": evidence.model_of(result), "n_edits": n}
+                yield from (about | line for line in _metrics(here))
 
 
 def _asked(row: Row) -> Iterator[tuple[dict, dict, pd.DataFrame]]:
@@ -239,7 +231,7 @@ def _metrics(rows: pd.DataFrame) -> Iterator[dict]:
     at = rows.set_index("metric")[["mean", "low", "high"]]
     for metric in at.index.intersection(published.everything().metric.unique()):
         yield {"metric": metric, "text": _shown(*at.loc[metric])}
-    parts = [metric for metric in ("reliability", *GENERALIZATIONS, "locality") if metric in at.index]
+    parts = [metric for metric in AVERAGED if metric in at.index]
     if len(parts) == 3:
         yield {"metric": "average", "text": _average(at.loc[parts])}
 

@@ -59,6 +59,16 @@ def measured(values: pd.Series, name: str) -> dict:
     return row | {"low": summed.low, "high": summed.high}
 
 
+def by_metric(table: pd.DataFrame) -> pd.DataFrame:
+    """Of a stream's table of questions those of `PORTABILITY`: columns n_edits, metric, measure, mean, low, high, n."""
+    found = []
+    for n, rows in table.groupby("n_edits"):
+        for metric, (kind, measure) in PORTABILITY.items():
+            if len(values := rows[rows.kind == kind][measure].dropna()) > 1:
+                found.append({"n_edits": n, "metric": metric} | measured(values, measure))
+    return pd.DataFrame(found)
+
+
 def portability(found: pd.DataFrame) -> pd.DataFrame:
     """Of what `answers` gave: KnowEdit's numbers as the paper's Table 14 has RippleEdits', a row per label and length.
 

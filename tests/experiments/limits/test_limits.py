@@ -2,10 +2,10 @@
 
 import pandas as pd
 import pytest
-from shelves import RECORDS
 
 from memoir.evidence import runs
 from memoir.experiments.limits import figures, frames, lengths, minds, plots
+from memoir.facts.record import EditRecord
 
 
 def asked(kind: str, n: int, routed: int, target: int, **more) -> list[dict]:
@@ -44,6 +44,12 @@ def test_the_counterpart_of_table_14(planted):
     assert row.average == pytest.approx(1.75 / 3) and pd.isna(row.reasoning)
 
 
+def test_its_cells_are_those_of_the_paper():
+    table = pd.DataFrame(asked("edited prompt", 4, 4, 4, accuracy=1.0) + asked("reasoning", 4, 1, 1, accuracy=0.5))
+    found = frames.by_metric(table).set_index("metric")
+    assert found["mean"].to_dict() == {"reliability": 1.0, "reasoning": 0.5} and set(found.n_edits) == {100}
+
+
 def test_by_relation(planted):
     row = frames.by_relation("full", "near neighbour").iloc[0]
     assert (row.relation, row.n, row.routed, row.target) == ("size", 10, 0.3, 0.2)
@@ -62,12 +68,18 @@ def test_the_figures_are_drawn(planted):
 
 def test_the_latest_mind_answers_and_a_forgotten_edit_does_not(toy_editor, monkeypatch):
     monkeypatch.setattr(minds, "TIMES", (2,))
-    editor = toy_editor(threshold=1.0, lr=5.0, n_iter=60, update="rls", weight_decay=0.0, prefixes=())
-    table = minds.measure(editor, RECORDS[:2], RECORDS[2:3]).set_index("scenario")
+    some = [
+        EditRecord("0", "mill", "The mill is owned by", "Otto"),
+        EditRecord("1", "x", "Seven boats carry", "lemons"),
+    ]
+    other = EditRecord("2", "y", "Nobody sings before", "noon")
+    editor = toy_editor(threshold=1.0, lr=20.0, n_iter=60, prefixes=())
+    table = minds.measure(editor, some, [other]).set_index("scenario")
     assert set(table.index) == {"edited 2 times", "A, B, A", "two sources", "forgotten"}
     gone = table.loc["forgotten"]
     assert gone.base.all() and not gone.latest.any() and (gone.left > 1).all()
-    assert table.latest["edited 2 times"].all() and not table.earlier["A, B, A"].any()
+    # the question that was edited last: in a memory as small as this later edits overwrite the others
+    assert table.latest["edited 2 times"].iloc[-1] and not table.earlier["A, B, A"].iloc[-1]
     assert editor.edits == [] and editor.memory.n_edits == 0
 
 
