@@ -78,6 +78,7 @@ class Attachment:
             self.model.base_model.forward = self._own_forward
         for name in METHODS:
             delattr(self.model, name)
+        self.choose = self.routed = None  # the editor's own methods, which would keep it in memory
 
     def need_unchanged(self) -> None:
         """ValueError when the model was cast, moved or wrapped since."""

@@ -123,12 +123,12 @@ class Memoir(HookedModel):
         self._router = None if router == "masks" else Router(router, self._forms.question, tokenizer)
         self._beyond |= {} if router == "masks" else {"router": router}
         self._beyond |= self._forms.chosen()
-        self._texts = Texts(model, self.base)
         self.projector = projector(update, linear.in_features, ridge, rank, device)
         permutation = tophash.random_permutation(linear.in_features, seed)
         self.memory = ResidualMemory(linear.in_features, linear.out_features, k, threshold, permutation, device)
         super().__init__(model, tokenizer)
         self._hooks = Attachment(model, linear, self.memory, self.lock)
+        self._texts = Texts(model, self._hooks.off)  # not `self.base`: an editor that refers to itself stays in memory
         if self._forms.questions:
             self._hooks.questions, self._hooks.routed = self._forms.questions, self._answering
         if self._gate or self._router:

@@ -53,8 +53,9 @@ def fit(parts: list[Part], write: Write, tail: Tail, how: Settings, look: Callab
     """Steps of `write`, whose outputs are those of the parts one after the other; returns the losses before them.
 
     The steps end with `how.n_iter`, or when no part's loss is above `how.stop_loss`. look: the losses (P,) of all parts
-    for outputs (n, d), which several parts are compared by at first, every few steps, and before they end. The last
-    loss is then the highest of all. FloatingPointError for a loss that is not finite.
+    for outputs (n, d), which several parts are compared by every few steps, and before they end: the last loss is then
+    the highest of all. Before that the parts take their first steps by turns. FloatingPointError for a loss that is not
+    finite.
     """
     sizes, losses, several = [len(part.prefix.real[0]) for part in parts], [], len(parts) > 1
     seen, since = [math.inf] * len(parts), 0

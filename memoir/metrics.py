@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student_t
+from scipy.stats import binomtest, t as student_t
 from torch import Tensor
 
 from memoir.memory import Route
@@ -97,3 +97,15 @@ def summary(table: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
     return found.assign(low=found["mean"] - half, high=found["mean"] + half)[
         ["metric", "protocol", "mean", "low", "high", "n"]
     ]
+
+
+def share(values: pd.Series) -> dict:
+    """Of yes and no, 1 and 0: mean, Wilson's 95 % interval low to high, and n."""
+    between = binomtest(int(values.sum()), len(values)).proportion_ci(method="wilson")
+    return {"mean": values.mean(), "low": between.low, "high": between.high, "n": len(values)}
+
+
+def mean_of(values: pd.Series) -> dict:
+    """Of any values: mean, Student's 95 % interval low to high, and n."""
+    table = pd.DataFrame({"metric": "", "protocol": "", "value": values})
+    return summary(table).iloc[0][["mean", "low", "high", "n"]].to_dict()

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from memoir import texts
 from memoir.conversation.spans import Questions
-from memoir.conversation.template import Message, answered, need_template
+from memoir.conversation.template import Message, answered, need_template, turn
 from memoir.facts.registry import DATA
 
 FORMATS = ("chat", "cue", "context")
@@ -79,7 +79,7 @@ class Forms:
             for n in EARLIER:
                 turns = _exchanges(draw, n)
                 if earlier and n == EARLIER[-1]:
-                    turns[-2:] = _turn(texts.bare(earlier[0]), earlier[1])
+                    turns[-2:] = turn(texts.bare(earlier[0]), earlier[1])
                 before, after = answered(self._tokenizer, [*turns, user], target, end=self._end)
                 yield [before], [after]
 
@@ -110,12 +110,8 @@ def _exchanges(draw: int, n: int) -> list[Message]:
     every, found = _pairs(), []
     for i in range(n):
         question, answer = every[(draw + 5 * i) % len(every)]
-        found += _turn(question, answer)
+        found += turn(question, answer)
     return found
-
-
-def _turn(question: str, answer: str) -> list[Message]:
-    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
 @cache

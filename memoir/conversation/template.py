@@ -84,6 +84,11 @@ def need_template(tokenizer: PreTrainedTokenizerBase) -> None:
         )
 
 
+def turn(question: str, answer: str) -> list[Message]:
+    """A turn of a conversation: what the user asks, and what the assistant says."""
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
 def rendered(tokenizer: PreTrainedTokenizerBase, conversation: Sequence[Message]) -> str:
     """A conversation as a text that the assistant goes on with: a new message, or its own half-written last one.
 

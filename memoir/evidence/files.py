@@ -58,6 +58,14 @@ def write_result(
         os.replace(place.with_suffix(".draft"), place)
 
 
+def write_whole(path: Path, content: object) -> None:
+    """Write what JSON can hold, whole or not at all, also where several processes write it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{os.getpid()}")
+    draft.write_text(json.dumps(content))
+    os.replace(draft, path)
+
+
 def provenance(began: str, *, editor: EditedModel | None = None, dataset: str | None = None) -> dict:
     """Where a result comes from: code, model, data, versions, device, times (UTC), peak memory of this process in MiB.
 

@@ -8,7 +8,6 @@ question, what another τ would have said follows without asking again (`thresho
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from operator import attrgetter
@@ -16,7 +15,7 @@ from operator import attrgetter
 import pandas as pd
 
 from memoir import metrics
-from memoir.evidence import around, wild
+from memoir.evidence import around, files, wild
 from memoir.facts.reading import load_records
 from memoir.facts.record import EditRecord
 from memoir.facts.registry import DATA
@@ -61,10 +60,7 @@ def _known_before(editor: EditedModel, pairs: list[Pair]) -> list[Pair]:
         with editor.base():
             scores = _scores(editor, pairs)
         right = [i for i, score in enumerate(scores) if metrics.token_accuracy(score) == 1]
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        draft = kept.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps(right))
-        os.replace(draft, kept)
+        files.write_whole(kept, right)
     return [pairs[i] for i in json.loads(kept.read_text())]
 
 

@@ -57,16 +57,17 @@ def run_stream(stream: Stream, editor: EditedModel, probes: Mapping[str, int] | 
     work = files.WORK / stream.profile / stream.experiment / stream.run
     work.mkdir(parents=True, exist_ok=True)
     starts, facts = _starts(work, settings), _facts(stream, editor)
-    if stream.profile != "smoke":
+    lasting = stream.profile != "smoke"  # the others run anew each time
+    if lasting:
         untouched.recall(editor)
     if not (work / "checkpoint").exists():
         expected = estimate(stream, editor, facts)
-        if stream.profile != "smoke":
+        if lasting:
             print(expected, file=sys.stderr, flush=True)
     found = []
     for n in stream.at:
         found.append(_evaluated_at(n, facts, stream, editor, work, probes))
-        if stream.profile != "smoke":
+        if lasting:
             untouched.keep(editor)
     tables = {name: pd.concat([tables[name] for tables in found], ignore_index=True) for name in found[0]}
     edits = editor.edits_table()
@@ -231,8 +232,7 @@ def _starts(work: Path, settings: dict) -> list[dict]:
             f"{work} holds a run that was begun with other settings. Name this run otherwise, or delete it."
         )
     note = {"starts": [*note["starts"], {"time": files.now(), "commit": files.commit()}], "settings": settings}
-    path.with_suffix(".draft").write_text(json.dumps(note))
-    os.replace(path.with_suffix(".draft"), path)
+    files.write_whole(path, note)
     return note["starts"]
 
 

@@ -5,11 +5,11 @@ One file for each model in the user's cache, by the hash of its weights and what
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import torch
 
+from memoir.evidence import files
 from memoir.interface.asking import BaseAnswer
 from memoir.interface.editing import EditedModel
 from memoir.metrics import Score
@@ -32,11 +32,7 @@ def keep(editor: EditedModel) -> None:
     for (prompt, answer), (score, text) in editor.base_answers.items():
         tokens = (each.tolist() for each in (score.target, score.argmax, score.log_probs))
         rows.append((prompt, answer, *tokens, text))
-    path = _path(editor)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps(rows))
-    os.replace(draft, path)
+    files.write_whole(_path(editor), rows)
 
 
 def _path(editor: EditedModel) -> Path:

@@ -15,7 +15,7 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from memoir import metrics
 from memoir.conversation.question import sentences
-from memoir.conversation.template import Message, rendered_ids
+from memoir.conversation.template import Message, rendered_ids, turn
 from memoir.facts.record import EditRecord
 from memoir.facts.registry import DATA
 from memoir.interface.asking import way
@@ -172,7 +172,7 @@ def _turns(facts: list[EditRecord], i: int) -> list[Message]:
     turns = ((facts[i].irrelevant, facts[i].irrelevant_answer), (facts[i - 1].prompt, facts[i - 1].target))
     greeting, found = "Good morning.", []
     for question, answer in turns:
-        found += [_user(question or greeting), {"role": "assistant", "content": answer or greeting}]
+        found += turn(question or greeting, answer or greeting)
     return found
 
 

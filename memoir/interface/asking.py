@@ -235,8 +235,7 @@ def ask(editor: Asked, records: Iterable[EditRecord], *, generated: bool = True)
 
 
 def _told(tokenizer: PreTrainedTokenizerBase, score: Score, before: BaseAnswer | None) -> str | None:
-    """What is generated, where the scores tell it: a target whose tokens are all the likeliest; what was said before,
-    where no edit answers. Most questions are of these, and generating takes longest."""
+    """What is generated, where the scores tell it: all of a target's tokens are the likeliest, or no edit answers."""
     if before is not None:
         return before.text if score.route and score.route.edit is None else None
     return tokenizer.decode(score.target, skip_special_tokens=True) if score.argmax.equal(score.target) else None
@@ -244,6 +243,8 @@ def _told(tokenizer: PreTrainedTokenizerBase, score: Score, before: BaseAnswer |
 
 def way(score: Score, own: float | None) -> str | None:
     """How a question was answered; own: the index of its record's edit, if it has one."""
-    if score.route is None or score.route.edit is None:
-        return None if score.route is None else "base model"
+    if score.route is None:
+        return None
+    if score.route.edit is None:
+        return "base model"
     return "own edit" if score.route.edit == own else "other edit"

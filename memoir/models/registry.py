@@ -158,7 +158,7 @@ WIDTH = {  # D: inputs of the edited map, for the load N / D
 
 
 # beyond the default settings, for use where people ask; tried on calibration records of QAEdit (LOG.md)
-# λ is six times as large as with rls alone: an edit has five rows, and the longest counts for more than one
+# λ is six times as large as with rls alone: chosen when an edit had six rows, and not again for its five
 RECOMMENDED = dict(
     update="rls", ridge=60.0, router="meaning", span="question", formats=("chat", "cue", "context"), end=True,
     lr=16.0, n_iter=120, stop_loss=0.1, stop_change=None, weight_decay=0.0, n_prefixes=0,

@@ -4,9 +4,11 @@ Each test that README's table "What you can wrap around an edited model" names s
 """
 
 import copy
+import gc
 import io
 import re
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
@@ -211,6 +213,21 @@ def test_cast_afterwards(tokenizer, tmp_path):
         editor.save(tmp_path)
     assert len(editor.edits) == 1 and not list(tmp_path.iterdir())
     editor.detach()
+
+
+@pytest.mark.parametrize("options", [{}, {"span": "question", "router": "words"}], ids=["default", "questions"])
+def test_a_detached_editor_takes_no_memory(tokenizer, options):
+    """Its memory is of the size of a weight matrix: it goes with the editor, not when Python looks for cycles."""
+    editor = editor_on(toy_model(), tokenizer, **options)
+    editor.edit(P, "Lyon")
+    editor.detach()
+    left = weakref.ref(editor.memory.weight)
+    gc.disable()
+    try:
+        del editor
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_deep_copy(edited, ids, said):

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
-from scipy.stats import binomtest
 from transformers import PreTrainedTokenizerBase
 
+from memoir import metrics
 from memoir.evidence import files
 from memoir.experiments.beyond.meaning import EDITED, seen
 from memoir.facts.reading import load_records
@@ -79,9 +79,9 @@ def rates(table: pd.DataFrame, thresholds: Sequence[float]) -> pd.DataFrame:
                 if not len(some):
                     continue
                 through = some.score >= threshold - 1e-9
-                between = binomtest(int(through.sum()), len(some)).proportion_ci(method="wilson")
-                row = {"threshold": threshold, "kind": kind, "part": part, "n": len(some), "routed": through.mean()}
-                rows.append(row | {"low": between.low, "high": between.high, "own": (through & some.own).mean()})
+                routed = metrics.share(through)
+                row = {"threshold": threshold, "kind": kind, "part": part, "n": routed["n"], "routed": routed["mean"]}
+                rows.append(row | {"low": routed["low"], "high": routed["high"], "own": (through & some.own).mean()})
     return pd.DataFrame(rows)
 
 
@@ -102,9 +102,8 @@ def run(tokenizer: PreTrainedTokenizerBase) -> None:
             stored = records[:n]
             table = scores(tokenizer, stored, every if dataset == "openfacts" else ())
             often = Counter(record.subject for record in stored)
-            named = [
-                part[r.relation] if r.relation in part else OFTEN if often[r.subject] > 1 else ONCE for r in stored
-            ]
+            times = [OFTEN if often[record.subject] > 1 else ONCE for record in stored]
+            named = [part.get(record.relation, own) for record, own in zip(stored, times, strict=True)]
             table["part"] = table.edit.map(dict(enumerate(named)))
             at = THRESHOLDS if name == "calibration" else (router.REACHED,)
             found += rates(table, at).assign(records=name, dataset=dataset, n_edits=n).to_dict("records")

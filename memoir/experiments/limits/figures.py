@@ -16,18 +16,24 @@ KNOWEDIT = {
     "logical generalization": "logical\ngeneralization",
     "forgetfulness": "forgetfulness", "relation specificity": "relation\nspecificity",
 }  # fmt: skip
-SAID = "How often the edited target is said, after {n} edits of {name}"
+SHOWN = {"openfacts": ("OpenFacts", OPENFACTS), "knowedit": ("KnowEdit", KNOWEDIT)}
+
+
+def around(found: pd.DataFrame, dataset: str) -> Figure:
+    """How often the edited target is said after the most edits of a data set. found: as `frames.answers`."""
+    name, kinds = SHOWN[dataset]
+    rows = found[found.dataset == dataset]
+    last = rows[rows.n_edits == rows.n_edits.max()]
+    title = f"How often the edited target is said, after {last.n_edits.max()} edits of {name}"
+    return limits_plots.bars(last, kinds, "target", title, "target_before")
 
 
 def figures() -> Iterator[tuple[str, Figure]]:
     """By name, from the streams that have ended."""
     found = limits.answers("full")
-    for dataset, kinds, name in (("openfacts", OPENFACTS, "OpenFacts"), ("knowedit", KNOWEDIT, "KnowEdit")):
-        rows = found[found.dataset == dataset]
-        if len(rows):
-            last = rows[rows.n_edits == rows.n_edits.max()]
-            title = SAID.format(n=last.n_edits.max(), name=name)
-            yield f"11_{dataset}", limits_plots.bars(last, kinds, "target", title, "target_before")
+    for dataset in SHOWN:
+        if (found.dataset == dataset).any():
+            yield f"11_{dataset}", around(found, dataset)
     if len(table := limits.kept("minds")):
         yield "11_minds", limits_plots.minds(table)
     if len(table := limits.kept("lengths")):

@@ -3,11 +3,10 @@
 Knows results and records; `minds.py` and `lengths.py` edit.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import metrics
@@ -25,6 +24,8 @@ PORTABILITY = {
     "reasoning": ("reasoning", "accuracy"), "logical_generalization": ("logical generalization", "accuracy"),
     "specificity": ("relation specificity", "kept"),
 }  # fmt: skip
+SHARES = ("routed", "target", "target_before", "right", "right_before")
+MEASURES = (*SHARES, "accuracy", "kept")
 COLUMNS = ["dataset", "label", "n_edits", "kind", "measure", "mean", "low", "high", "n"]
 
 
@@ -36,27 +37,23 @@ def answers(profile: str) -> pd.DataFrame:
     tokens) and "kept" (arg-max tokens as the untouched model's), with Student's.
     """
     found = []
-    for planned, _, tables in evidence.finished(profile, EXPERIMENT):
-        about = {"dataset": planned.stream.dataset, "label": LABELS[planned.stream.run.rpartition("-")[2]]}
-        table = tables["around"].assign(routed=lambda rows: (rows.route != "base model").astype(float))
+    for dataset, label, table in _finished(profile):
         for (n, kind), rows in table.groupby(["n_edits", "kind"], sort=False):
-            here = about | {"n_edits": n, "kind": kind}
+            here = {"dataset": dataset, "label": label, "n_edits": n, "kind": kind}
             found += [here | measured(rows[name].dropna(), name) for name in MEASURES if rows[name].notna().any()]
     return pd.DataFrame(found, columns=COLUMNS)
 
 
-WILSON = ("routed", "target", "target_before", "right", "right_before")
-MEASURES = (*WILSON, "accuracy", "kept")
+def _finished(profile: str) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Of each stream that has ended: its data set, its label, and what was asked, with whether it was routed."""
+    for planned, _, tables in evidence.finished(profile, EXPERIMENT):
+        table = tables["around"].assign(routed=lambda rows: (rows.route != "base model").astype(float))
+        yield planned.stream.dataset, LABELS[planned.stream.run.rpartition("-")[2]], table
 
 
 def measured(values: pd.Series, name: str) -> dict:
     """A mean with its 95 % interval: columns measure, mean, low, high, n."""
-    row = {"measure": name, "mean": values.mean(), "n": len(values)}
-    if name in WILSON:
-        between = binomtest(int(values.sum()), len(values)).proportion_ci(method="wilson")
-        return row | {"low": between.low, "high": between.high}
-    summed = metrics.summary(pd.DataFrame({"metric": name, "protocol": "", "value": values})).iloc[0]
-    return row | {"low": summed.low, "high": summed.high}
+    return {"measure": name} | (metrics.share if name in SHARES else metrics.mean_of)(values)
 
 
 def by_metric(table: pd.DataFrame) -> pd.DataFrame:
@@ -89,12 +86,11 @@ def by_relation(profile: str, kind: str, least: int = 5) -> pd.DataFrame:
     Columns label, relation, n, routed, target; relations with fewer than `least` questions are left out.
     """
     found = []
-    for planned, _, tables in evidence.finished(profile, EXPERIMENT):
-        table = tables["around"]
+    for _, label, table in _finished(profile):
         rows = table[(table.kind == kind) & table.relation.notna() & (table.n_edits == table.n_edits.max())]
-        groups = rows.assign(routed=(rows.route != "base model").astype(float)).groupby("relation")
+        groups = rows.groupby("relation")
         each = groups.agg(n=("record", "count"), routed=("routed", "mean"), target=("target", "mean")).reset_index()
-        found.append(each[each.n >= least].assign(label=LABELS[planned.stream.run.rpartition("-")[2]]))
+        found.append(each[each.n >= least].assign(label=label))
     table = pd.concat(found) if found else pd.DataFrame(columns=["label", "relation", "n", "routed", "target"])
     return table.sort_values(["label", "routed"], ascending=[True, False]).reset_index(drop=True)
 

@@ -6,8 +6,8 @@ opens at most 1 % of held-out questions like those that must be kept. Knows resu
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
+from memoir import metrics
 from memoir.editor import Memoir
 from memoir.evidence import results as evidence, runs, thresholds
 from memoir.evidence.ablated import Unedited
@@ -73,10 +73,10 @@ def shares(read: pd.DataFrame) -> pd.DataFrame:
             table = one.tables.get(name)
             if table is None or table.empty:
                 continue
-            interval = binomtest(int(table.knows.sum()), len(table)).proportion_ci(method="wilson")
-            row = {"set": SETS[name], "known": len(table), "asked": table.n_asked.iloc[0], "kept": table.knows.mean()}
+            kept = metrics.share(table.knows)
+            row = {"set": SETS[name], "known": kept["n"], "asked": table.n_asked.iloc[0], "kept": kept["mean"]}
             row["opened"] = _mean(table.opened)
-            rows.append(_about(one) | row | {"low": interval.low, "high": interval.high})
+            rows.append(_about(one) | row | {"low": kept["low"], "high": kept["high"]})
     return pd.DataFrame(rows)
 
 

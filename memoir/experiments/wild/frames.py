@@ -7,7 +7,6 @@ recommended settings after the other. Knows results, nothing of models.
 from collections.abc import Iterator
 
 import pandas as pd
-from scipy.stats import binomtest
 
 from memoir import metrics
 from memoir.evidence import results as evidence
@@ -87,10 +86,7 @@ def _read(tables: dict[str, pd.DataFrame], **about) -> Iterator[dict]:
         shares = {"exact": rows.exact, "begins": rows.begins, "found": (rows.route == own)[rows.route.notna()]}
         for measure, values in shares.items():
             if len(values):
-                interval = binomtest(int(values.sum()), len(values)).proportion_ci(method="wilson")
-                yield here | {"measure": measure, "mean": values.mean(), "low": interval.low, "high": interval.high,
-                              "n": len(values)}  # fmt: skip
+                yield here | {"measure": measure} | metrics.share(values)
         forced = rows.teacher_forced.dropna()
         if len(forced):
-            summed = metrics.summary(pd.DataFrame({"metric": kind, "protocol": form, "value": forced})).iloc[0]
-            yield here | {"measure": "teacher_forced"} | summed[["mean", "low", "high", "n"]].to_dict()
+            yield here | {"measure": "teacher_forced"} | metrics.mean_of(forced)
