@@ -18,7 +18,7 @@ from memoir.facts.reading import background_prompts, load_records
 from memoir.interface.editing import EditedModel
 from memoir.memory import ResidualMemory, Route
 
-SELECT = ("tophash", "top-k", "hash", "random")
+SELECT = ("tophash", "top-k", "values", "hash", "random")
 AGGREGATE = ("mean", "last")
 ANSWERS = ("stored", "own", "whole")
 MORE = 900  # irrelevant prompts beyond the usual 100: the last ones of OpenFacts' locality split, edited by no stream
@@ -27,9 +27,10 @@ MORE = 900  # irrelevant prompts beyond the usual 100: the last ones of OpenFact
 class Ablated(Memoir):
     """`Memoir` with a part exchanged; with the defaults it does the same, bit for bit.
 
-    select: which columns a mask holds (paper, Table 12). "top-k" leaves out the permutation; "hash" draws k columns by
-    a hash of the prompt's tokens, so that the exact prompt alone finds them again; "random" by the tokens and the
-    number of stored edits, so that not even the prompt does, later.
+    select: which columns a mask holds (paper, Table 12). "top-k" leaves out the permutation; "values"
+    takes the k largest features in place of the largest in magnitude after centring; "hash" draws k columns by a hash
+    of the prompt's tokens, so that the exact prompt alone finds them again; "random" by the tokens and the number of
+    stored edits, so that not even the prompt does, later.
     n_background: prompts in μ, at most 1,000; 0: not centred (Table 11). aggregate: the feature of a prompt is the
     mean over its tokens, or its last token's. answers: "stored" is the paper's conditional activation; "own" reads W_m
     through the question's own mask, "whole" through no mask, both for every question: they want threshold = 0
@@ -83,7 +84,11 @@ class Ablated(Memoir):
             salt = len(self.edits) if self._exchanged["select"] == "random" else 0
             masks = torch.stack([drawn_mask(row, salt, self.memory.k, self.memory.size) for row in rows])
             return masks.to(activations.device)
-        return self.memory.mask_of_features(self._feature(activations, prompt_positions))
+        feature = self._feature(activations, prompt_positions)
+        if self._exchanged["select"] == "values":  # raised above 0, where the order by magnitude is that by value
+            raised = feature - feature.min(dim=1, keepdim=True).values
+            return tophash.top_hash(raised, self.memory.k, self.memory.permutation)
+        return self.memory.mask_of_features(feature)
 
     def _feature(self, activations: Tensor, prompt_positions: Tensor) -> Tensor:
         if self._exchanged["aggregate"] == "last":

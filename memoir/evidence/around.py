@@ -15,15 +15,12 @@ from memoir.interface.asking import way
 from memoir.interface.editing import EditedModel
 
 BE = re.compile(r"\b(is|was|are|were)\b")
-KINDS = (
-    "edited prompt", "rephrasing", "subject aliasing", "reasoning", "logical generalization", "chinese",
-    "negated", "forgetfulness", "near neighbour", "relation specificity", "irrelevant",
-)  # fmt: skip
 
 
 def around(record: EditRecord) -> Iterator[tuple[str, str, str | None]]:
     """(kind, question, right answer after the edit; None where none is known) of all that a record can be asked.
 
+    First those that the record's own fields ask, then its `around`: a language, or a kind of KnowEdit's.
     The kinds of KnowEdit have its names: "subject aliasing" (the subject by another name), "reasoning" (one more hop),
     "logical generalization" (what the edited fact implies), "relation specificity" (another fact of the subject),
     "forgetfulness" (what the answer is if it is not the edited one).

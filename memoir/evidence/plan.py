@@ -198,7 +198,12 @@ def average(result: dict) -> float:
 def has_data(plan: Planned) -> bool:
     """Whether the records that the stream edits, is searched on, and asks as probes, are to be had here."""
     datasets = {one.stream.dataset for one in (plan, *plan.candidates)} | {PROBES[name][0] for name in plan.probes}
-    return all(_is_here(dataset, os.environ.get("MEMOIR_DATA")) for dataset in datasets if dataset)
+    return all(is_here(dataset) for dataset in datasets if dataset)
+
+
+def is_here(dataset: str) -> bool:
+    """Whether a data set is to be had here."""
+    return _is_here(dataset, os.environ.get("MEMOIR_DATA"))
 
 
 @cache

@@ -7,10 +7,11 @@ Knows no file's contents; `reading.py` fetches, checks, reads and validates.
 import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
-from memoir.facts import passages
+from memoir.facts import languages, passages
 from memoir.facts.record import EditRecord
 
 DATA = Path(__file__).resolve().parents[2] / "data"
@@ -151,6 +152,13 @@ DATASETS = {
     "natural-questions": _of(_natural_question, "natural_questions.jsonl"),
     "openfacts": DataSet(_OPENFACTS, _openfacts, split="edit"),
     "openfacts-passages": DataSet(_OPENFACTS, _openfacts, split="edit", gather=passages.of_subjects),
+    "openfacts-languages": DataSet(_OPENFACTS, _openfacts, split="edit", gather=languages.asked),
+    **{
+        f"openfacts-in-{name}": DataSet(
+            _OPENFACTS, _openfacts, split="edit", gather=partial(languages.edited, language=name)
+        )
+        for name in ("german", "chinese")
+    },
     "openfacts-background": DataSet(_OPENFACTS, _openfacts, split="background"),
     "openfacts-calibration": DataSet(_OPENFACTS, _openfacts, split="calibration"),
     "openfacts-locality": DataSet(_OPENFACTS, _openfacts, split="locality"),

@@ -30,6 +30,7 @@ class Claim:
     id: str
     text: str
     basis: str
+    place: str
     stands: str
     notebook: str
     test: str

@@ -207,8 +207,8 @@ def forgetting_in_print(claim: Claim, results: dict) -> Iterator[Reading]:
 
 @rule("18")
 def attribution(claim: Claim, results: dict) -> Iterator[Reading]:
-    """The article's authors and affiliations beside the paper's; what the article's own are is not known here."""
-    for what in ("authors", "affiliations"):
-        theirs = claim.article.get(what)
-        numbers = {f"the paper's {what}": ", ".join(claim.paper[what])}
-        yield Reading(what, None if theirs is None else set(theirs) == set(claim.paper[what]), numbers)
+    """The article's affiliations beside those of the paper's authors."""
+    theirs, ours = claim.article["affiliations"], claim.paper["affiliations"]
+    numbers = {"the article": ", ".join(theirs), "the paper": ", ".join(ours)}
+    numbers["its authors"] = ", ".join(claim.paper["authors"])
+    yield Reading("affiliations", set(theirs) == set(ours), numbers)

@@ -64,7 +64,8 @@ def page(verdict: Verdict) -> str:
     if verdict.reason:
         command = f" `{verdict.command}`" if verdict.command else ""
         lines += ["", f"**Not tested:** {verdict.reason}{command}"]
-    lines += ["", f"In the paper: {claim.stands}. Notebook: {claim.notebook}." + _sources(verdict.sources)]
+    places = f"In the article: {claim.place}. In the paper: {claim.stands}. Notebook: {claim.notebook}."
+    lines += ["", places + _sources(verdict.sources)]
     return "\n".join(lines) + "\n"
 
 

@@ -48,8 +48,9 @@ def test_with_nothing_exchanged_it_is_memoir(ablated, toy_editor):
 
 @pytest.mark.parametrize(
     "options",
-    [dict(select="top-k"), dict(select="hash"), dict(aggregate="last"), dict(precision="bfloat16"),
-     dict(answers="own", threshold=0), dict(answers="whole", threshold=0), dict(n_background=0, background=None)],
+    [dict(select="top-k"), dict(select="values"), dict(select="hash"), dict(aggregate="last"),
+     dict(precision="bfloat16"), dict(answers="own", threshold=0),
+     dict(answers="whole", threshold=0), dict(n_background=0, background=None)],
     ids=str,
 )  # fmt: skip
 def test_every_exchange_changes_what_is_answered(options, ablated, toy_editor):
@@ -87,6 +88,16 @@ def test_without_the_permutation_overlaps_stay_and_columns_move(ablated, toy_edi
     plain, permuted = ablated(select="top-k").masks(prompts), toy_editor().masks(prompts)
     counts = [tophash.overlap_counts(tophash.pack(masks), tophash.pack(masks)) for masks in (plain, permuted)]
     assert (counts[0] == counts[1]).all() and not torch.equal(plain, permuted)
+
+
+def test_the_articles_formula_takes_the_largest_values(ablated):
+    editor = ablated(select="values")
+    prompts = [prompt for prompt, _ in TOLD]
+    features, masks = editor.features(prompts), editor.masks(prompts)
+    for feature, mask in zip(features, masks, strict=True):
+        inside = torch.zeros(editor.memory.size, dtype=torch.bool)
+        inside[feature.topk(editor.memory.k).indices] = True
+        assert torch.equal(mask[editor.memory.permutation], inside)
 
 
 def test_the_last_tokens_feature_is_the_last_tokens_activation(ablated):

@@ -41,6 +41,7 @@ ROWS = {  # by the name of the stream, without its seed
     "own": Row("answering", "the question's own mask", "Table 5", "no-activation"),
     "whole": Row("answering", "no mask", "Table 5", "no-activation"),
     "top-k": Row("columns", "top-k, not permuted", "Table 12", "topk-only"),
+    "values": Row("columns", "largest values, not centred"),
     "hash": Row("columns", "hash of the prompt", "Table 12", "hash"),
     "random": Row("columns", "random each time", "Table 12", "random"),
     "background-0": Row("centring", "0 prompts: plain mean", "Table 11", "centering=0"),

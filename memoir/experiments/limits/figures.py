@@ -16,16 +16,26 @@ KNOWEDIT = {
     "logical generalization": "logical\ngeneralization",
     "forgetfulness": "forgetfulness", "relation specificity": "relation\nspecificity",
 }  # fmt: skip
-SHOWN = {"openfacts": ("OpenFacts", OPENFACTS), "knowedit": ("KnowEdit", KNOWEDIT)}
+LANGUAGES = {
+    "edited prompt": "the edited\nquestion", "rephrasing": "reworded", "german": "in German", "french": "in French",
+    "spanish": "in Spanish", "chinese": "in Chinese", "irrelevant": "irrelevant",
+}  # fmt: skip
+SAID = "How often the edited target is said, after {n} edits of {name}"
+ABROAD = "How often {n} English edits answer other languages"
+# by data set: its name, the kinds that are shown, the measure, its title, the same measure of the untouched model
+SHOWN = {
+    "openfacts": ("OpenFacts", OPENFACTS, "target", SAID, "target_before"),
+    "knowedit": ("KnowEdit", KNOWEDIT, "target", SAID, "target_before"),
+    "openfacts-languages": ("OpenFacts", LANGUAGES, "routed", ABROAD, None),
+}
 
 
 def around(found: pd.DataFrame, dataset: str) -> Figure:
-    """How often the edited target is said after the most edits of a data set. found: as `frames.answers`."""
-    name, kinds = SHOWN[dataset]
+    """The questions around the most edits of one of `SHOWN`'s data sets. found: as `frames.answers`."""
+    name, kinds, measure, title, before = SHOWN[dataset]
     rows = found[found.dataset == dataset]
     last = rows[rows.n_edits == rows.n_edits.max()]
-    title = f"How often the edited target is said, after {last.n_edits.max()} edits of {name}"
-    return limits_plots.bars(last, kinds, "target", title, "target_before")
+    return limits_plots.bars(last, kinds, measure, title.format(n=last.n_edits.max(), name=name), before)
 
 
 def figures() -> Iterator[tuple[str, Figure]]:
@@ -33,11 +43,13 @@ def figures() -> Iterator[tuple[str, Figure]]:
     found = limits.answers("full")
     for dataset in SHOWN:
         if (found.dataset == dataset).any():
-            yield f"11_{dataset}", around(found, dataset)
+            yield f"11_{dataset.removeprefix('openfacts-')}", around(found, dataset)
     if len(table := limits.kept("minds")):
         yield "11_minds", limits_plots.minds(table)
     if len(table := limits.kept("lengths")):
         yield "11_lengths", limits_plots.lengths(table)
+    if len(table := limits.kept("hops")):
+        yield "11_hops", limits_plots.hops(table)
 
 
 def tables() -> Iterator[tuple[str, pd.DataFrame]]:
@@ -45,6 +57,8 @@ def tables() -> Iterator[tuple[str, pd.DataFrame]]:
     if len(found := limits.answers("full")):
         yield "11_around", found.round(3)
         yield "11_portability", limits.portability(found).round(3)
-    for name in ("minds", "lengths"):
+    if len(table := limits.ability("full")):
+        yield "11_ability", table.round(3)
+    for name in limits.MEASURED:
         if len(table := limits.kept(name)):
             yield f"11_{name}", table.round(3)

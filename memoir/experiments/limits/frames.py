@@ -1,6 +1,6 @@
-"""What stands around an edit, from finished streams, and changed minds and lengths, which are measured here.
+"""What stands around an edit, from finished streams; changed minds, lengths and several hops, which are measured here.
 
-Knows results and records; `minds.py` and `lengths.py` edit.
+Knows results and records; `minds.py`, `lengths.py` and `hops.py` edit.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,9 +11,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import metrics
 from memoir.editor import Memoir
-from memoir.evidence import files, results as evidence
-from memoir.experiments.limits import lengths, minds
+from memoir.evidence import files, plan, results as evidence
+from memoir.experiments.limits import hops, lengths, minds
+from memoir.experiments.retention import frames as retention
 from memoir.facts.reading import load_records
+from memoir.facts.record import EditRecord
 
 EXPERIMENT = "limits"
 LABELS = {"paper": "as in the paper", "rls": "rls", "meaning": "rls, routed by meaning"}
@@ -48,7 +50,11 @@ def _finished(profile: str) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Of each stream that has ended: its data set, its label, and what was asked, with whether it was routed."""
     for planned, _, tables in evidence.finished(profile, EXPERIMENT):
         table = tables["around"].assign(routed=lambda rows: (rows.route != "base model").astype(float))
-        yield planned.stream.dataset, LABELS[planned.stream.run.rpartition("-")[2]], table
+        yield planned.stream.dataset, _label(planned), table
+
+
+def _label(planned: plan.Planned) -> str:
+    return LABELS[planned.stream.run.rpartition("-")[2]]
 
 
 def measured(values: pd.Series, name: str) -> dict:
@@ -95,31 +101,52 @@ def by_relation(profile: str, kind: str, least: int = 5) -> pd.DataFrame:
     return table.sort_values(["label", "routed"], ascending=[True, False]).reset_index(drop=True)
 
 
+def ability(profile: str) -> pd.DataFrame:
+    """General ability after the edits of the streams that asked for it: label, n_edits, `retention.abilities`."""
+    rows = []
+    for planned, _, tables in evidence.finished(profile, EXPERIMENT):
+        if {"text", "choices"} <= tables.keys():
+            for n, text in tables["text"].groupby("n_edits"):
+                choices = tables["choices"][tables["choices"].n_edits == n]
+                rows.append({"label": _label(planned), "n_edits": n} | retention.abilities(text, choices))
+    return pd.DataFrame(rows)
+
+
 def run(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: dict) -> None:
-    """Measure changed minds and lengths under both updates, each into its result file; not again when finished."""
-    records = load_records("openfacts")
-    some = minds.of_one_kind(records, 5)
-    others = [record for record in records if record.relation != some[0].relation][: minds.OTHERS]
-    measures: dict[str, Callable[[Memoir], pd.DataFrame]] = {
-        "minds": lambda editor: minds.measure(editor, some, others), "lengths": lengths.measure,
-    }  # fmt: skip
-    for name, measure in measures.items():
+    """Measure what streams do not, under both updates: a result file for each of `MEASURED`, not again when finished.
+
+    What lacks its data set is left out.
+    """
+    for name, (dataset, measure, keys) in MEASURED.items():
         path = files.result_path("full", EXPERIMENT, name)
-        if path.exists():
+        if path.exists() or not plan.is_here(dataset):
             continue
         began, found = files.now(), []
         for label, update in UPDATES.items():
             editor = Memoir(model, tokenizer, **options | update)
-            found.append(measure(editor).assign(label=label))
-            born = files.provenance(began, editor=editor, dataset="openfacts")
+            found.append(measure(editor, load_records(dataset)).assign(label=label))
+            born = files.provenance(began, editor=editor, dataset=dataset)
             editor.detach()
         table = pd.concat(found, ignore_index=True)
-        keys = ["label", "scenario"] if name == "minds" else ["label", "kind", "group"]
-        summed = table.groupby(keys, sort=False).mean(numeric_only=True).reset_index()
+        summed = table.groupby(["label", *keys], sort=False).mean(numeric_only=True).reset_index()
         files.write_result(path, summed.to_dict("records"), options, born, {"edits": table})
 
 
+def _minds(editor: Memoir, records: list[EditRecord]) -> pd.DataFrame:
+    some = minds.of_one_kind(records, 5)
+    others = [record for record in records if record.relation != some[0].relation][: minds.OTHERS]
+    return minds.measure(editor, some, others)
+
+
+# by the name of the result: its data set, what measures it, and what its rows are summed up by
+MEASURED: dict[str, tuple[str, Callable[[Memoir, list[EditRecord]], pd.DataFrame], list[str]]] = {
+    "minds": ("openfacts", _minds, ["scenario"]),
+    "lengths": ("openfacts", lambda editor, _: lengths.measure(editor), ["kind", "group"]),
+    "hops": ("mquake", lambda editor, records: hops.measure(editor, hops.cases(records)), []),
+}
+
+
 def kept(name: str) -> pd.DataFrame:
-    """What `run` measured, "minds" or "lengths", summed up; without rows before it has run."""
+    """What `run` measured, one of `MEASURED`, summed up; without rows before it has run."""
     found = files.read_result("full", EXPERIMENT, name)
     return pd.DataFrame(found["metrics"] if found else [])

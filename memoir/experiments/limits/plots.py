@@ -64,3 +64,17 @@ def lengths(table: pd.DataFrame) -> Figure:
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=SMALL)
     figure.suptitle("Long and odd edits, four of each in one memory", x=0.01, ha="left")
     return figure
+
+
+def hops(table: pd.DataFrame) -> Figure:
+    """MQuAKE's questions over several edits. table: a row per label."""
+    names = {
+        "edits": "each edit\nby itself", "by_steps": "step by step", "at_once": "all at once",
+        "at_once_before": "all at once,\nuntouched model",
+    }  # fmt: skip
+    figure, axes = plt.subplots(figsize=(WIDE, 2.2))
+    wide = table.set_index("label")[list(names)].astype(float).rename(columns=names).T
+    wide.plot.bar(ax=axes, rot=0, width=0.7, legend=False, color=[COLOURS[label] for label in wide])
+    axes.set(ylim=(0, 1.05), ylabel="share of questions", title="A question over four edits is not answered at once")
+    figure.legend(loc="outside lower center", ncols=2, fontsize=SMALL)
+    return figure

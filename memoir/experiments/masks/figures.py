@@ -34,8 +34,15 @@ def _of_tophash() -> Iterator[tuple[str, Figure]]:
     overlaps = tables["overlaps"]
     shown = overlaps[overlaps.panel.str.startswith("magnitudes")]
     yield "01_centering", mask_plots.overlap_histograms(shown, how["k"] / how["D"])
+    yield "01_readings", readings(overlaps, how["k"] / how["D"])
     masks = {name: torch.tensor(tables["masks"][name]) for name in tables["masks"]}
     yield "01_masks", plots.mask_pictures(masks, masks["edited prompt"], width=48)
+
+
+def readings(overlaps: pd.DataFrame, law: float) -> Figure:
+    """Masks as the article's formula has them, beside the paper's. overlaps, law: as in `overlap_histograms`."""
+    shown = overlaps[overlaps.panel.isin(["values, not centred", "magnitudes, centred (TopHash)"])]
+    return mask_plots.overlap_histograms(shown, law, "TopHash by the article's formula, and by the paper's")
 
 
 def _of_overlap() -> Iterator[tuple[str, Figure]]:

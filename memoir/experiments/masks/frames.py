@@ -37,6 +37,17 @@ def routing_curves(best: pd.DataFrame) -> dict[str, tuple[np.ndarray, float, np.
     return curves
 
 
+def told_apart(overlaps: pd.DataFrame) -> pd.Series:
+    """By panel, how often a rephrasing shares more of a mask than an irrelevant prompt does: the area under the ROC.
+
+    overlaps: columns panel, pairs ("rephrasing", "irrelevant"), overlap.
+    """
+    shares = overlaps.groupby(["panel", "pairs"], sort=False).overlap.apply(np.array)
+    panels = overlaps.panel.unique()
+    areas = [overlap.roc(shares[panel, "rephrasing"], shares[panel, "irrelevant"])[1] for panel in panels]
+    return pd.Series(areas, index=panels, name="told apart")
+
+
 def own_share(best: pd.DataFrame) -> np.ndarray:
     """The best share of each rephrasing where its best match is its own edit, and 0 where it is another."""
     right = best[best.kind == "rephrasing"]

@@ -113,13 +113,18 @@ def ability(read: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for one in read.itertuples():
-        if not {"text", "choices"} <= one.tables.keys():
-            continue
-        text, choices = one.tables["text"], one.tables["choices"]
-        row = {"perplexity": perplexity(text.nll, text.tokens), "opened": _mean(text.opened)}
-        row |= {"perplexity_before": perplexity(text.nll_before, text.tokens)}
-        rows.append(_about(one) | row | {"choices": choices.won.mean(), "choices_before": choices.won_before.mean()})
+        if {"text", "choices"} <= one.tables.keys():
+            rows.append(_about(one) | abilities(one.tables["text"], one.tables["choices"]))
     return pd.DataFrame(rows)
+
+
+def abilities(text: pd.DataFrame, choices: pd.DataFrame) -> dict:
+    """`ability`'s numbers, of what the probes of these names found at one length."""
+    return {
+        "perplexity": perplexity(text.nll, text.tokens), "opened": _mean(text.opened),
+        "perplexity_before": perplexity(text.nll_before, text.tokens),
+        "choices": choices.won.mean(), "choices_before": choices.won_before.mean(),
+    }  # fmt: skip
 
 
 def perplexity(nll: pd.Series, tokens: pd.Series) -> float:

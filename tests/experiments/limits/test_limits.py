@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from memoir.evidence import runs
-from memoir.experiments.limits import figures, frames, lengths, minds, plots
+from memoir.experiments.limits import figures, frames, hops, lengths, minds, plots
 from memoir.facts.record import EditRecord
 
 
@@ -64,6 +64,10 @@ def test_the_figures_are_drawn(planted):
     grouped = pd.DataFrame({"label": ["rls"] * 3, "kind": ["words", "words", "odd"], "group": ["1", "5", "dates"],
                             "accuracy": [1.0, 0.5, 0.75]})  # fmt: skip
     plots.lengths(grouped).draw_without_rendering()
+    together = pd.DataFrame({"label": ["rls"], "edits": 1.0, "by_steps": 0.5, "at_once": 0.1, "at_once_before": 0.0})
+    plots.hops(together).draw_without_rendering()
+    found = planted.assign(dataset="openfacts-languages")
+    assert "100 English edits" in figures.around(found, "openfacts-languages").axes[0].get_title()
 
 
 def test_the_latest_mind_answers_and_a_forgotten_edit_does_not(toy_editor, monkeypatch):
@@ -81,6 +85,41 @@ def test_the_latest_mind_answers_and_a_forgotten_edit_does_not(toy_editor, monke
     # the question that was edited last: in a memory as small as this later edits overwrite the others
     assert table.latest["edited 2 times"].iloc[-1] and not table.earlier["A, B, A"].iloc[-1]
     assert editor.edits == [] and editor.memory.n_edits == 0
+
+
+def chain(*facts: tuple[str, str, str]) -> list[EditRecord]:
+    """A case of edits, each of which asks about the answer to the one before."""
+    more = dict(multihop=("Who at last?",), multihop_answer=facts[-1][2], case="c")
+    return [EditRecord(str(i), subject, prompt, target, **more) for i, (subject, prompt, target) in enumerate(facts)]
+
+
+def test_cases_are_gathered():
+    records = [EditRecord(str(i), "x", "x is", "y", case=case) for i, case in enumerate("aab")]
+    assert [[fact.id for fact in case] for case in hops.cases(records)] == [["0", "1"], ["2"]]
+    assert len(hops.cases(records, 1)) == 1
+
+
+def test_several_facts_are_said_step_by_step(toy_editor):
+    editor = toy_editor(threshold=1.0, lr=20.0, n_iter=60, prefixes=())
+    case = chain(("mill", "The mill is owned by", "Otto"), ("Otto", "The home of Otto is", "lemons"))
+    table = hops.measure(editor, [case[1:], case])
+    alone = table.iloc[0]
+    assert (alone.edits, alone.hops, alone.by_steps) == (1, 1, True) and alone.at_once == alone.at_once_before
+    assert editor.edits == []
+    editor.edit(case[0].prompt, "noon")  # says something else: what follows from Otto is not reached
+    editor.edit(case[1].prompt, "lemons")
+    assert hops.followed(editor, case) == 0 and hops.followed(editor, case[1:]) == 1
+
+
+def test_ability_is_read_of_the_streams_that_asked_for_it(planted, monkeypatch):
+    text = pd.DataFrame({"tokens": [3], "nll": [1.0], "nll_before": [0.0], "opened": [False], "n_edits": [100]})
+    choices = pd.DataFrame({"won": [True, False], "won_before": [True, True], "n_edits": 100})
+    stream = runs.Stream("full", "limits", "counterfact-rls", "counterfact", (100,))
+    ended = (type("Planned", (), {"stream": stream}), {}, {"text": text, "choices": choices})
+    monkeypatch.setattr(frames.evidence, "finished", lambda *_: iter([ended]))
+    row = frames.ability("full").iloc[0]
+    assert (row.label, row.n_edits, row.choices, row.choices_before) == ("rls", 100, 0.5, 1.0)
+    assert row.perplexity == pytest.approx(2.71828, abs=1e-4) and row.perplexity_before == 1
 
 
 def test_long_and_odd_edits_come_in_groups(tokenizer):
