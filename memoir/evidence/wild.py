@@ -16,6 +16,7 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 from memoir import metrics
 from memoir.conversation.question import sentences
 from memoir.conversation.template import Message, rendered_ids, turn
+from memoir.evidence import heap
 from memoir.facts.record import EditRecord
 from memoir.facts.registry import DATA
 from memoir.interface.asking import way
@@ -66,6 +67,7 @@ def asked(
                 rows += _compared(editor, texts, about) if some else []
             elif some:
                 rows += _answered(editor, texts, [facts[i].target for i in some], about)
+            heap.give_back()
     return pd.DataFrame(rows).drop(columns="own")
 
 

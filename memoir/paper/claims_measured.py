@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from memoir import metrics
 from memoir.evidence import results as evidence
 from memoir.experiments.layers import frames as layer_frames
 from memoir.experiments.long_targets import frames as long_targets
@@ -206,9 +207,35 @@ def knowledge_lost(claim: Claim, results: dict) -> Iterator[Reading]:
 
 @rule("13")
 def opposite_statements(claim: Claim, results: dict) -> Iterator[Reading]:
-    """How many opposite statements the masks route to an edit, at the default and at the calibrated threshold."""
+    """How many opposite statements of stored edits are answered from memory, by the default τ and by a calibrated one.
+
+    Beside it, how many are answered with the edited target itself.
+    """
+    for role, dataset in (("openfacts", "OpenFacts"), ("counterfact", "CounterFact")):
+        rows = _around(results[role], "negated")
+        routed, said = metrics.share(rows.route != "base model"), metrics.share(rows.target)
+        name = f"{dataset}, {rows.n_edits.iloc[0]:,} edits"
+        numbers = {f"opposite statements routed, {name}": shown(routed), f"edited target said, {name}": shown(said)}
+        yield Reading(f"{dataset}, the default τ", routed["high"] >= claim.article["share"], numbers)
     rows = [row for row in results["routing"]["metrics"] if row["way"].startswith("masks (the paper)")]
     for row in rows:
-        text = "the default τ" if row["way"].endswith("default τ") else "a τ that spares near neighbours"
-        numbers = {f"opposite statements routed, {text} = {row['tau']:.2f}": f"{row['negated']:.1%}"}
-        yield Reading(text, row["negated"] >= claim.article["share"], numbers)
+        if not row["way"].endswith("default τ"):
+            numbers = {f"opposite statements routed, τ = {row['tau']:.2f}": f"{row['negated']:.1%}"}
+            yield Reading("a τ that spares near neighbours", row["negated"] >= claim.article["share"], numbers)
+
+
+@rule("15")
+def other_languages(claim: Claim, results: dict) -> Iterator[Reading]:
+    """How many questions in Chinese find the edit that was made in English."""
+    rows = _around(results["stream"], "chinese")
+    found = metrics.share(rows.route == "own edit")
+    numbers = {f"Chinese questions that find their English edit, {rows.n_edits.iloc[0]:,} edits": shown(found)}
+    yield Reading("Chinese questions", found["low"] <= claim.article["share"], numbers)
+
+
+def _around(table: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """The questions of a kind around the most edits of a stream."""
+    rows = table[(table.kind == kind) & (table.n_edits == table.n_edits.max())]
+    if rows.empty:
+        raise Untested(f"no question of the kind {kind!r} was asked")
+    return rows

@@ -48,12 +48,13 @@ def test_records_name_results_that_some_run_writes():
     for claim in ALL.values():
         for prefix, roles in (("", claim.results), ("paper:", claim.paper_size)):
             for name in roles.values():
-                experiment, _, run = name.removesuffix("-questions.parquet").partition("/")
+                of_stream = re.sub(r"-(questions|around)\.parquet$", "", name)
+                experiment, _, run = of_stream.partition("/")
                 if experiment == "baselines":
                     assert re.fullmatch(rf"zsre-(1|100|1000)-({'|'.join(METHODS)})", run), name
                 elif name not in ("overlap/simulation", "overlap/real_masks", "overlap/interference-capacity.parquet",
                                   "beyond/routing"):  # fmt: skip
-                    wanted = prefix + name.removesuffix("*").removesuffix("-questions.parquet")
+                    wanted = prefix + of_stream.removesuffix("*")
                     assert wanted in planned or (name[-1] == "*" and any(one.startswith(wanted) for one in planned)), (
                         name
                     )
@@ -156,15 +157,36 @@ def test_what_was_known_is_read_by_set_threshold_and_method(monkeypatch):
         verdict("17", **roles)
 
 
-def test_opposite_statements_are_counted_at_both_thresholds():
-    def routed(*shares):
-        ways = ("masks (the paper), default τ", "masks (the paper)", "distinguishing words")
-        rows = [dict(way=way, tau=0.5, negated=share) for way, share in zip(ways, shares, strict=True)]
-        return {"metrics": rows}
+def asked_around(kind, n, routed, route="own edit"):
+    """So many questions of a kind after 250 edits, of which some are answered from memory."""
+    routes = [route if i < routed else "base model" for i in range(n)]
+    return pd.DataFrame(
+        {"kind": kind, "n_edits": 250, "route": routes, "target": [float(i < routed) for i in range(n)]}
+    )
 
-    assert verdict("13", routing=routed(0.9, 0.5, 0.0)) == TRUE
-    assert verdict("13", routing=routed(0.9, 0.4, 0.0)) == PARTLY_TRUE
-    assert verdict("13", routing=routed(0.3, 0.4, 1.0)) == NOT_REPRODUCED
+
+def test_opposite_statements_are_counted_at_both_thresholds():
+    ways = ("masks (the paper), default τ", "masks (the paper)", "distinguishing words")
+
+    def judged(openfacts, counterfact, calibrated):
+        rows = [dict(way=way, tau=0.5, negated=x) for way, x in zip(ways, (0, calibrated, 1), strict=True)]
+        around = {"openfacts": asked_around("negated", 100, openfacts)}
+        around["counterfact"] = asked_around("negated", 100, counterfact)
+        return verdict("13", routing={"metrics": rows}, **around)
+
+    assert judged(90, 50, 0.5) == TRUE
+    assert judged(90, 50, 0.4) == judged(90, 30, 0.5) == PARTLY_TRUE
+    assert judged(30, 30, 0.4) == NOT_REPRODUCED
+
+
+def test_another_language_is_in_doubt_where_its_questions_do_not_find_their_edit():
+    assert verdict("15", stream=asked_around("chinese", 100, 45)) == TRUE
+    assert verdict("15", stream=asked_around("chinese", 100, 70)) == NOT_REPRODUCED
+    assert verdict("15", stream=asked_around("chinese", 100, 70, "other edit")) == TRUE, (
+        "another edit is none of theirs"
+    )
+    with pytest.raises(claims.Untested, match="no question of the kind 'chinese'"):
+        verdict("15", stream=asked_around("negated", 100, 1))
 
 
 def test_a_formula_must_be_right_at_every_length():

@@ -50,6 +50,8 @@ def figures() -> Iterator[tuple[str, Figure]]:
         yield "11_lengths", limits_plots.lengths(table)
     if len(table := limits.kept("hops")):
         yield "11_hops", limits_plots.hops(table)
+    if len(table := limits.kept("many")):
+        yield "11_many", limits_plots.stored(table)
 
 
 def tables() -> Iterator[tuple[str, pd.DataFrame]]:

@@ -1,6 +1,6 @@
-"""What stands around an edit, from finished streams; changed minds, lengths and several hops, which are measured here.
+"""What stands around an edit, from finished streams; changed minds and more, which are measured here.
 
-Knows results and records; `minds.py`, `lengths.py` and `hops.py` edit.
+Knows results and records; `minds.py`, `lengths.py` and `hops.py` edit, `many.py` routes.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from memoir import metrics
 from memoir.editor import Memoir
 from memoir.evidence import files, plan, results as evidence
-from memoir.experiments.limits import hops, lengths, minds
+from memoir.experiments.limits import hops, lengths, many, minds
 from memoir.experiments.retention import frames as retention
 from memoir.facts.reading import load_records
 from memoir.facts.record import EditRecord
@@ -113,16 +113,16 @@ def ability(profile: str) -> pd.DataFrame:
 
 
 def run(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: dict) -> None:
-    """Measure what streams do not, under both updates: a result file for each of `MEASURED`, not again when finished.
+    """Measure what streams do not: a result file for each of `MEASURED`, not again when finished.
 
     What lacks its data set is left out.
     """
-    for name, (dataset, measure, keys) in MEASURED.items():
+    for name, (dataset, measure, keys, updates) in MEASURED.items():
         path = files.result_path("full", EXPERIMENT, name)
         if path.exists() or not plan.is_here(dataset):
             continue
         began, found = files.now(), []
-        for label, update in UPDATES.items():
+        for label, update in updates.items():
             editor = Memoir(model, tokenizer, **options | update)
             found.append(measure(editor, load_records(dataset)).assign(label=label))
             born = files.provenance(began, editor=editor, dataset=dataset)
@@ -138,11 +138,24 @@ def _minds(editor: Memoir, records: list[EditRecord]) -> pd.DataFrame:
     return minds.measure(editor, some, others)
 
 
-# by the name of the result: its data set, what measures it, and what its rows are summed up by
-MEASURED: dict[str, tuple[str, Callable[[Memoir, list[EditRecord]], pd.DataFrame], list[str]]] = {
-    "minds": ("openfacts", _minds, ["scenario"]),
-    "lengths": ("openfacts", lambda editor, _: lengths.measure(editor), ["kind", "group"]),
-    "hops": ("mquake", lambda editor, records: hops.measure(editor, hops.cases(records)), []),
+def _lengths(editor: Memoir, _records: list[EditRecord]) -> pd.DataFrame:
+    return lengths.measure(editor)
+
+
+def _hops(editor: Memoir, records: list[EditRecord]) -> pd.DataFrame:
+    return hops.measure(editor, hops.cases(records))
+
+
+def _many(editor: Memoir, records: list[EditRecord]) -> pd.DataFrame:
+    return many.measure(editor, records, [record.prompt for record in load_records("openfacts-locality")])
+
+
+# by the name of the result: its data set, what measures it, what its rows are summed up by, under which updates
+MEASURED: dict[str, tuple[str, Callable[[Memoir, list[EditRecord]], pd.DataFrame], list[str], dict[str, dict]]] = {
+    "minds": ("openfacts", _minds, ["scenario"], UPDATES),
+    "lengths": ("openfacts", _lengths, ["kind", "group"], UPDATES),
+    "hops": ("mquake", _hops, [], UPDATES),
+    "many": ("openfacts", _many, ["n", "threshold", "kind"], {"as in the paper": {}}),  # nothing is written
 }
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from memoir.experiments.limits import many
 from memoir.experiments.limits.frames import LABELS
 from memoir.plots import METHODS, SMALL, WIDE
 
@@ -77,4 +78,25 @@ def hops(table: pd.DataFrame) -> Figure:
     wide.plot.bar(ax=axes, rot=0, width=0.7, legend=False, color=[COLOURS[label] for label in wide])
     axes.set(ylim=(0, 1.05), ylabel="share of questions", title="A question over four edits is not answered at once")
     figure.legend(loc="outside lower center", ncols=2, fontsize=SMALL)
+    return figure
+
+
+def stored(table: pd.DataFrame) -> Figure:
+    """What masks let in and find, by the number of stored prompts. table: as `many.measure`; dotted: continued."""
+    figure, panels = plt.subplots(1, 2, figsize=(WIDE, 2.4), sharey=True, sharex=True)
+    names = {"default": "default τ", "calibrated": "τ for 1 % of irrelevant prompts at the first point"}
+    titles = {"irrelevant": "irrelevant prompts let in", "rephrasing": "rephrasings that find their own fact"}
+    for axes, (kind, title) in zip(panels, titles.items(), strict=True):
+        for (name, label), colour in zip(names.items(), (METHODS["memoir"], METHODS["rls"]), strict=True):
+            rows = table[(table.kind == kind) & (table.threshold == name)]
+            axes.plot(rows.n, rows.routed if kind == "irrelevant" else rows.own, "o-", ms=4, color=colour, label=label)
+            if kind == "irrelevant":
+                axes.fill_between(rows.n, rows.low, rows.high, color=colour, alpha=0.2, linewidth=0)
+                further = many.continued(table).query("threshold == @name")
+                axes.plot([rows.n.iloc[-1], *further.n], [rows.routed.iloc[-1], *further.routed], ":", color=colour)
+        axes.set(xscale="log", ylim=(0, 1.05), xlabel="prompts stored")
+        axes.set_title(title, fontweight="normal")
+    panels[0].set_ylabel("share of questions")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=SMALL)
+    figure.suptitle("With more edits stored, more questions find one that is not theirs", x=0.01, ha="left")
     return figure

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from memoir.evidence import runs
-from memoir.experiments.limits import figures, frames, hops, lengths, minds, plots
+from memoir.experiments.limits import figures, frames, hops, lengths, many, minds, plots
 from memoir.facts.record import EditRecord
 
 
@@ -109,6 +109,30 @@ def test_several_facts_are_said_step_by_step(toy_editor):
     editor.edit(case[0].prompt, "noon")  # says something else: what follows from Otto is not reached
     editor.edit(case[1].prompt, "lemons")
     assert hops.followed(editor, case) == 0 and hops.followed(editor, case[1:]) == 1
+
+
+def test_more_stored_prompts_let_more_in(toy_editor, monkeypatch):
+    monkeypatch.setattr(many, "SIZES", (6, 12))
+    monkeypatch.setattr(many, "ASKED", 6)
+    things = ("crown", "river", "anthem", "song", "tower", "garden")
+    facts = [
+        EditRecord(thing, "", f"The {thing} that it has is", "x", rephrasings=(f"Its {thing} is", f"It has a {thing}"))
+        for thing in things
+    ]
+    others = [f"Nobody knows {ask} the {thing} fell" for ask in ("why", "when") for thing in things]
+    table = many.measure(toy_editor(), facts, others).set_index(["n", "threshold", "kind"])
+    routed = table.routed.unstack("n")
+    assert (routed[12] >= routed[6]).all(), "an overlap with more prompts is at least as large"
+    assert table.loc[(6, "calibrated", "irrelevant"), "tau"] > 0 and (table.own <= table.routed).all()
+    assert ((table.low <= table.routed) & (table.routed <= table.high)).all()
+
+
+def test_rates_go_on_along_their_log_odds():
+    table = pd.DataFrame({"threshold": "default", "kind": "irrelevant", "n": [1000, 10_000], "routed": [1 / 11, 1 / 2]})
+    found = many.continued(table).set_index("n").routed  # odds 0.1, 1: ten times as many for every factor of ten
+    assert found[100_000] == pytest.approx(10 / 11) and found[1_000_000] == pytest.approx(100 / 101)
+    plots.stored(pd.concat([table, table.assign(threshold="calibrated"), table.assign(kind="rephrasing")]).assign(
+        own=0.5, low=0.0, high=1.0)).draw_without_rendering()  # fmt: skip
 
 
 def test_ability_is_read_of_the_streams_that_asked_for_it(planted, monkeypatch):

@@ -1,0 +1,67 @@
+"""Beyond ten thousand: what routing by masks finds, and lets in, when tens of thousands of real prompts are stored.
+
+Only masks are stored: nothing is written, so what later edits overwrite is not part of it. Knows editors and records.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from memoir import metrics, tophash
+from memoir.editor import Memoir
+from memoir.facts.record import EditRecord
+
+SIZES = (1_000, 3_000, 10_000, 20_000)
+MORE = (100_000, 1_000_000)  # to which the rates are continued
+ASKED = 300  # rephrasings of the first SIZES[0] facts, and irrelevant prompts
+RATE = 0.01  # of irrelevant prompts that the calibrated threshold lets in when SIZES[0] are stored
+
+
+def measure(editor: Memoir, facts: Sequence[EditRecord], others: Sequence[str]) -> pd.DataFrame:
+    """A row per number of stored prompts, threshold and kind of question.
+
+    Stored are the facts' prompts, then their first rephrasings, as if each were an edit. Asked are their last
+    rephrasings, and `others`, irrelevant prompts: ASKED of both, and ASKED others more, on which the second threshold
+    is chosen. Columns n, threshold ("default", "calibrated"), tau, kind, routed and own: the share that any stored
+    prompt answers, with its interval (low, high), and the share that one of the same fact does.
+    """
+    stored = [fact.prompt for fact in facts] + [fact.rephrasings[0] for fact in facts]
+    fact_of = np.tile(np.arange(len(facts)), 2)
+    some = np.linspace(0, SIZES[0] - 1, ASKED).astype(int)
+    asked = {"rephrasing": [facts[i].rephrasings[-1] for i in some], "irrelevant": list(others[:ASKED])}
+    kept, k = tophash.pack(editor.masks(stored[: SIZES[-1]])), editor.memory.k
+
+    def best(prompts: Sequence[str], n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of each prompt the largest overlap in [0, 1] with the first n, and whose it is; the latest of equals."""
+        counts = tophash.overlap_counts(tophash.pack(editor.masks(prompts)), kept[:n])
+        place = n - 1 - counts[:, ::-1].argmax(axis=1)
+        return counts[np.arange(len(place)), place] / k, place
+
+    calibrated = np.quantile(best(others[ASKED : 2 * ASKED], SIZES[0])[0], 1 - RATE) + 1 / k
+    rows = []
+    for n in SIZES:
+        for kind, prompts in asked.items():
+            overlap, place = best(prompts, n)
+            own = fact_of[place] == some if kind == "rephrasing" else np.zeros(len(place), bool)
+            for name, tau in (("default", editor.memory.threshold), ("calibrated", calibrated)):
+                found = metrics.share(pd.Series(overlap >= tau))
+                about = {"n": n, "threshold": name, "tau": tau, "kind": kind, "routed": found["mean"]}
+                about["own"] = ((overlap >= tau) & own).mean()
+                rows.append(about | {"low": found["low"], "high": found["high"]})
+    return pd.DataFrame(rows)
+
+
+def continued(table: pd.DataFrame) -> pd.DataFrame:
+    """The share of irrelevant prompts let in at MORE stored ones, if its log odds go on along a line in log n.
+
+    Columns threshold, n, routed. A share of 0 or 1 is counted as half a question.
+    """
+    rows = []
+    for threshold, here in table[table.kind == "irrelevant"].groupby("threshold", sort=False):
+        share = here.routed.clip(0.5 / ASKED, 1 - 0.5 / ASKED)
+        slope, start = np.polyfit(np.log10(here.n), np.log(share / (1 - share)), 1)
+        for n in MORE:
+            odds = np.exp(start + slope * np.log10(n))
+            rows.append({"threshold": threshold, "n": n, "routed": odds / (1 + odds)})
+    return pd.DataFrame(rows)
