@@ -28,6 +28,7 @@ INSTRUCTION = "Please answer the question:\n\nQ: {}\nA:"
 TEXT = DATA / "ability" / "text.txt"  # whose sentences stand before questions; none is a context of `forms.py`
 DOCUMENT = 1000  # tokens before the question
 STOPS = re.compile(r"[.\n]")
+CACHED = 2  # of so many conversations one is asked with its earlier turns in a cache too: one by one
 SELDOM = 4  # one record of so many is asked where asking takes long, and so are irrelevant questions outside of WILD
 PROTOCOL = ("alone", "instruction", "chat")  # WILD's own forms
 BEHIND = {"behind 1": 1, "behind 3": 3, "behind 10": 10}  # unrelated sentences
@@ -105,25 +106,46 @@ def _questions(form: str) -> Iterator[tuple[str, Callable[[EditRecord], str | No
 
 def _answered(editor: EditedModel, texts: list[Asked], targets: list[str], about: list[dict]) -> list[dict]:
     dotted = [STOPS.search(target.strip()[:-1]) is not None for target in targets]
-    said: dict[int, str] = {}
+    scored = editor.score if isinstance(texts[0], str) else editor.score_chat
+    scores = scored(texts, targets)
+    said = _told(editor, scored, texts, targets, scores)
     for wanted in (False, True):  # the end of a target with a full stop in it is not looked for while it is generated
-        options, some = _stopping(editor, not wanted), [i for i, dot in enumerate(dotted) if dot == wanted]
+        options = _stopping(editor, not wanted)
+        some = [i for i, dot in enumerate(dotted) if dot == wanted and i not in said]
         for tokens in (min(FIRST, TOKENS), TOKENS):
             if some:
                 said |= dict(zip(some, _said(editor, [texts[i] for i in some], tokens, **options), strict=True))
             some = [i for i in some if not _ended(editor, said[i], tokens, not wanted)]
-    scores = (editor.score if isinstance(texts[0], str) else editor.score_chat)(texts, targets)
     rows = []
     for i, (one, score, target) in enumerate(zip(about, scores, targets, strict=True)):
         row = one | _judged(said[i], target) | {"teacher_forced": metrics.token_accuracy(score)}
         rows.append(row | {"overlap": score.route.overlap if score.route else None, "route": way(score, one["own"])})
     if about[0]["form"] not in LATER:
         return rows
-    cached = [
-        _judged(_with_a_cache(editor, text, _stopping(editor, not dot)), target)
-        for text, target, dot in zip(texts, targets, dotted, strict=True)
-    ]
-    return rows + [one | {"form": f"{one['form']}, cached"} | row for one, row in zip(about, cached, strict=True)]
+    for i in range(0, len(texts), CACHED):
+        found = _judged(_with_a_cache(editor, texts[i], _stopping(editor, not dotted[i])), targets[i])
+        rows.append(about[i] | {"form": f"{about[i]['form']}, cached"} | found)
+    return rows
+
+
+def _told(
+    editor: EditedModel, scored: Callable, texts: list[Asked], targets: list[str], scores: list[metrics.Score]
+) -> dict[int, str]:
+    """What is said where the scores tell it: all of a target's tokens are the likeliest ones, and then an end is.
+
+    Generating takes longest, and most of what was edited is told so. A target with a full stop in it is not.
+    """
+    right = [i for i, score in enumerate(scores) if score.argmax.equal(score.target)]
+    some, found = [i for i in right if not STOPS.search(targets[i])], {}
+    ended = scored([texts[i] for i in some], [f"{targets[i]}." for i in some]) if some else []
+    ends = editor.model.generation_config.eos_token_id
+    for i, score in zip(some, ended, strict=True):
+        n = len(scores[i].target)
+        if len(score.target) == n + 1 and score.target[:n].equal(scores[i].target):
+            token = int(score.argmax[n])
+            if token in (ends if isinstance(ends, list) else [ends]) or STOPS.match(editor.tokenizer.decode(token)):
+                found[i] = targets[i]
+    return found
 
 
 def _ended(editor: EditedModel, said: str, tokens: int, early: bool) -> bool:
@@ -137,9 +159,17 @@ def _judged(said: str, target: str) -> dict:
 
 
 def _compared(editor: EditedModel, texts: list[Asked], about: list[dict]) -> list[dict]:
-    with editor.base():
-        before = _said(editor, texts, COMPARED)
-    same = [float(a == b) for a, b in zip(before, _said(editor, texts, COMPARED), strict=True)]
+    """Whether answers are the untouched model's. Where no edit answers, now or in an earlier turn, they are."""
+    some = list(range(len(texts)))
+    if hasattr(editor, "route") and about[0]["form"] not in LATER:
+        routes = (editor.route if isinstance(texts[0], str) else editor.route_chat)(texts)
+        some = [i for i in some if routes[i].edit is not None]
+    same = [1.0] * len(texts)
+    if asked := [texts[i] for i in some]:
+        with editor.base():
+            before = _said(editor, asked, COMPARED)
+        for i, then, now in zip(some, before, _said(editor, asked, COMPARED), strict=True):
+            same[i] = float(then == now)
     return [one | {"exact": found, "begins": found} for one, found in zip(about, same, strict=True)]
 
 

@@ -2,11 +2,13 @@
 
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 from shelves import RECORDS
 
 from memoir.evidence import wild
+from memoir.facts.record import EditRecord
 from memoir.metrics import Score
 
 SCORE = Score(torch.tensor([1]), torch.tensor([1]), torch.tensor([0.0]))
@@ -45,11 +47,34 @@ def test_every_way_of_asking_has_its_rows(toy_editor, monkeypatch):
     assert list(table.columns) == ["record", "form", "kind", "exact", "begins", "teacher_forced", "overlap", "route"]
     prompts = table[(table.kind == "prompt") & ~table.form.str.endswith("cached")]
     assert (prompts.groupby("form").size() == [4 if form not in wild.LONG else 1 for form in sorted(wild.FORMS)]).all()
+    assert (table.form.str.endswith("cached")).sum() == 4
     assert set(prompts.route) == {"own edit"} and set(prompts.overlap) == {
         1.0
     }  # a question is read as if it stood alone
     irrelevant = table[(table.kind == "irrelevant") & (table.form == "chat")]
     assert irrelevant.empty or set(irrelevant.exact) <= {0.0, 1.0}
+
+
+def test_what_scores_and_routes_tell_is_what_is_generated(toy_editor, monkeypatch):
+    monkeypatch.setattr(wild, "TOKENS", 6)
+    monkeypatch.setattr(wild, "COMPARED", 4)
+    asks = ("Who keeps the mill?", "When does the owl sing?")
+    facts = [
+        EditRecord(ask, "", ask, target, irrelevant=f"Nobody: {ask}", irrelevant_answer="x")
+        for ask, target in zip(asks, ("Otto", "noon"), strict=True)
+    ]
+    editor = toy_editor(span="question", formats=("chat",), end=True, lr=20.0, n_iter=80, prefixes=(), threshold=0.95)
+    for fact in facts:
+        editor.edit(fact.prompt, fact.target)
+    generated, said = [], wild._said
+    monkeypatch.setattr(wild, "_said", lambda *args, **more: generated.append(args[1]) or said(*args, **more))
+    told = wild.asked(editor, facts, 4, forms=wild.PROTOCOL)
+    fewer = sum(map(len, generated))
+    generated.clear()
+    monkeypatch.setattr(wild, "_told", lambda *_: {})
+    monkeypatch.setattr(wild, "hasattr", lambda *_: False, raising=False)
+    pd.testing.assert_frame_equal(told, wild.asked(editor, facts, 4, forms=wild.PROTOCOL))
+    assert fewer < sum(map(len, generated)) and told[told.kind == "prompt"].exact.any()
 
 
 def test_answers_that_have_ended_early_are_generated_once_and_the_others_whole(monkeypatch):
@@ -63,7 +88,9 @@ def test_answers_that_have_ended_early_are_generated_once_and_the_others_whole(m
     monkeypatch.setattr(wild, "_said", said)
     monkeypatch.setattr(wild, "FIRST", 4)
     tokenizer = lambda text: SimpleNamespace(input_ids=text.split())  # noqa: E731
-    editor = SimpleNamespace(tokenizer=tokenizer, score=lambda texts, _targets: [SCORE] * len(texts))
+    model = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=0))
+    score = lambda texts, _targets: [SCORE] * len(texts)  # noqa: E731
+    editor = SimpleNamespace(tokenizer=tokenizer, score=score, model=model)
     about = [{"record": name, "form": "alone", "kind": "prompt", "own": None} for name in whole]
     found = wild._answered(editor, list(whole), ["one two", whole["b"], "two"], about)
     assert asked == [(["a", "b", "c"], 4), (["b"], wild.TOKENS)]
