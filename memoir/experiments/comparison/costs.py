@@ -30,14 +30,16 @@ def run_costs(
     methods: dict[str, dict],
     n: int,
     rounds: int,
+    run: str = "costs",
 ) -> pd.DataFrame:
     """Seconds per edit and per query, memory and trained numbers: measured in one process, one result file.
 
     Each round makes every method anew, in turns, and gives it the same n calibration records: what slows the machine
     down for a while slows all of them down. A query is one record's prompt, answered by 4 generated tokens. Ratios are
-    to MEMOIR in the same round; spread is the least and the largest over the rounds.
+    to MEMOIR in the same round; spread is the least and the largest over the rounds. A method's name may have a word
+    behind it, which tells two settings of it apart.
     """
-    path = files.result_path(profile, EXPERIMENT, "costs")
+    path = files.result_path(profile, EXPERIMENT, run)
     asked = json.loads(json.dumps({"methods": methods, "edits": n, "rounds": rounds}))
     if path.exists() and json.loads(path.read_text())["parameters"] == asked:
         return pd.DataFrame(json.loads(path.read_text())["metrics"])
@@ -45,7 +47,7 @@ def run_costs(
     born = {}
     for round_ in range(rounds):
         for name, settings in methods.items():
-            editor = METHODS[name](model, tokenizer, **settings)
+            editor = METHODS[name.partition(" ")[0]](model, tokenizer, **settings)
             try:
                 rows.append({"method": name, "round": round_} | _cost(editor, records))
                 born = files.provenance(began, editor=editor, dataset="openfacts-calibration")

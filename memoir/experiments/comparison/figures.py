@@ -6,7 +6,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from memoir.evidence import files
-from memoir.experiments.comparison import costs, frames as comparison, plots as comparison_plots
+from memoir.experiments.comparison import costs, frames as comparison, plots as comparison_plots, practice
+from memoir.plots import markdown
 
 
 def figures() -> Iterator[tuple[str, Figure]]:
@@ -28,3 +29,9 @@ def tables() -> Iterator[tuple[str, pd.DataFrame]]:
     for (dataset, n_edits), _ in results[results.failed.isna()].groupby(["dataset", "n_edits"]):
         view = comparison.overview(results, cost, dataset, n_edits)
         yield f"09_baselines_{dataset}_{n_edits}", view.round(3)
+    yield "09_practice", practice.table().round(3)
+
+
+def readme() -> Iterator[tuple[str, str]]:
+    """What stands in the README, by the name of its markers."""
+    yield "practice", markdown(practice.table().round(2).astype(object).fillna("–"))

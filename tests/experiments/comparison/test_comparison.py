@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 from conftest import toy_model
 
-from memoir import plots
+from memoir import metrics, plots
 from memoir.baselines import METHODS
 from memoir.evidence import files, plan
-from memoir.experiments.comparison import costs, frames as comparison, plots as comparison_plots
+from memoir.experiments.comparison import costs, frames as comparison, plots as comparison_plots, practice
 from memoir.models.loading import weights_hash
 
 PLAN = """
@@ -120,6 +120,8 @@ def test_a_method_that_cannot_be_set_up_is_a_row_too(model, tmp_path, monkeypatc
 def test_the_cost_is_measured_in_turns_and_as_ratios_to_memoir(model, tokenizer):
     methods = {"memoir": dict(layer=1, k=24, n_iter=3, n_prefixes=1), "ft-l": dict(lr=0.05), "grace": {}}
     found = costs.run_costs("smoke", model, tokenizer, methods, 1, 2).set_index("method")
+    ways = {"memoir": methods["memoir"], "memoir rls": methods["memoir"] | {"update": "rls"}}
+    assert list(costs.run_costs("smoke", model, tokenizer, ways, 1, 1, "ways").method) == list(ways)
     assert found.loc["memoir", ["edit_ratio", "query_ratio"]].tolist() == [1.0, 1.0]
     table = costs.ratios(found.reset_index()).set_index("method")
     assert table.loc["MEMOIR"].tolist() == [1.0] * 6 and table["edit, most"]["FT-L"] == found.edit_most["ft-l"]
@@ -127,6 +129,36 @@ def test_the_cost_is_measured_in_turns_and_as_ratios_to_memoir(model, tokenizer)
     assert found.extra_bytes["ft-l"] == 0 and found.trained["ft-l"] == 32 * 96
     assert found.trained["memoir"] == 32 * 24 and found.trained["grace"] == 32
     assert found.extra_bytes["grace"] == 4 * (96 + 32 + 1) + 8
+
+
+def test_what_to_use_reads_every_way_at_about_a_hundred_edits(monkeypatch):
+    def stream(**means):
+        row = {"protocol": metrics.TEACHER_FORCED, "n_edits": 107}
+        rows = [row | {"metric": metric, "mean": mean} for metric, mean in means.items()]
+        return {"metrics": rows + [one | {"n_edits": 750, "mean": 0.0} for one in rows]}
+
+    around = pd.DataFrame({"kind": "relation specificity", "n_edits": [10, 100, 100], "kept": [0.0, 0.5, 1.0]})
+    read = {
+        "beyond/rls-zsre": stream(reliability=1.0, generalization=0.9, locality=0.8),
+        "limits/openfacts-rls": stream(**{"neighbour locality": 0.3}),
+        "limits/knowedit-rls-around.parquet": around,
+    }
+    ways = [
+        dict(method="memoir", edit_ratio=1.0, query_ratio=1.0),
+        dict(method="memoir rls", edit_ratio=2, query_ratio=3),
+    ]
+    cost = {"costs": [dict(method="memoir", edit_seconds=0.5, query_seconds=0.1)], practice.COSTS: ways}
+    said = {"dataset": "zsre", "form": "chat", "kind": "prompt", "measure": "exact", "label": "rls"}
+    answers = pd.DataFrame(
+        [said | {"n_edits": 107, "mean": 0.2}, said | {"n_edits": 107, "mean": 0.9, "form": "alone"}]
+    )
+    monkeypatch.setattr(practice.evidence, "read", lambda _, name: read.get(name))
+    monkeypatch.setattr(practice.files, "read_result", lambda *where: {"metrics": cost[where[-1]]})
+    monkeypatch.setattr(practice.wild, "answers", lambda _: answers)
+    table = practice.table().set_index("method")
+    assert table.loc["MEMOIR, rls"].tolist() == [1.0, 0.9, 0.8, 0.3, 0.75, 0.2, 1.0, pytest.approx(300)]
+    rest = table.drop(index="MEMOIR, rls").drop(columns=["s an edit", "ms a query"])
+    assert rest.isna().all(axis=None), "what no stream has measured is missing"
 
 
 def test_no_record_of_the_search_is_edited_in_the_comparison():
