@@ -2,7 +2,8 @@
 
 What a practitioner would try first (in-context editing as in IKE, Zheng et al., 2023, arXiv 2305.12740, without its
 demonstrations). Nearness is the cosine of sentence embeddings (all-MiniLM-L6-v2, Apache-2.0, from a wheel), or the
-overlap of MEMOIR's TopHash masks, which tells how much of MEMOIR is its routing.
+overlap of MEMOIR's TopHash masks, which tells how much of MEMOIR is its routing; or the edit is found by words and
+meaning, as `Memoir(..., router="meaning")` finds it, which tells what writing weights adds.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,13 +19,15 @@ from memoir.facts.reading import background_prompts
 from memoir.interface.asking import by_length, several
 from memoir.metrics import Score
 from memoir.routing.meaning import embed, sentence_model
+from memoir.routing.router import Router
 
 
 class InContext(Baseline):
-    """retriever: "sentence", or "mask" with MEMOIR's layer and k. n: edits put before a prompt, the nearest one last;
-    only those whose nearness reaches `threshold`. background: the irrelevant prompts that centre the masks' features.
+    """retriever: "sentence", "mask" with MEMOIR's layer and k, or "meaning". n: edits put before a prompt, the nearest
+    one last; only those whose nearness reaches `threshold`; by meaning it is one, by the router's own threshold.
+    background: the irrelevant prompts that centre the masks' features.
 
-    vectors (N, E): what each stored edit's prompt is found by.
+    vectors (N, E): what each stored edit's prompt is found by; by meaning the router keeps it, and E is 0.
     """
 
     method = "in-context"
@@ -42,16 +45,19 @@ class InContext(Baseline):
         k: int | None = None,
         background: Sequence[str] | None = None,
     ):
-        if retriever not in ("sentence", "mask") or (retriever == "mask" and (layer is None or k is None)):
-            raise ValueError(f"retriever = {retriever!r} must be 'sentence', or 'mask' with a layer and k.")
+        if retriever not in ("sentence", "mask", "meaning") or (retriever == "mask" and (layer is None or k is None)):
+            raise ValueError(f"retriever = {retriever!r} must be 'sentence', 'meaning', or 'mask' with a layer and k.")
         need_free(model)
-        how = dict(retriever=retriever, n=n, threshold=threshold)
+        how = dict(retriever=retriever) | ({} if retriever == "meaning" else dict(n=n, threshold=threshold))
         if retriever == "mask":
             how |= dict(layer=layer, k=k, background=list(background_prompts() if background is None else background))
         super().__init__(model, tokenizer, **how)
-        self._on, self._sentences, self._mu = True, None, 0.0
+        self._on, self._sentences, self._router, self._mu = True, None, None, 0.0
         if retriever == "sentence":
             self._sentences = sentence_model()
+        elif retriever == "meaning":
+            self._router = Router("meaning", str, tokenizer)
+            self._sentences = self._router.encoder.sentences
         else:
             self._mu = self._features(how["background"]).mean(dim=0)
         self.vectors = torch.empty(0, self._embed(["?"]).shape[1])
@@ -67,6 +73,9 @@ class InContext(Baseline):
         """For each prompt the stored edits that are put before it, the nearest one last."""
         if not self.edits:
             return [[] for _ in prompts]
+        if self._router:
+            routes = self._router(prompts, self.edits, [])
+            return [[] if route.edit is None else [route.edit] for route in routes]
         near = (self._embed(prompts) @ self.vectors.T).tolist()
         return [self._passing(row) for row in near]
 
@@ -106,6 +115,8 @@ class InContext(Baseline):
     @torch.no_grad()
     def _embed(self, prompts: Sequence[str]) -> Tensor:
         """(N, E) float32: unit sentence embeddings, or masks over √k, so that a product is the overlap share."""
+        if self._router:
+            return torch.empty(len(prompts), 0)
         if self._sentences is None:
             masks = tophash.top_hash(
                 self._features(prompts) - self._mu, self.settings.k, torch.arange(len(self._mu), device=self._mu.device)

@@ -28,15 +28,15 @@ GAIN, HELD, STEPS, PAIRS, RATE = 10.0, 0.3, 300, 1024, 2e-3
 
 
 class Encoder:
-    """Unit embeddings of texts: the sentence encoder's, and seen through the map."""
+    """Unit embeddings of texts: the sentence encoder's (`sentences`, with its tokenizer), seen through the map."""
 
     def __init__(self):
-        self._model, self._tokenizer = sentence_model()
+        self.sentences = sentence_model()
         self._map = load_file(MAP)["map"]
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """(N, SIZE) float32."""
-        return normalize(embed(self._model, self._tokenizer, texts) @ self._map, dim=1)
+        return normalize(embed(*self.sentences, texts) @ self._map, dim=1)
 
 
 @torch.no_grad()

@@ -33,7 +33,7 @@ class Router:
     def __init__(self, kind: str, question: Callable[[str], str], tokenizer: PreTrainedTokenizerBase):
         """question: what a stored prompt asks."""
         self._question, self._tokenizer = question, tokenizer
-        self._encode = Encoder() if kind == "meaning" else None
+        self.encoder = Encoder() if kind == "meaning" else None
         self._start_over()
 
     def _start_over(self) -> None:
@@ -45,7 +45,7 @@ class Router:
 
     def __call__(self, questions: Sequence[str], edits: Sequence[tuple], forgotten: Sequence[int]) -> list[Route]:
         """edits: (prompt, target) of each stored edit; forgotten: indices of those that answer nothing any more."""
-        needed = ALONE if self._encode is None else REACHED
+        needed = ALONE if self.encoder is None else REACHED
         found = self.best(questions, edits, forgotten)
         return [Route(edit if score >= needed - 1e-9 else None, score) for edit, score in found]
 
@@ -77,13 +77,13 @@ class Router:
         if not len(some):
             return None, float(shares.max())
         scores = shares[some]
-        if self._encode:
+        if self.encoder:
             scores = scores + self._cosines(question, some.tolist()) - 1
         best = len(some) - 1 - int(scores[::-1].argmax())  # of equal ones the latest
         return int(some[best]), float(np.clip(scores[best], 0, 1))
 
     def _cosines(self, question: str, edits: list[int]) -> np.ndarray:
         new = [edit for edit in edits if edit not in self._vectors]
-        asked, *found = self._encode([question, *(self._texts[edit] for edit in new)])
+        asked, *found = self.encoder([question, *(self._texts[edit] for edit in new)])
         self._vectors |= dict(zip(new, found, strict=True))
         return (torch.stack([self._vectors[edit] for edit in edits]) @ asked).numpy()

