@@ -63,8 +63,8 @@ class Memoir(HookedModel):
     is the paper's routing. router: by what a question goes to its edit, the paper's "masks" or, in their place, the
     "words" of the stored prompts, or their words and the "meaning" (`routing/router.py`). span: the mask is made from
     all of a "prompt", as in the paper, or from the "question" in it (`conversation/question.py`), read as if it stood
-    alone; the memory acts from its last token on then, and reads up to the answer what it would read at the edit's own
-    prompt.
+    alone; the memory acts from its last token on then, in the last turn of a conversation alone, and reads up to the
+    answer what it would read at the edit's own prompt (`turns.py`).
     formats: ways of asking that get rows of their own while an edit is written (`conversation/forms.py`): "chat",
     "cue", "context". end: the target's end is learnt with it.
     A bad argument is a ValueError or a TypeError that names it, and leaves the model as it was.
@@ -145,9 +145,7 @@ class Memoir(HookedModel):
 
     def _edit(self, prompt: str, target: str) -> tuple[list[float], int, Tensor]:
         """One run of masked SGD on W_m; then the mask is stored (paper, section 3)."""
-        earlier = self._forms.earlier(self.edits)
-        forms = [*self._forms.rows(prompt, target, self.prefixes, len(self.edits), earlier)]
-        batch = self._ways(forms, asked_before=earlier is not None and len(forms) > 1)
+        batch = self._ways([*self._forms.rows(prompt, target, self.prefixes, len(self.edits))])
         mask, batch = self._asked_in(batch, [prompt], [0])
         read, how = batch.prefix.activations, self.settings
         keys = read[on(read.device, *batch.prefix.real)][:, mask[0]]
@@ -230,16 +228,15 @@ class Memoir(HookedModel):
         self.memory.forget([edit])
         return written, whole
 
-    def _ways(self, forms: list[tuple[list[list[int]], list[list[int]]]], asked_before: bool = False) -> Batch:
+    def _ways(self, forms: list[tuple[list[list[int]], list[list[int]]]]) -> Batch:
         """An edit's ways of asking, read in one pass. Where the question alone asks, the memory acts from its last
-        token on: what stands before it is no part of these rows, and the base model's. asked_before: but for the last
-        row, where stored edits answer what was asked before."""
+        token on: what stands before it is no part of these rows, and the base model's."""
         befores, afters = ([*chain(*column)] for column in zip(*forms, strict=True))
         firsts, starts = zip(*map(self._start, befores), strict=True)
         heads = [before[:start] for before, start in zip(befores, starts, strict=True)]
         ends = [before[start:] for before, start in zip(befores, starts, strict=True)]
         rows = self._rows(ends, afters, begun=max(starts))
-        behind = self._texts(heads, firsts, {len(heads) - 1} if asked_before else ()) if any(starts) else None
+        behind = self._texts(heads, firsts) if any(starts) else None
         read = self._prefix if len(forms) == 1 else self._prefix_of_many
         return Batch.of_edits(rows, read(rows, behind), [len(own) for own, _ in forms])
 

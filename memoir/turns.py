@@ -1,12 +1,12 @@
 """Turns: which of a row's tokens ask, and from which token on the answer is given by which route.
 
 With the paper's procedure a row is one turn: its whole prompt asks, and all its tokens are answered by its route. Where
-the question alone asks (`conversation/spans.py`), a conversation has a turn for each of the user's messages. An edit
-acts from the last token of its question on, behind which the answer begins, up to the first token of the next question.
-Up to the answer it reads there what it would read if the edit's own prompt stood alone, so that what it says first
-depends neither on what stood before nor on how the question is worded.
-So a row is answered alike whether its earlier turns are read anew or lie in a key-value cache, which the turns are kept
-on.
+the question alone asks (`conversation/spans.py`), a conversation has a turn for each of the user's messages, and an
+edit acts in the last of them alone: what was asked and answered before is text like any other, which no edit adds to.
+It acts from the last token of its question on, behind which the answer begins. Up to the answer it reads there what it
+would read if the edit's own prompt stood alone, so that what it says first depends neither on what stood before nor on
+how the question is worded. The turns are kept on a key-value cache, and `generate` reads it again from where an earlier
+turn was answered by an edit (`shorten`): so a row is answered alike with a cache and without.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from transformers.cache_utils import DynamicLayer
 
 from memoir.conversation.spans import Question
 from memoir.memory import Route
@@ -74,7 +75,7 @@ def keep(cache, rows: int, turns: list[Turn]) -> None:
 
 
 def kept(cache, rows: int) -> list[Turn] | None:
-    """The turns that a cache holds, without those that were cropped off; None where nobody noted them."""
+    """The turns that acted on a cache, without those that were cropped off; None where nobody noted them."""
     found = getattr(cache, KEPT, None)
     if found is None:
         return None
@@ -83,7 +84,7 @@ def kept(cache, rows: int) -> list[Turn] | None:
             f"This key-value cache was filled for {found[0]} rows and is now used with {rows}: their routes are "
             "unknown. Start again from the prompts."
         )
-    return [turn for turn in found[1] if turn.start < length(cache)]
+    return [turn for turn in found[1] if turn.acts < length(cache)]
 
 
 def whole(prompt: Tensor) -> list[Turn]:
@@ -92,7 +93,7 @@ def whole(prompt: Tensor) -> list[Turn]:
 
 
 def asked(questions: Questions, tokens: Tensor, prompt: Tensor, past: int, visibly: bool) -> list[Turn]:
-    """The turns whose questions stand in tokens (B, P) at prompt (B, P) bool, of which none is routed yet.
+    """Each row's last turn whose question stands in tokens (B, P) at prompt (B, P) bool; none is routed yet.
 
     The first token is at the position `past` of its row; visibly: as in `spans.Questions`. A row that asks nothing has
     no turn.
@@ -100,11 +101,28 @@ def asked(questions: Questions, tokens: Tensor, prompt: Tensor, past: int, visib
     found = []
     for row, (ids, own) in enumerate(zip(tokens.cpu(), prompt.cpu(), strict=True)):
         places = own.nonzero()[:, 0] + past
-        for one in questions(ids[own].tolist(), visibly):
+        for one in questions(ids[own].tolist(), visibly)[-1:]:
             found.append(
                 Turn(row, int(places[one.first]), text=one.text, end=int(places[one.last - 1]) + 1, tail=one.tail)
             )
     return found
+
+
+def shorten(cache, questions: Questions | None, tokens: Tensor | None, prompt: Tensor | None) -> None:
+    """Take off a cache what is not as it would be without it, for prompts (B, P) whose beginnings it holds.
+
+    That is all from where an edit answered a turn that is not the last one any more, or where the last one was read
+    when it was not. It is read anew. A cache that cannot be shortened stays as it is.
+    """
+    if questions is None or not length(cache) or tokens is None or prompt is None or tokens.shape != prompt.shape:
+        return
+    if any(type(layer) is not DynamicLayer for layer in cache.layers):
+        return
+    last, acted = asked(questions, tokens, prompt, 0, False), kept(cache, len(tokens)) or []
+    wanted, known = ({(turn.row, turn.start) for turn in some} for some in (last, acted))
+    ends = [turn.acts for turn in acted if turn.route.edit is not None and (turn.row, turn.start) not in wanted]
+    ends += [turn.acts for turn in last if (turn.row, turn.start) not in known]
+    cache.crop(min([length(cache), *ends]) - length(cache))
 
 
 def torn(questions: Questions | None, tokens: Tensor | None, prompt: Tensor, cache) -> bool:
@@ -123,16 +141,14 @@ def latest(turns: list[Turn], rows: int) -> list[Route]:
 
 
 def answered(turns: list[Turn], past: int, n: int) -> tuple[list[Turn], Tensor | None]:
-    """The turns that an edit answers among n tokens from the position `past` on, and each one's tokens, (m, n) bool.
+    """Each row's last turn, where an edit answers it, among n tokens from the position `past` on, and its tokens of
+    these, (m, n) bool.
 
     None in place of the tokens where every turn has all of its row's.
     """
-    ends: dict[int, int] = {}
     found = []
-    for turn in sorted(turns, key=lambda turn: -turn.start):
-        end = min(ends.get(turn.row, past + n), past + n)
-        ends[turn.row] = turn.start
-        begin = max(turn.acts, past)
+    for turn in {turn.row: turn for turn in sorted(turns, key=lambda turn: turn.start)}.values():
+        begin, end = max(turn.acts, past), past + n
         if turn.route.edit is not None and end > begin:
             found.append((turn, begin, end))
     found.sort(key=lambda one: (one[0].row, one[0].start))

@@ -4,7 +4,7 @@ A pass over a few tokens takes as long as reading the model's weights does, so a
 texts before a question are the same for many edits, and their key-value caches are kept from edit to edit.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -29,20 +29,15 @@ class Before:
 
 class Texts:
     """Reads what stands before, for one model; a few texts before questions are kept. base: within it the model answers
-    as if nothing had been edited."""
+    as if nothing had been edited, as it reads here."""
 
     def __init__(self, model: PreTrainedModel, base: Callable[[], AbstractContextManager]):
         self._model, self._base, self._kept = model, base, {}
 
-    def __call__(self, rows: list[list[int]], firsts: list[int], edited: Collection[int] = ()) -> Before:
-        """Rows of tokens, of which those from an index on, the first of the row's question, are this edit's own.
-
-        edited: rows whose text before it asks about stored edits, which answer there; such a text is not kept.
-        """
-        behind = []
-        for i, (row, first) in enumerate(zip(rows, firsts, strict=True)):
-            behind.append(read(self._model, [row[:first]]) if i in edited else self._text(tuple(row[:first])))
+    def __call__(self, rows: list[list[int]], firsts: list[int]) -> Before:
+        """Rows of tokens, of which those from an index on, the first of the row's question, are this edit's own."""
         with self._base():
+            behind = [self._text(tuple(row[:first])) for row, first in zip(rows, firsts, strict=True)]
             own = [row[first:] for row, first in zip(rows, firsts, strict=True)]
             return read(self._model, own, _together(behind))
 
@@ -50,8 +45,7 @@ class Texts:
         if ids and ids not in self._kept:
             if len(self._kept) == KEPT:
                 self._kept.pop(next(iter(self._kept)))
-            with self._base():
-                self._kept[ids] = read(self._model, [list(ids)])
+            self._kept[ids] = read(self._model, [list(ids)])
         return self._kept.get(ids)
 
 

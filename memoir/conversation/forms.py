@@ -19,7 +19,7 @@ FORMATS = ("chat", "cue", "context")
 CUES = ("Q: {}\nA:", "Question: {}\nAnswer:")  # by turns from edit to edit
 # sentences about nothing in particular, and short exchanges, written for this companion
 CONTEXTS, EXCHANGES = DATA / "ability" / "contexts.txt", DATA / "ability" / "exchanges.csv"
-EARLIER = (0, 2)  # turns before it, in the rows of "chat"; the latest of them is about a stored edit where there is one
+EARLIER = (0, 2)  # turns before it, in the rows of "chat"
 BEHIND = (12, 30)  # sentences before the question in the row of "context", by turns from edit to edit
 TEXTS = 12  # of each of these lengths, at most: what stands before a question is read once, and kept
 FULL_STOPS = ".!?…。！？"
@@ -49,23 +49,15 @@ class Forms:
         found |= {"formats": list(self.formats)} if self.formats else {}
         return found | ({"end": True} if self._end else {})
 
-    def earlier(self, edits: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
-        """One of the stored edits, for `rows`: what answered it moves the answer of the next turn."""
-        if not (self.questions and "chat" in self.formats and edits):
-            return None
-        found = edits[len(edits) // 2]
-        return None if self._reader.rendered(found[0]) else found
-
     def rows(
-        self, prompt: str, target: str, prefixes: Sequence[str], draw: int, earlier: tuple[str, str] | None = None
+        self, prompt: str, target: str, prefixes: Sequence[str], draw: int
     ) -> Iterator[tuple[list[list[int]], list[list[int]]]]:
         """The rows of an edit, tokens before and tokens of the answer: first those of the bare prompt and of what the
         prefixes make of it, then by themselves one for "cue", one for "context", and for "chat" one for each number of
         earlier turns.
 
         The answer's end, where it is learnt, is a full stop unless the target has one, in a chat what ends a turn.
-        draw: which contexts. earlier: a stored edit, which is asked about and answered in the latest of the turns
-        before the last row. A prompt that is a rendered conversation has no further rows.
+        draw: which contexts and exchanges. A prompt that is a rendered conversation has no further rows.
         """
         bare = [prompt, *(f"{prefix}. {prompt}" for prefix in prefixes)]
         after = self._after(prompt, target)
@@ -77,10 +69,8 @@ class Forms:
         if "chat" in self.formats:
             user = {"role": "user", "content": texts.bare(prompt)}
             for n in EARLIER:
-                turns = _exchanges(draw, n)
-                if earlier and n == EARLIER[-1]:
-                    turns[-2:] = turn(texts.bare(earlier[0]), earlier[1])
-                before, after = answered(self._tokenizer, [*turns, user], target, end=self._end)
+                conversation = [*_exchanges(draw, n), user]
+                before, after = answered(self._tokenizer, conversation, target, end=self._end)
                 yield [before], [after]
 
     def _after(self, prompt: str, target: str) -> list[int]:

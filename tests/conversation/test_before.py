@@ -56,29 +56,6 @@ def test_every_way_of_asking_has_the_loss_of_a_plain_pass(toy, toy_editor, span)
     torch.testing.assert_close(apart, plain, rtol=1e-4, atol=1e-4)
 
 
-def test_an_edit_that_was_asked_about_before_answers_there(toy_editor):
-    """The last row's conversation has a turn on a stored edit; the memory acts in it, as it will when this is asked."""
-    editor = toy_editor(span="question", formats=["chat"], prefixes=(), threshold=0.9, lr=5.0)
-    assert editor._forms.earlier(editor.edits) is None
-    stored = editor.edit(*FACT).index
-    editor.edit("Name a river", "Elbe")
-    fact = ("What colour is the gate of the mill?", "red")
-    forms = [*editor._forms.rows(*fact, (), 3, earlier := editor._forms.earlier(editor.edits))]
-    (before,), (after,) = forms[-1]
-    assert earlier == ("Name a river", "Elbe") and "Elbe" in editor.tokenizer.decode(before)
-    found = {}
-    for asked_before in (True, False):
-        batch = editor._ways(forms, asked_before)
-        outputs = torch.zeros(len(batch.places[0]), 32)
-        tail = partial(run_tail, editor.model, editor.family, editor.settings.layer)
-        with torch.no_grad():
-            found[asked_before] = batch.losses(tail, outputs)[-1].item()
-    (score,) = editor._scored([before], [after])
-    assert score.route.edit is None and stored == 0  # the new question is no edit's yet
-    assert found[True] == pytest.approx(-score.log_probs.mean().item(), abs=1e-4)
-    assert abs(found[True] - found[False]) > 1e-3
-
-
 def test_texts_before_are_read_once_and_the_first_of_many_go(toy_editor, monkeypatch):
     editor = toy_editor(span="question", formats=["context"], prefixes=())
     forms = [*editor._forms.rows(*FACT, (), 3)]

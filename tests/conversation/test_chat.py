@@ -80,7 +80,7 @@ def by_token(editor) -> list[int | None]:
     """Which edit answers each token of one row of the latest forward pass."""
     asked = editor._hooks._asked
     found = [None] * (asked.past + asked.tokens.shape[1])
-    for turn in sorted(asked.turns, key=lambda turn: turn.start):
+    for turn in sorted(asked.turns, key=lambda turn: turn.start)[-1:]:
         found[turn.start :] = [turn.route.edit] * (len(found) - turn.start)
     return found[asked.past :]
 
@@ -88,21 +88,36 @@ def by_token(editor) -> list[int | None]:
 @pytest.mark.parametrize("name", ["chatml", "headers", "folded", "spoken"])
 @torch.no_grad()
 def test_with_a_cache_every_token_is_routed_as_without(talker, name):
-    """200 random conversations in all: read turn by turn into a cache, and read whole."""
+    """200 random conversations in all: read turn by turn into a cache, and after each turn read whole."""
     editor, routed = talker(TEMPLATES[name]), set()
     for conversation in conversations(50, seed=len(name)):
-        cache, cached = DynamicCache(config=editor.model.config), []
+        cache, whole = DynamicCache(config=editor.model.config), []
         for piece in pieces(editor, conversation):
-            logits = editor.model(torch.tensor([piece]), past_key_values=cache).logits
-            cached += by_token(editor)
-        whole = torch.tensor([rendered_ids(editor.tokenizer, conversation)])
-        again = editor.model(whole, use_cache=False).logits
-        assert by_token(editor) == cached
-        assert torch.allclose(logits[0, -1], again[0, -1], atol=1e-3)
+            whole += piece
+            editor.model(torch.tensor([piece]), past_key_values=cache)
+            cached = by_token(editor)
+            editor.model(torch.tensor([whole]), use_cache=False)
+            assert by_token(editor)[-len(piece) :] == cached
+            routed |= set(cached)
         (route,) = editor._hooks.routes
         assert editor.route_chat(conversation).edit == route.edit
-        routed |= set(cached)
     assert routed >= {None, *range(len(FACTS))}
+
+
+@pytest.mark.parametrize("name", ["chatml", "folded"])
+def test_with_a_cache_every_turn_is_answered_as_without(talker, name):
+    editor = talker(TEMPLATES[name])
+    options = dict(max_new_tokens=3, min_new_tokens=3, do_sample=False, pad_token_id=2, output_logits=True)
+    options |= dict(return_dict_in_generate=True)
+    for conversation in conversations(10, seed=len(name)):
+        cache, whole = DynamicCache(config=editor.model.config), []
+        for piece in pieces(editor, conversation):
+            ids = torch.tensor([whole := whole + piece])
+            kept = editor.model.generate(ids, past_key_values=cache, **options)
+            fresh = editor.model.generate(ids, **options)
+            assert torch.equal(kept.sequences, fresh.sequences)
+            torch.testing.assert_close(torch.cat(kept.logits), torch.cat(fresh.logits), rtol=1e-4, atol=1e-4)
+            cache.crop(ids.shape[1] - cache.get_seq_length())
 
 
 @torch.no_grad()
@@ -305,16 +320,36 @@ def test_a_deep_copy_answers_conversations_alike(talker):
     assert torch.equal(again, editor.model.generate(ids, **options))
 
 
-def test_an_edit_acts_from_its_question_s_last_token_up_to_the_next_question():
+def test_an_edit_acts_in_the_last_turn_from_its_question_s_last_token_on():
     """What stands before, the question's own words too, is the base model's, cached or not."""
     edit = Route(0, 1.0)
     found = [Turn(0, 2, text="a b", end=5, route=edit), Turn(0, 8, text="c d", end=10, route=Route(1, 1.0))]
     turns, here = answered(found, 0, 12)
-    assert [turn.route.edit for turn in turns] == [0, 1]
-    assert here.int().tolist() == [[0] * 4 + [1] * 4 + [0] * 4, [0] * 9 + [1] * 3]
+    assert [turn.route.edit for turn in turns] == [1] and here.int().tolist() == [[0] * 9 + [1] * 3]
     turns, here = answered(found, 9, 3)  # all but the last three tokens lie in a cache
     assert [turn.route.edit for turn in turns] == [1] and here is None
+    assert answered([found[0], found[1]._replace(route=Route(None, 0.2))], 0, 12)[0] == []
     assert answered([Turn(0, 0, route=edit)], 0, 4) == ([Turn(0, 0, route=edit)], None)  # the paper's
+
+
+def test_an_edit_that_answered_before_moves_no_later_answer(talker):
+    """An earlier turn is text like any other, also where the cache was filled while its edit answered."""
+    editor = talker()
+    model = editor.model
+    options = dict(max_new_tokens=4, min_new_tokens=4, do_sample=False, pad_token_id=2)
+    conversation, cache = [user(FACTS[0][0])], DynamicCache(config=model.config)
+    ids = torch.tensor([rendered_ids(editor.tokenizer, conversation)])
+    spoken = model.generate(ids, past_key_values=cache, **options)
+    conversation += [said(editor.tokenizer.decode(spoken[0, ids.shape[1] :])), user(OTHER[0])]
+    ids = torch.tensor([rendered_ids(editor.tokenizer, conversation)])
+    with editor.base():
+        before = model.generate(ids, **options)
+    assert torch.equal(model.generate(ids, past_key_values=cache, **options), before)
+    assert torch.equal(model.generate(ids, **options), before)
+    again = [*conversation, said("Well."), user(FACTS[0][0])]
+    assert editor.route_chat(again).edit == 0 and editor.chat(again, max_new_tokens=4) != editor.chat(
+        conversation, max_new_tokens=4
+    )
 
 
 def test_the_answer_s_end_leaves_the_target_s_tokens_as_they_are(tokenizer):
