@@ -146,18 +146,11 @@ def answered(turns: list[Turn], past: int, n: int) -> tuple[list[Turn], Tensor |
 
     None in place of the tokens where every turn has all of its row's.
     """
-    found = []
-    for turn in {turn.row: turn for turn in sorted(turns, key=lambda turn: turn.start)}.values():
-        begin, end = max(turn.acts, past), past + n
-        if turn.route.edit is not None and end > begin:
-            found.append((turn, begin, end))
-    found.sort(key=lambda one: (one[0].row, one[0].start))
-    if all(start == past and end == past + n for _, start, end in found):
-        return [turn for turn, _, _ in found], None
-    here = torch.zeros(len(found), n, dtype=torch.bool)
-    for own, (_, start, end) in zip(here, found, strict=True):
-        own[start - past : end - past] = True
-    return [turn for turn, _, _ in found], here
+    last = {turn.row: turn for turn in sorted(turns, key=lambda turn: turn.start)}
+    found = [turn for _, turn in sorted(last.items()) if turn.route.edit is not None and turn.acts < past + n]
+    if all(turn.acts <= past for turn in found):
+        return found, None
+    return found, torch.arange(n) >= torch.tensor([[turn.acts - past] for turn in found])
 
 
 def read_alone(activations: Tensor, turns: list[Turn], tokens: Tensor, past: int) -> Tensor:
