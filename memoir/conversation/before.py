@@ -4,6 +4,7 @@ A pass over a few tokens takes as long as reading the model's weights does, so a
 texts before a question are the same for many edits, and their key-value caches are kept from edit to edit.
 """
 
+import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -118,10 +119,13 @@ def _aligned(cache: Cache, real: Tensor) -> Before:
 
 def _never_growing(cache: Cache) -> Cache:
     for layer in cache.layers:
-        layer.update = partial(_joined, layer)
+        layer.update = partial(_joined, weakref.ref(layer))  # a layer that refers to itself would stay in memory
     return cache
 
 
-def _joined(layer: CacheLayerMixin, keys: Tensor, values: Tensor, *_args, **_kwargs) -> tuple[Tensor, Tensor]:
+def _joined(
+    own: weakref.ref[CacheLayerMixin], keys: Tensor, values: Tensor, *_args, **_kwargs
+) -> tuple[Tensor, Tensor]:
     """In place of a cache layer's `update`: what it has and these, (B, heads, T, size) each; nothing is kept."""
+    layer = own()
     return torch.cat([layer.keys, keys], dim=-2), torch.cat([layer.values, values], dim=-2)

@@ -1,10 +1,12 @@
 """What stands before an edit's tokens is read once, with other rows, and makes no difference to what is read behind."""
 
+import gc
 from functools import partial
 
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from transformers.cache_utils import CacheLayerMixin
 
 from memoir.batches.joint import Batch
 from memoir.conversation.before import KEPT, positions, read
@@ -67,6 +69,21 @@ def test_texts_before_are_read_once_and_the_first_of_many_go(toy_editor, monkeyp
     for ids in range(KEPT + 3):
         editor._texts._text((ids + 5,))
     assert len(editor._texts._kept) == KEPT and (5,) not in editor._texts._kept
+
+
+def test_what_was_read_goes_with_its_edit(toy_editor):
+    """Caches are large, and Python looks for cycles by counting objects: gigabytes would wait for it."""
+    editor = toy_editor(span="question", formats=FORMATS, prefixes=())
+    editor.edit(*FACT)
+    gc.collect()
+    gc.disable()
+    try:
+        for i in range(3):
+            editor.edit(f"Who keeps mill {i}?", "Otto")
+        kept = sum(len(text.cache.layers) for text in editor._texts._kept.values())
+        assert sum(issubclass(type(found), CacheLayerMixin) for found in gc.get_objects()) <= kept
+    finally:
+        gc.enable()
 
 
 def test_a_question_of_one_token_beside_rows_that_stand_behind_texts(toy_editor):
