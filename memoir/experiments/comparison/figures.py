@@ -34,4 +34,5 @@ def tables() -> Iterator[tuple[str, pd.DataFrame]]:
 
 def readme() -> Iterator[tuple[str, str]]:
     """What stands in the README, by the name of its markers."""
-    yield "practice", markdown(practice.table().round(2).astype(object).fillna("–"))
+    table = practice.table().round(2).round({"ms a query": 0}).astype({"ms a query": "Int64"})
+    yield "practice", markdown(table.astype(object).fillna("–"))

@@ -30,7 +30,7 @@ def by_form(table: pd.DataFrame, kind: str, measure: str, title: str) -> Figure:
         axes.set(xlim=(-0.03, 1.03), yticks=range(len(forms)), yticklabels=forms, ylim=(len(forms) - 0.4, -0.6))
         axes.set_title(SETS.get(name, name), fontweight="normal")
         axes.grid(axis="x", lw=0.4)
-    panels[0, 0].legend(loc="lower left", fontsize=SMALL)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=SMALL)
     figure.supxlabel("share of questions, 95 % interval", fontsize=SMALL)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
