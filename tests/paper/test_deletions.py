@@ -110,6 +110,9 @@ def test_deleting_a_planted_result_turns_exactly_what_depends_on_it(tmp_path, mo
     law = pd.DataFrame({"model": "m", "N": [1, 9999], "reliability": [1.0, 0.5]})
     write("full", "overlap/interference-capacity.parquet", law)
     write("full", "overlap/real_masks-histograms.parquet", law)
+    for dataset in ("openfacts", "counterfact"):
+        kinds = pd.DataFrame({"kind": ["negated", "chinese"], "n_edits": 9, "route": "own edit", "target": 1.0})
+        write("full", f"limits/{dataset}-paper-around.parquet", kinds)
     write(
         "full", "beyond/routing", {"metrics": [dict(way="masks (the paper)", tau=0.5, negated=1.0)], "provenance": BORN}
     )
