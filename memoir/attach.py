@@ -135,9 +135,11 @@ class Attachment:
         config, cache = call.get("generation_config") or self.model.generation_config, call.get("past_key_values")
         chunked = call.get("prefill_chunk_size") or getattr(config, "prefill_chunk_size", None)
         with self._lock, self._while(prompt=None if mask is None else mask.bool(), text=tokens):
-            if self.memory.n_edits and not self._asked.off:
-                turns.shorten(cache, self.questions, tokens, self._asked.prompt)
-            begun = turns.length(cache) and turns.torn(self.questions, tokens, self._asked.prompt, cache)
+            held = turns.length(cache)
+            last = turns.last(self.questions, tokens, self._asked.prompt) if held else None
+            if last is not None and self.memory.n_edits and not self._asked.off:
+                turns.shorten(cache, len(tokens), last)
+            begun = held and (last is None or turns.torn(cache, len(tokens), last))
             if not (self.memory.n_edits and (chunked or begun)):
                 return generate(self.model, *args, **kwargs)
             if tokens is None or tokens.shape[1] < mask.shape[1]:

@@ -108,31 +108,32 @@ def asked(questions: Questions, tokens: Tensor, prompt: Tensor, past: int, visib
     return found
 
 
-def shorten(cache, questions: Questions | None, tokens: Tensor | None, prompt: Tensor | None) -> None:
-    """Take off a cache what is not as it would be without it, for prompts (B, P) whose beginnings it holds.
+def last(questions: Questions | None, tokens: Tensor | None, prompt: Tensor | None) -> list[Turn] | None:
+    """`asked` of whole prompts; None where it cannot be told: without `questions`, or where not all tokens are here."""
+    known = questions is not None and tokens is not None and prompt is not None and tokens.shape == prompt.shape
+    return asked(questions, tokens, prompt, 0, False) if known else None
+
+
+def shorten(cache, rows: int, last: list[Turn]) -> None:
+    """Take off a cache what is not as it would be without it, for prompts with these last turns.
 
     That is all from where an edit answered a turn that is not the last one any more, or where the last one was read
     when it was not. It is read anew. A cache that cannot be shortened stays as it is.
     """
-    if questions is None or not length(cache) or tokens is None or prompt is None or tokens.shape != prompt.shape:
-        return
     if any(type(layer) is not DynamicLayer for layer in cache.layers):
         return
-    last, acted = asked(questions, tokens, prompt, 0, False), kept(cache, len(tokens)) or []
+    acted = kept(cache, rows) or []
     wanted, known = ({(turn.row, turn.start) for turn in some} for some in (last, acted))
     ends = [turn.acts for turn in acted if turn.route.edit is not None and (turn.row, turn.start) not in wanted]
     ends += [turn.acts for turn in last if (turn.row, turn.start) not in known]
     cache.crop(min([length(cache), *ends]) - length(cache))
 
 
-def torn(questions: Questions | None, tokens: Tensor | None, prompt: Tensor, cache) -> bool:
-    """Whether a prompt has to be read as a whole to be routed, because a question of it lies across the border between
-    a cache and the tokens to come, or in a cache that nobody noted turns on. Without `questions` it always has to."""
-    if questions is None or tokens is None or tokens.shape != prompt.shape:
-        return True
-    past, known = length(cache), {turn.row for turn in kept(cache, len(tokens)) or ()}
-    ends = {turn.row: turn for turn in asked(questions, tokens, prompt, 0, False)}
-    return any(turn.start < past and (turn.row not in known or turn.end > past) for turn in ends.values())
+def torn(cache, rows: int, last: list[Turn]) -> bool:
+    """Whether prompts with these last turns have to be read as a whole to be routed, because the question of one lies
+    across the border between a cache and the tokens to come, or in a cache that nobody noted turns on."""
+    past, known = length(cache), {turn.row for turn in kept(cache, rows) or ()}
+    return any(turn.start < past and (turn.row not in known or turn.end > past) for turn in last)
 
 
 def latest(turns: list[Turn], rows: int) -> list[Route]:

@@ -27,10 +27,10 @@ MORE = 900  # irrelevant prompts beyond the usual 100: the last ones of OpenFact
 class Ablated(Memoir):
     """`Memoir` with a part exchanged; with the defaults it does the same, bit for bit.
 
-    select: which columns a mask holds (paper, Table 12). "top-k" leaves out the permutation; "values"
-    takes the k largest features in place of the largest in magnitude after centring; "hash" draws k columns by a hash
-    of the prompt's tokens, so that the exact prompt alone finds them again; "random" by the tokens and the number of
-    stored edits, so that not even the prompt does, later.
+    select: which columns a mask holds (paper, Table 12). "top-k" leaves out the permutation; "values" takes the k
+    largest features in place of the largest in magnitude after centring; "hash" draws k columns by a hash of the
+    prompt's tokens, so that the exact prompt alone finds them again; "random" by the tokens and the number of stored
+    edits, so that not even the prompt does, later.
     n_background: prompts in μ, at most 1,000; 0: not centred (Table 11). aggregate: the feature of a prompt is the
     mean over its tokens, or its last token's. answers: "stored" is the paper's conditional activation; "own" reads W_m
     through the question's own mask, "whole" through no mask, both for every question: they want threshold = 0

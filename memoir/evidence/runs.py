@@ -19,7 +19,7 @@ import psutil
 from torch import Tensor
 
 from memoir import metrics
-from memoir.evidence import files, heap, untouched
+from memoir.evidence import files, untouched
 from memoir.evidence.probes import PROBES, unedited
 from memoir.evidence.stream import Stream
 from memoir.facts.reading import load_records
@@ -177,7 +177,6 @@ def _evaluated_at(
         how = {"checkpoint": work / "checkpoint", "every": stream.every, "batch": stream.batch}
         editor.edit_all(facts[len(editor.edits) : n], **how, generated=False)
     for name, path in paths.items():
-        heap.give_back()
         if path.exists():
             continue
         if name == "untouched":

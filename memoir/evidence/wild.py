@@ -16,7 +16,6 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 from memoir import metrics
 from memoir.conversation.question import sentences
 from memoir.conversation.template import Message, rendered_ids, turn
-from memoir.evidence import heap
 from memoir.facts.record import EditRecord
 from memoir.facts.registry import DATA
 from memoir.interface.asking import way
@@ -68,7 +67,6 @@ def asked(
                 rows += _compared(editor, texts, about) if some else []
             elif some:
                 rows += _answered(editor, texts, [facts[i].target for i in some], about)
-            heap.give_back()
     return pd.DataFrame(rows).drop(columns="own")
 
 
@@ -159,7 +157,8 @@ def _judged(said: str, target: str) -> dict:
 
 
 def _compared(editor: EditedModel, texts: list[Asked], about: list[dict]) -> list[dict]:
-    """Whether answers are the untouched model's. Where no edit answers, now or in an earlier turn, they are."""
+    """Whether answers are the untouched model's. Where no edit answers they are, and are not generated; after earlier
+    turns they are all the same, to see that what an edit answered there moves nothing."""
     some = list(range(len(texts)))
     if hasattr(editor, "route") and about[0]["form"] not in LATER:
         routes = (editor.route if isinstance(texts[0], str) else editor.route_chat)(texts)

@@ -153,12 +153,8 @@ DATASETS = {
     "openfacts": DataSet(_OPENFACTS, _openfacts, split="edit"),
     "openfacts-passages": DataSet(_OPENFACTS, _openfacts, split="edit", gather=passages.of_subjects),
     "openfacts-languages": DataSet(_OPENFACTS, _openfacts, split="edit", gather=languages.asked),
-    **{
-        f"openfacts-in-{name}": DataSet(
-            _OPENFACTS, _openfacts, split="edit", gather=partial(languages.edited, language=name)
-        )
-        for name in ("german", "chinese")
-    },
+    "openfacts-in-german": DataSet(_OPENFACTS, _openfacts, "edit", partial(languages.edited, language="german")),
+    "openfacts-in-chinese": DataSet(_OPENFACTS, _openfacts, "edit", partial(languages.edited, language="chinese")),
     "openfacts-background": DataSet(_OPENFACTS, _openfacts, split="background"),
     "openfacts-calibration": DataSet(_OPENFACTS, _openfacts, split="calibration"),
     "openfacts-locality": DataSet(_OPENFACTS, _openfacts, split="locality"),

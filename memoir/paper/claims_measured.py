@@ -224,7 +224,7 @@ def opposite_statements(claim: Claim, results: dict) -> Iterator[Reading]:
             yield Reading("a τ that spares near neighbours", row["negated"] >= claim.article["share"], numbers)
 
 
-@rule("15")
+@rule("15-chinese")
 def other_languages(claim: Claim, results: dict) -> Iterator[Reading]:
     """How many questions in Chinese find the edit that was made in English."""
     rows = _around(results["stream"], "chinese")

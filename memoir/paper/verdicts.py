@@ -25,7 +25,7 @@ def judge(claim: Claim) -> Verdict:
         return Verdict(claim, claims.NOT_TESTED, sources=sources, reason=f"{why}.", command=claim.command)
     decided = [reading.holds for reading in readings if reading.holds is not None]
     if not decided:
-        return Verdict(claim, claims.NOT_TESTED, readings, sources, claim.paper.get("unknown", ""), claim.command)
+        return Verdict(claim, claims.NOT_TESTED, readings, sources, command=claim.command)
     return Verdict(claim, combined(decided, claim.basis), readings, sources)
 
 

@@ -180,13 +180,13 @@ def test_opposite_statements_are_counted_at_both_thresholds():
 
 
 def test_another_language_is_in_doubt_where_its_questions_do_not_find_their_edit():
-    assert verdict("15", stream=asked_around("chinese", 100, 45)) == TRUE
-    assert verdict("15", stream=asked_around("chinese", 100, 70)) == NOT_REPRODUCED
-    assert verdict("15", stream=asked_around("chinese", 100, 70, "other edit")) == TRUE, (
+    assert verdict("15-chinese", stream=asked_around("chinese", 100, 45)) == TRUE
+    assert verdict("15-chinese", stream=asked_around("chinese", 100, 70)) == NOT_REPRODUCED
+    assert verdict("15-chinese", stream=asked_around("chinese", 100, 70, "other edit")) == TRUE, (
         "another edit is none of theirs"
     )
     with pytest.raises(claims.Untested, match="no question of the kind 'chinese'"):
-        verdict("15", stream=asked_around("negated", 100, 1))
+        verdict("15-chinese", stream=asked_around("negated", 100, 1))
 
 
 def test_a_formula_must_be_right_at_every_length():

@@ -160,10 +160,10 @@ def again() -> pd.DataFrame:
 
 
 MASKS, MEANING = "masks, memory (rls)", "words and meaning, memory (rls)"
+RETRIEVED = "words and meaning, fact in the prompt"
 FOUND_BY = {  # stream: how an edit is found, and what answers then
-    "rls-zsre": MASKS, "meaning-zsre": MEANING, "in-context-zsre": "words and meaning, fact in the prompt",
-    "masks-openfacts": MASKS, "meaning-openfacts": MEANING,
-    "in-context-openfacts": "words and meaning, fact in the prompt",
+    "rls-zsre": MASKS, "meaning-zsre": MEANING, "in-context-zsre": RETRIEVED,
+    "masks-openfacts": MASKS, "meaning-openfacts": MEANING, "in-context-openfacts": RETRIEVED,
 }  # fmt: skip
 
 

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from memoir import metrics
 from memoir.editor import Memoir
-from memoir.evidence import runs
+from memoir.evidence import around, runs
 from memoir.facts.record import EditRecord
 
 CASES = 100  # three questions each
@@ -61,5 +60,4 @@ def followed(editor: Memoir, facts: Sequence[EditRecord]) -> int:
 
 
 def _said(editor: Memoir, prompts: list[str], targets: list[str]) -> float:
-    scores = editor.score(prompts, targets)
-    return sum(metrics.token_accuracy(score) == 1 for score in scores) / len(scores)
+    return sum(map(around.said, editor.score(prompts, targets))) / len(prompts)

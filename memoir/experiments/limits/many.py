@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from memoir import metrics, tophash
+from memoir import metrics
 from memoir.editor import Memoir
+from memoir.experiments.masks import real_masks
 from memoir.facts.record import EditRecord
+from memoir.theory.overlap import threshold_for
 
 SIZES = (1_000, 3_000, 10_000, 20_000)
 MORE = (100_000, 1_000_000)  # to which the rates are continued
@@ -30,25 +32,21 @@ def measure(editor: Memoir, facts: Sequence[EditRecord], others: Sequence[str]) 
     fact_of = np.tile(np.arange(len(facts)), 2)
     some = np.linspace(0, SIZES[0] - 1, ASKED).astype(int)
     asked = {"rephrasing": [facts[i].rephrasings[-1] for i in some], "irrelevant": list(others[:ASKED])}
-    kept, k = tophash.pack(editor.masks(stored[: SIZES[-1]])), editor.memory.k
+    kept, k = editor.masks(stored[: SIZES[-1]]).numpy(), editor.memory.k
 
-    def best(prompts: Sequence[str], n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of each prompt the largest overlap in [0, 1] with the first n, and whose it is; the latest of equals."""
-        counts = tophash.overlap_counts(tophash.pack(editor.masks(prompts)), kept[:n])
-        place = n - 1 - counts[:, ::-1].argmax(axis=1)
-        return counts[np.arange(len(place)), place] / k, place
+    def best(prompts: Sequence[str], sizes: Sequence[int]) -> pd.DataFrame:
+        return real_masks.best_matches(editor.masks(prompts).numpy(), kept, sizes)
 
-    calibrated = np.quantile(best(others[ASKED : 2 * ASKED], SIZES[0])[0], 1 - RATE) + 1 / k
+    calibrated = threshold_for(best(others[ASKED : 2 * ASKED], SIZES[:1])["count"].to_numpy(), k, RATE)
     rows = []
-    for n in SIZES:
-        for kind, prompts in asked.items():
-            overlap, place = best(prompts, n)
-            own = fact_of[place] == some if kind == "rephrasing" else np.zeros(len(place), bool)
+    for kind, prompts in asked.items():
+        for n, found in best(prompts, SIZES).groupby("N"):
+            own = (fact_of[found.edit] == some) & (kind == "rephrasing")
             for name, tau in (("default", editor.memory.threshold), ("calibrated", calibrated)):
-                found = metrics.share(pd.Series(overlap >= tau))
-                about = {"n": n, "threshold": name, "tau": tau, "kind": kind, "routed": found["mean"]}
-                about["own"] = ((overlap >= tau) & own).mean()
-                rows.append(about | {"low": found["low"], "high": found["high"]})
+                reached = found["count"] / k >= tau
+                routed = metrics.share(reached)
+                about = {"n": n, "threshold": name, "tau": tau, "kind": kind, "routed": routed["mean"]}
+                rows.append(about | {"own": (reached & own).mean(), "low": routed["low"], "high": routed["high"]})
     return pd.DataFrame(rows)
 
 

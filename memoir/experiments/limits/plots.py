@@ -76,7 +76,7 @@ def hops(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(figsize=(WIDE, 2.2))
     wide = table.set_index("label")[list(names)].astype(float).rename(columns=names).T
     wide.plot.bar(ax=axes, rot=0, width=0.7, legend=False, color=[COLOURS[label] for label in wide])
-    axes.set(ylim=(0, 1.05), ylabel="share of questions", title="A question over four edits is not answered at once")
+    axes.set(ylim=(0, 1.05), ylabel="share of questions", title="A question over four edits, step by step and at once")
     figure.legend(loc="outside lower center", ncols=2, fontsize=SMALL)
     return figure
 

@@ -31,7 +31,7 @@ def by_form(table: pd.DataFrame, kind: str, measure: str, title: str) -> Figure:
         axes.set_title(SETS.get(name, name), fontweight="normal")
         axes.grid(axis="x", lw=0.4)
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=SMALL)
-    figure.supxlabel("share of questions, 95 % interval", fontsize=SMALL)
+    panels[0, len(sets) // 2].set_xlabel("share of questions, 95 % interval")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
