@@ -4,32 +4,33 @@ A stream of `wild` asks its records in every way (`evidence/wild.py`); those of 
 recommended settings after the other. Knows results, nothing of models.
 """
 
+import itertools
 from collections.abc import Iterator
 
 import pandas as pd
 
 from memoir import metrics
-from memoir.evidence import results as evidence
+from memoir.evidence import plan, results as evidence
 from memoir.facts.registry import DATA
 
 PUBLISHED = DATA / "published" / "wild_results.csv"
 LABELS = {"recommended": "recommended", "rls": "rls", "paper": "as in the paper"}
+STREAMS = ("wild", "wild-750")  # at 107 edits, and at 750
 PARTS = ("rls", "+ the question's span", "+ the answer's end", "+ chat rows", "+ cue rows", "+ context rows")
 PROTOCOL = ("alone", "instruction", "chat")
 COLUMNS = ["dataset", "label", "n_edits", "form", "kind", "measure", "mean", "low", "high", "n"]
 
 
-def answers(profile: str, experiment: str = "wild") -> pd.DataFrame:
+def answers(profile: str, experiments: tuple[str, ...] = STREAMS) -> pd.DataFrame:
     """What every stream says in every way of asking: `COLUMNS`, with 95 % intervals.
 
-    experiment: "wild", or "wild-singles", where each edit was asked about alone in its memory (n_edits = 1).
+    experiments: `STREAMS`, or "wild-singles", where each edit was asked about alone in its memory (n_edits = 1).
     measure: "exact" and "begins" (Wilson's intervals), "teacher_forced" (Student's), "found" (the share that was routed
     to the record's own edit; of irrelevant questions, to the base model; Wilson's).
     """
     found = []
-    for planned, _, tables in evidence.finished(profile, experiment):
-        name = planned.stream.run.removeprefix(f"{planned.stream.dataset}-")
-        found += _read(tables, dataset=planned.stream.dataset, label=LABELS[name])
+    for planned, _, tables in _finished(profile, experiments):
+        found += _read(tables, dataset=planned.stream.dataset, label=_label(planned))
     return pd.DataFrame(found, columns=COLUMNS)
 
 
@@ -49,10 +50,9 @@ def parts(profile: str) -> pd.DataFrame:
 def unlearnt(profile: str) -> pd.DataFrame:
     """Edits that did not reach their stopping loss: columns dataset, label, n_edits, share."""
     rows = []
-    for planned, result, tables in evidence.finished(profile, "wild"):
-        name = planned.stream.run.removeprefix(f"{planned.stream.dataset}-")
+    for planned, result, tables in _finished(profile, STREAMS):
         share = (tables["edits"].last_loss > result["parameters"]["editor"]["stop_loss"]).mean()
-        about = {"dataset": planned.stream.dataset, "label": LABELS[name], "n_edits": len(tables["edits"])}
+        about = {"dataset": planned.stream.dataset, "label": _label(planned), "n_edits": len(tables["edits"])}
         rows.append(about | {"share": share})
     return pd.DataFrame(rows, columns=["dataset", "label", "n_edits", "share"])
 
@@ -65,7 +65,7 @@ def beside_published(profile: str) -> pd.DataFrame:
     by a model, ours by exact match.
     """
     published = pd.read_csv(PUBLISHED, comment="#").assign(n_edits=1)
-    ours = pd.concat([answers(profile, name) for name in ("wild-singles", "wild")])
+    ours = answers(profile, ("wild-singles", *STREAMS))
     ours = ours[(ours.form == "chat") & ours.kind.isin(["prompt", "rephrasing"])]
     protocols = {"teacher_forced": "synthetic", "exact": "wild"}
     ours = ours[ours.measure.isin(protocols)].assign(
@@ -76,6 +76,14 @@ def beside_published(profile: str) -> pd.DataFrame:
     )
     columns = ["dataset", "model", "method", "n_edits", "metric", "protocol", "value"]
     return pd.concat([published[columns], ours.rename(columns={"mean": "value"})[columns]], ignore_index=True)
+
+
+def _finished(profile: str, experiments: tuple[str, ...]) -> Iterator[tuple[plan.Planned, dict, dict]]:
+    return itertools.chain.from_iterable(evidence.finished(profile, name) for name in experiments)
+
+
+def _label(planned: plan.Planned) -> str:
+    return LABELS[planned.stream.run.removeprefix(f"{planned.stream.dataset}-")]
 
 
 def _read(tables: dict[str, pd.DataFrame], **about) -> Iterator[dict]:

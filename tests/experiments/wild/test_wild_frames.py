@@ -29,7 +29,7 @@ def test_shares_are_read_with_their_intervals():
 def test_published_values_stand_beside_ours_and_are_drawn(monkeypatch):
     ours = pd.DataFrame(frames._read({"wild": table()}, dataset="qaedit", label="recommended"))
     alone = ours.assign(n_edits=1, mean=1.0)
-    monkeypatch.setattr(frames, "answers", lambda profile, name="wild": alone if name == "wild-singles" else ours)
+    monkeypatch.setattr(frames, "answers", lambda profile, names: pd.concat([alone, ours]))
     beside = frames.beside_published("full")
     published = pd.read_csv(frames.PUBLISHED, comment="#")
     assert len(beside[~beside.method.str.startswith("MEMOIR")]) == len(published)
