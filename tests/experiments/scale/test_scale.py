@@ -1,0 +1,91 @@
+"""Scale: the approximate search against the exact one, and what stands beside a model against sums by hand."""
+
+import json
+
+import numpy as np
+import pytest
+
+from memoir.evidence import files
+from memoir.experiments.scale import figures, frames, growth
+from memoir.theory.overlap import random_masks
+from memoir.tophash import overlap_counts
+
+SIZE, K = 1024, 293
+
+
+def near(stored: np.ndarray, rows: list[int], keep: float, seed: int = 3) -> np.ndarray:
+    """Queries that share so much of the masks of these rows."""
+    draw, found = np.random.default_rng(seed), []
+    for row in np.unpackbits(stored[rows], axis=1, bitorder="little"):
+        ones, zeros = draw.permutation(np.flatnonzero(row)), draw.permutation(np.flatnonzero(row == 0))
+        kept = round(keep * K)
+        mask = np.zeros(SIZE, np.uint8)
+        mask[np.concatenate([ones[:kept], zeros[: K - kept]])] = 1
+        found.append(mask)
+    return np.packbits(found, axis=1, bitorder="little")
+
+
+def test_a_shortlist_of_everything_is_the_exact_search():
+    stored, queries = random_masks(growth.SHORTLIST, K, SIZE, seed=0), random_masks(9, K, SIZE, seed=1)
+    counts = overlap_counts(queries, stored)
+    found = growth.shortlisted(queries, stored, np.ascontiguousarray(stored[:, ::32]), 32)
+    assert (counts[np.arange(9), found] == counts.max(axis=1)).all()
+
+
+def test_a_mask_that_stands_out_is_found_by_a_part_of_its_bytes():
+    stored, rows = random_masks(3000, K, SIZE, seed=0), [5, 1200, 2999]
+    queries = near(stored, rows, 0.8)
+    assert growth.shortlisted(queries, stored, np.ascontiguousarray(stored[:, ::8]), 8).tolist() == rows
+    errors = growth.errors(queries, stored).set_index("search")
+    assert errors.same["1/8 first"] == 1 and errors.lost["1/8 first"] == 0
+
+
+def test_a_part_too_small_misses_and_says_how_much():
+    stored = random_masks(3000, K, SIZE, seed=0)
+    errors = growth.errors(random_masks(40, K, SIZE, seed=1), stored).set_index("search")
+    assert errors.same["1/32 first"] < 1 and 0 < errors.lost["1/32 first"] < 0.2
+    assert errors.same["1/4 first"] > errors.same["1/32 first"]
+
+
+def test_speed_has_a_row_for_each_size_and_search():
+    table = growth.speed([100, 300], size=SIZE, k=K)
+    assert len(table) == 2 * (1 + len(growth.EVERY)) and (table.ms > 0).all()
+    exact = table[table.search == "exact"].set_index("n").bytes
+    assert exact[300] == 300 * SIZE // 8
+
+
+def test_what_stands_beside_llama_3_is_as_computed_by_hand():
+    row = frames.memory().set_index("model").loc["llama-3-8b-instruct"]
+    assert row.W_m * 2**30 == 4 * 14336 * 4096 and row.masks * 2**30 == 7000 * 14336 / 8
+    assert row.P * 2**30 == 8 * 14336**2 and row["fits 24 GB"]
+    assert row.added == pytest.approx((4 * 14336 * 4096 + 7000 * 1792) / (2 * 8_030_261_248))
+
+
+def test_what_a_gpu_took_stands_beside_its_estimate(monkeypatch, tmp_path):
+    monkeypatch.setattr(files, "RESULTS", tmp_path)
+    assert not (frames.seconds().kind == "measured").any(), "nothing was measured yet"
+    assert [name for name, _ in figures.figures()] == [] and frames.kept() == {}
+    each = {"seconds_per_edit": 0.5}
+    found = {"gpu": "Planted", "float32": each, "paper_size": {"the paper's update": each, "rls": each}}
+    path = files.result_path("paper", "gpu-check", "planted")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"metrics": found}))
+    table = frames.seconds()
+    assert (table[table.on == "Planted"].seconds == 0.5).all() and (table.on == "Planted").sum() == 3
+    printed = table[table.kind == "printed"].iloc[0]
+    assert printed.seconds == 10.8 and printed.on == "A100 80 GB"
+
+
+def test_routing_is_measured_once_with_provenance(monkeypatch, tmp_path, toy_editor):
+    monkeypatch.setattr(files, "RESULTS", tmp_path)
+    monkeypatch.setattr(growth.speed, "__defaults__", ((50, 100), SIZE, K))
+    monkeypatch.setattr(files, "data_hash", lambda _: "planted")
+    editor = toy_editor()
+    prompts = [f"The capital of country {i} is" for i in range(80)]
+    frames.run(editor, prompts, prompts[:5])
+    first = files.result_path("full", "scale", "routing").read_text()
+    frames.run(editor, prompts, prompts[:5])
+    assert files.result_path("full", "scale", "routing").read_text() == first
+    found = frames.kept()
+    assert len(found["speed"]) == 10 and found["errors"].same.between(0, 1).all()
+    assert json.loads(first)["provenance"]["dataset"] == "openfacts"
