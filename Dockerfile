@@ -1,4 +1,4 @@
-# Everything in one image: what runs in a container of it fetches nothing. `make image` builds it, README says how to run it.
+# Everything in one image: what runs in a container of it fetches nothing. `make image` builds it, notebooks/README.md says how to run it.
 FROM python:3.11-slim-bookworm
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends git make \

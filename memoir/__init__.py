@@ -1,4 +1,4 @@
-"""MEMOIR: lifelong model editing with a residual memory, and all that checks it (README: "Where things are")."""
+"""MEMOIR: lifelong model editing with a residual memory, and all that checks it; README.md beside this says where."""
 
 from memoir.editor import Memoir
 from memoir.facts.reading import load_records

@@ -50,10 +50,12 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.command == "list":
         for notebook in notebooks.discover():
-            print(f"{notebook.path.stem:22} {notebook.title}\n{'':22} {notebook.makes}")
+            print(
+                f"{notebook.path.stem:22} {notebook.title}\n{'':22} {notebook.finding}\n{'':22} Makes: {notebook.makes}"
+            )
         print("\n" + paper_items.listing())
     elif arguments.command == "figures":
-        for path in figures.rebuild(notebooks.titles()):
+        for path in figures.rebuild(notebooks.findings()):
             print(path.relative_to(notebooks.ROOT))
     elif arguments.command == "data":
         table, faults = reading.inventory()

@@ -26,10 +26,11 @@ START = 600  # seconds that a kernel may take to start; papermill's 60 are too f
 
 @dataclass(frozen=True)
 class Notebook:
-    """A notebook and what its first cell says of it: the title, and the line that begins with "Makes:"."""
+    """A notebook and what its first cell says of it: the title, and the lines that begin "Finding:" and "Makes:"."""
 
     path: Path
     title: str
+    finding: str
     makes: str
 
 
@@ -39,14 +40,17 @@ def discover() -> list[Notebook]:
     for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
         lines = nbformat.read(path, as_version=4).cells[0].source.splitlines()
         title = next(line.lstrip("# ") for line in lines if line.startswith("#"))
-        makes = next((line.partition("**Makes:**")[2].strip() for line in lines if "**Makes:**" in line), "")
-        found.append(Notebook(path, title, makes))
+        finding, makes = (
+            next((line.partition(mark)[2].strip() for line in lines if mark in line), "")
+            for mark in ("**Finding:**", "**Makes:**")
+        )
+        found.append(Notebook(path, title, finding, makes))
     return found
 
 
-def titles() -> dict[str, str]:
-    """The title of every notebook, by its name."""
-    return {found.path.stem: found.title for found in discover()}
+def findings() -> dict[str, tuple[str, str]]:
+    """The title and the finding of every notebook, by its name."""
+    return {found.path.stem: (found.title, found.finding) for found in discover()}
 
 
 def parameters(notebook: Path, profile: str, extra: dict | None = None) -> dict:

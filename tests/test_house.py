@@ -104,7 +104,9 @@ def test_a_new_experiment_is_a_new_folder_and_a_notebook_and_nothing_else(house)
     folder.mkdir()
     for name, text in {"frames": FRAMES, "plots": PLOTS, "figures": FIGURES}.items():
         (folder / f"{name}.py").write_text(text)
-    cell = nbformat.v4.new_markdown_cell("# 99 · What was planted?\n\n**Makes:** figures/99_planted")
+    cell = nbformat.v4.new_markdown_cell(
+        "# 99 · What was planted?\n\n**Finding:** a line.\n\n**Makes:** figures/99_planted"
+    )
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), house / "notebooks" / "99_planted.ipynb")
 
     figures = run(house, sys.executable, "-m", "memoir", "figures")
@@ -113,6 +115,9 @@ def test_a_new_experiment_is_a_new_folder_and_a_notebook_and_nothing_else(house)
     assert made == {f"99_planted{end}" for end in (".svg", ".png", "_rows.csv", "_rows.md", "_rows.tex")}
     page = (house / "figures" / "report.html").read_text()
     assert '<img src="99_planted.svg"' in page and "A planted line goes up" in page
-    assert "| [99_planted](notebooks/99_planted.ipynb) | What was planted? |" in (house / "README.md").read_text()
+    assert (
+        "| [99_planted](notebooks/99_planted.ipynb) | What was planted? | A line. |"
+        in (house / "README.md").read_text()
+    )
     listed = run(house, sys.executable, "-m", "memoir", "list")
     assert "99_planted" in listed.stdout and "99 · What was planted?" in listed.stdout

@@ -41,7 +41,7 @@ def test_skeleton(found):
     notebook = nbformat.read(found.path, as_version=4)
     first = notebook.cells[0]
     assert first.cell_type == "markdown" and first.source.startswith(f"# {found.path.stem[:2]} · ")
-    for part in ("Question", "Paper item", "Inputs", "Makes", "Runtime"):
+    for part in ("Question", "Finding", "Paper item", "Inputs", "Makes", "Runtime"):
         assert f"**{part}:**" in first.source, part
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert len(code) <= 15

@@ -1,7 +1,7 @@
 """What decides the claims that were measured: over result files, nothing else.
 
-A mean is taken to reach a number when its 95 % interval does. Where a stream of the small model is judged, the claimed
-number of edits is read twice: as it stands, and as the same load N / D.
+One rule for all: a mean reaches a number, from below or from above, when its 95 % interval does. Where a stream of the
+small model is judged, the claimed number of edits is read twice: as it stands, and as the same load N / D.
 """
 
 from collections.abc import Iterator
@@ -61,8 +61,9 @@ def accuracy(claim: Claim, results: dict) -> Iterator[Reading]:
     yield from _reaches(results["stream"], "reliability", claim.article["value"], n)
     ours, wise = at(results["stream"], "reliability", n), at(results["wise"], "reliability", n)
     lead = ours["mean"] / wise["mean"] - 1 if wise["mean"] else np.inf
-    numbers = {f"reliability, WISE, {n:,} edits": shown(wise), "lead over WISE": f"{lead:+.0%}"}
-    yield Reading("a fifth above WISE", lead >= claim.article["lead"], numbers)
+    most = ours["high"] / wise["low"] - 1 if wise["low"] else np.inf
+    numbers = {f"reliability, WISE, {n:,} edits": shown(wise), "lead over WISE": f"{lead:+.0%}, at most {most:+.0%}"}
+    yield Reading("a fifth above WISE", most >= claim.article["lead"], numbers)
 
 
 @rule("4")
@@ -74,15 +75,22 @@ def kept_after(claim: Claim, results: dict) -> Iterator[Reading]:
 
 @rule("4-collapse")
 def collapse(claim: Claim, results: dict) -> Iterator[Reading]:
-    """Each baseline: average after so many edits below half of that after 10, or a failure before."""
+    """Each baseline: average after so many edits below half of that after 10, or a failure before.
+
+    One whose stream is shorter is decided where it has fallen so far by its end, and is undecided otherwise.
+    """
     n = claim.article["edits"]
     for method, result in results.items():
         failed = result["parameters"].get("failed")
         if failed:
             yield Reading(method, failed["n_edits"] < n, {f"{method} failed after": f"{failed['n_edits']:,} edits"})
             continue
-        first, last = average(result, 10), average(result, n)
-        yield Reading(method, last < first / 2, {f"{method}, 10 / {n:,} edits": f"{first:.2f} / {last:.2f}"})
+        end = min(n, max(row["n_edits"] for row in result["metrics"]))
+        first, last = average(result, 10), average(result, end)
+        fallen = last < first / 2
+        numbers = {f"{method}, 10 / {end:,} edits": f"{first:.2f} / {last:.2f}"}
+        yield Reading(method if end == n else f"{method}, which was run to {end:,} edits only",
+                      fallen if fallen or end == n else None, numbers)  # fmt: skip
 
 
 @rule("5")
@@ -99,10 +107,19 @@ def seconds(claim: Claim, results: dict) -> Iterator[Reading]:
 
 @rule("10")
 def layer(claim: Claim, results: dict) -> Iterator[Reading]:
-    """In each sweep: the layer at the paper's depth is within a standard error of the best, the others fall so far."""
+    """In each sweep: the layer at the paper's depth is within a standard error of the best, the others fall so far.
+
+    A sweep that was asked at τ = 0 is read at each layer's own calibrated τ, as notebook 03 reads it.
+    """
     for dataset, sweep in results.items():
-        rows = [pd.DataFrame(one["metrics"]).assign(layer=one["parameters"]["editor"]["layer"]) for one in sweep]
-        found = layer_frames.averages(pd.concat(rows)).set_index("layer")
+        asked = {one["parameters"]["editor"].get("threshold") for one in sweep}
+        if asked == {0.0}:
+            stream = sweep[0]["parameters"]["stream"]
+            table = layer_frames.recalibrated_sweep(stream["profile"], stream["experiment"])
+        else:
+            rows = [pd.DataFrame(one["metrics"]).assign(layer=one["parameters"]["editor"]["layer"]) for one in sweep]
+            table = pd.concat(rows)
+        found = layer_frames.averages(table).set_index("layer")
         best, how = found.average.idxmax(), claim.article
         counterpart = min(found.index, key=lambda layer: abs(layer - how["depth"] * len(found)))
         fall = 1 - found.average.drop(best) / found.average[best]
@@ -193,7 +210,7 @@ def knowledge_kept(claim: Claim, results: dict) -> Iterator[Reading]:
     found = _kept(results, "counterfact", claim.article["edits"])
     for row in found[found.label.str.startswith("MEMOIR")].itertuples():
         numbers = {f"{row.set}, {row.label}: τ = {row.tau:.2f}": f"{shown(row._asdict())} of {row.known:,} known"}
-        yield Reading(f"{row.set}, {row.label.removeprefix('MEMOIR, ')}", row.mean >= claim.article["value"], numbers)
+        yield Reading(f"{row.set}, {row.label.removeprefix('MEMOIR, ')}", row.high >= claim.article["value"], numbers)
 
 
 @rule("17")
@@ -202,7 +219,7 @@ def knowledge_lost(claim: Claim, results: dict) -> Iterator[Reading]:
     found = _kept(results, "counterfact", claim.article["edits"])
     for row in found[found.label.str.startswith("FT")].itertuples():
         numbers = {f"{row.set}, {row.label}": f"{shown(row._asdict())} of {row.known:,} known"}
-        yield Reading(f"{row.label}, {row.set}", row.mean <= 1 - claim.article["fall"], numbers)
+        yield Reading(f"{row.label}, {row.set}", row.low <= 1 - claim.article["fall"], numbers)
 
 
 @rule("13")

@@ -9,11 +9,11 @@ from memoir.paper import items, tables as paper_tables
 from memoir.report import page, readme
 
 
-def rebuild(notebooks: dict[str, str]) -> list[Path]:
+def rebuild(notebooks: dict[str, tuple[str, str]]) -> list[Path]:
     """Make every figure and table whose result is committed, the report, and what the README says of results.
 
-    notebooks: the title of each, by name. Returns the files written. What else is in figures/, which no result makes
-    any more, is taken away.
+    notebooks: the title and the finding of each, by name. Returns the files written. What else is in figures/, which no
+    result makes any more, is taken away.
     """
     plots.use_style()
     written = []

@@ -15,17 +15,17 @@ from memoir.report import claims_shown
 README = ROOT / "README.md"
 
 
-def write(notebooks: dict[str, str], path: Path | None = None) -> Path:
+def write(notebooks: dict[str, tuple[str, str]], path: Path | None = None) -> Path:
     """Put every part between its markers; returns the README. ValueError when it lacks a marker.
 
-    notebooks: the title of each, by name.
+    notebooks: the title and the finding of each, by name.
     """
     path = path or README
     path.write_text(rendered(path.read_text(), notebooks))
     return path
 
 
-def rendered(text: str, notebooks: dict[str, str]) -> str:
+def rendered(text: str, notebooks: dict[str, tuple[str, str]]) -> str:
     """The README's text with its parts as the results are now."""
     for name, part in _parts(notebooks):
         between = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
@@ -37,13 +37,16 @@ def rendered(text: str, notebooks: dict[str, str]) -> str:
     return text
 
 
-def _parts(notebooks: dict[str, str]) -> Iterator[tuple[str, str]]:
+def _parts(notebooks: dict[str, tuple[str, str]]) -> Iterator[tuple[str, str]]:
     yield "verdicts", claims_shown.readme_section(verdicts.judged())
     yield "notebooks", table_of_notebooks(notebooks)
     yield from experiments.contributed("readme")
 
 
-def table_of_notebooks(notebooks: dict[str, str]) -> str:
-    """The notebooks with their titles, which are questions."""
-    rows = [f"| [{name}](notebooks/{name}.ipynb) | {title.partition('· ')[2]} |\n" for name, title in notebooks.items()]
-    return "| notebook | |\n|---|---|\n" + "".join(rows)
+def table_of_notebooks(notebooks: dict[str, tuple[str, str]]) -> str:
+    """The notebooks with their titles, which are questions, and what was found."""
+    rows = [
+        f"| [{name}](notebooks/{name}.ipynb) | {title.partition('· ')[2]} | {finding[:1].upper()}{finding[1:]} |\n"
+        for name, (title, finding) in notebooks.items()
+    ]
+    return "| notebook | question | finding |\n|---|---|---|\n" + "".join(rows)

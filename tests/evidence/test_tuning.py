@@ -20,7 +20,7 @@ from memoir import __main__ as cli, editor as method, load_records
 from memoir.evidence import candidates, files, tuning
 from memoir.models import own, registry
 
-README = files.ROOT / "README.md"
+README = files.ROOT / "memoir" / "README.md"
 CHOOSING = {"search", "beyond-search", "baselines-search", "scale-layers", "scale-search", "wild-search"}
 
 

@@ -20,7 +20,7 @@ import memoir
 from memoir import Memoir
 
 P, Q = "The capital of France is", "The largest planet is"
-README = Path(__file__).resolve().parents[2] / "README.md"
+README = Path(__file__).resolve().parents[2] / "memoir" / "README.md"
 QUICK = dict(layer=1, k=24, threshold=0.5, lr=4.0, n_iter=30, background=BACKGROUND, prefixes=(), weight_decay=0.0)
 
 
@@ -337,6 +337,6 @@ def test_no_padding_token(tokenizer):
 
 
 def test_every_row_of_the_table_is_a_test():
-    table = README.read_text().partition("### What you can wrap around an edited model")[2].partition("\n#")[0]
+    table = README.read_text().partition("## What you can wrap around an edited model")[2].partition("\n## ")[0]
     named = set(re.findall(r"`(test_\w+)`", table))
     assert len(named) > 15 and named <= globals().keys()

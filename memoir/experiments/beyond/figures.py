@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 from memoir.evidence import files, results as evidence
 from memoir.experiments.beyond import about, frames as beyond, plots as beyond_plots
 from memoir.experiments.lasting import frames as lasting
-from memoir.metrics import TEACHER_FORCED
+from memoir.metrics import GENERATED, TEACHER_FORCED
 from memoir.routing.router import REACHED
 
 PARTS = ("reliability", "generalization", "locality")
+EXACT = PARTS[:2]  # of what is generated
 
 
 def figures() -> Iterator[tuple[str, Figure]]:
@@ -58,19 +59,26 @@ def _retention() -> str:
     if (found := lasting.longest("full")) is None:
         return "Not run: `python -m memoir stream --profile full first-100/zsre`\n"
     ours, paper = found[0][found[0].protocol == TEACHER_FORCED], lasting.paper_by_load()
-    second = pd.DataFrame(columns=["n_edits", "metric", "mean"])
+    whole = found[0][found[0].protocol == GENERATED]
+    second = pd.DataFrame(columns=["n_edits", "metric", "protocol", "mean"])
     if both := beyond.streams("zsre"):
-        second = both[0][(both[0]["update"] == "rls") & (both[0].protocol == TEACHER_FORCED)]
-    names = ["edits", "load N / D", *PARTS, "the paper at that load", "notebook 12's update"]
-    lines = [f"| {' | '.join(names)} |", "|---:|---:|---|---|---|---|---|"]
+        second = both[0][both[0]["update"] == "rls"]
+    names = ["edits", "load N / D", *PARTS, "exact match", "the paper at that load", "rls", "rls, exact match"]
+    lines = [f"| {' | '.join(names)} |", "|---:|---:|---|---|---|---|---|---|---|"]
     for n, rows in ours.groupby("n_edits"):
         at, load = rows.set_index("metric"), rows.load.iloc[0]
         cells = [f"{at['mean'][m]:.2f} [{max(at.low[m], 0):.2f}, {min(at.high[m], 1):.2f}]" for m in PARTS]
         near = paper[(paper.load / load - 1).abs() < 0.1].set_index("metric")
-        cells += [_three(near.value), _three(second[second.n_edits == n].set_index("metric")["mean"])]
+        mine, theirs = whole[whole.n_edits == n], second[second.n_edits == n]
+        forced, said = (theirs[theirs.protocol == each] for each in (TEACHER_FORCED, GENERATED))
+        cells += [_means(mine, EXACT), _several(near.value, PARTS), _means(forced, PARTS), _means(said, EXACT)]
         lines.append(f"| {n:,} | {load:.2g} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _three(values: pd.Series) -> str:
-    return " / ".join(f"{values[m]:.2f}" for m in PARTS) if len(values) else "–"
+def _means(rows: pd.DataFrame, parts: tuple[str, ...]) -> str:
+    return _several(rows.set_index("metric")["mean"], parts)
+
+
+def _several(values: pd.Series, parts: tuple[str, ...]) -> str:
+    return " / ".join(f"{values[m]:.2f}" for m in parts) if len(values) else "–"

@@ -34,5 +34,7 @@ def tables() -> Iterator[tuple[str, pd.DataFrame]]:
 
 def readme() -> Iterator[tuple[str, str]]:
     """What stands in the README, by the name of its markers."""
-    table = practice.table().round(2).round({"ms a query": 0}).astype({"ms a query": "Int64"})
-    yield "practice", markdown(table.astype(object).fillna("–"))
+    table = practice.table().set_index("method")
+    shown = table.map(lambda value: "–" if pd.isna(value) else f"{value:.2f}")
+    shown["ms a query"] = ["–" if pd.isna(value) else f"{value:.0f}" for value in table["ms a query"]]
+    yield "practice", markdown(shown.reset_index())

@@ -7,7 +7,6 @@ from matplotlib.figure import Figure
 
 from memoir import metrics
 from memoir.evidence import results as evidence
-from memoir.experiments.comparison import frames as comparison
 from memoir.experiments.lasting import frames as lasting, plots as lasting_plots
 from memoir.models import registry
 
@@ -58,13 +57,11 @@ def _first_figures() -> Iterator[tuple[str, Figure]]:
 
 
 def _story() -> Iterator[tuple[str, Figure]]:
-    """README's figure, from the longest stream of ZsRE edits that has ended."""
+    """README's figure, from the longest streams of ZsRE edits that have ended under both updates."""
     if (found := lasting.longest("full")) is None:
         return
     ours, tables = found
-    rows = comparison.results("full")
-    rows = rows[rows.dataset == "zsre"]
-    tuned = rows[(rows.method == "ft-l") & (rows.metric == "reliability") & (rows.protocol == metrics.TEACHER_FORCED)]
-    others = {"ft-l": tuned.sort_values("n_edits")} if len(tuned) else {}
+    rls = lasting.by_edits("full", "beyond")
+    rls = rls[rls.stream == "rls-zsre"] if len(rls) else ours.head(0)
     lost = lasting.where_lost(tables["questions"], tables["edits"])
-    yield "story", lasting_plots.story(ours, lasting.paper_at_equal_load(), others, lost)
+    yield "story", lasting_plots.story(ours, rls, lasting.paper_at_equal_load(), lost)

@@ -1,11 +1,13 @@
 """README's figure and those of notebooks 00 and 04, each from a tidy frame that `frames.py` makes."""
 
+from collections.abc import Iterator
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from memoir.metrics import TEACHER_FORCED
+from memoir.metrics import GENERATED, TEACHER_FORCED
 from memoir.plots import COLOURS, COLUMN, METHODS, SMALL, WIDE, contrast, curve, end_labels, spaced
 
 METRICS = ("reliability", "generalization", "locality", "neighbour locality")
@@ -15,29 +17,28 @@ WAYS = {  # where accuracy went, from best to worst
 }  # fmt: skip
 
 
-def story(ours: pd.DataFrame, paper: pd.DataFrame, others: dict[str, pd.DataFrame], lost: pd.DataFrame) -> Figure:
+def story(ours: pd.DataFrame, rls: pd.DataFrame, paper: pd.DataFrame, lost: pd.DataFrame) -> Figure:
     """README's figure: what is kept as edits pile up, and where the rest went after the last of them.
 
-    ours: `frames.by_edits` of one stream; paper: columns metric, n_edits (ours at the same load), value; others: by
-    method (a key of `METHODS`) columns n_edits and mean, its reliability; lost: `frames.where_lost` of the stream.
+    ours, rls: `frames.by_edits` of one stream under each update; paper: columns metric, n_edits (ours at the same
+    load), value; lost: `frames.where_lost` of the first stream.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 2.5), width_ratios=(1, 1.15))
-    shown = ours[ours.protocol == TEACHER_FORCED]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 2.6), width_ratios=(1, 1.1))
     left.set_ylim(0, 1.05)
-    ends = []
-    for metric in METRICS[:3]:
-        rows = shown[shown.metric == metric].sort_values("n_edits")
-        curve(left, rows, "n_edits", COLOURS[metric])
-        ends.append((rows["mean"].iloc[-1], metric, COLOURS[metric]))
-        points = paper[(paper.metric == metric) & (paper.n_edits <= 1.2 * rows.n_edits.max())]
-        left.plot(points.n_edits, points.value, "D", mfc="none", color=COLOURS[metric], ms=4.5)
-    for name, rows in others.items():
-        left.plot(rows.n_edits, rows["mean"], "--", color=METHODS[name])
-        ends.append((rows["mean"].iloc[-1], f"{name.upper()}: reliability", METHODS[name]))
-    end_labels(left, ends, gap=0.1)
-    counts = sorted(shown.n_edits.unique())
-    left.set(xscale="log", xlabel="edits, one after the other", ylabel="token accuracy,\nteacher-forced")
-    left.set_title("What is kept (◇ paper, LLaMA-3-8B, equal load)", fontweight="normal", fontsize=SMALL + 0.5)
+    ends, kept = [], {}
+    for update, rows, colour in (("paper's", ours, METHODS["memoir"]), ("rls", rls, METHODS["rls"])):
+        for protocol, style, what in ((TEACHER_FORCED, "o-", "tokens"), (GENERATED, "o--", "answers")):
+            line = rows[(rows.protocol == protocol) & (rows.metric == "reliability")].sort_values("n_edits")
+            if len(line):
+                curve(left, line, "n_edits", colour, style, ms=3)
+                ends.append((line["mean"].iloc[-1], f"{update}, {what}", colour))
+                kept[update, what] = line.iloc[-1]
+    points = paper[(paper.metric == "reliability") & (paper.n_edits <= 1.2 * ours.n_edits.max())]
+    left.plot(points.n_edits, points.value, "D", mfc="none", color=COLOURS["paper"], ms=4.5)
+    end_labels(left, ends, gap=0.09)
+    counts = sorted(ours.n_edits.unique())
+    left.set(xscale="log", xlabel="edits, one after the other", ylabel="edited prompts that\nare still answered")
+    left.set_title("◇ the paper's tokens, LLaMA-3-8B, equal load", fontweight="normal", fontsize=SMALL + 0.5)
     left.set_xticks(counts, spaced(counts))
     left.minorticks_off()
 
@@ -51,18 +52,24 @@ def story(ours: pd.DataFrame, paper: pd.DataFrame, others: dict[str, pd.DataFram
                     right.text(start[place] + share / 2, place, f"{100 * share:.0f}", ha="center", va="center",
                                fontsize=SMALL, color="white" if contrast(colour) > 3 else "black")  # fmt: skip
             start = start + last[way].to_numpy()
-    right.set(xlim=(0, 1), xlabel="share of the accuracy, %", xticks=[0, 0.25, 0.5, 0.75, 1])
+    right.set(xlim=(0, 1), xlabel="share of the tokens, %", xticks=[0, 0.25, 0.5, 0.75, 1])
     right.set_xticklabels(["0", "25", "50", "75", "100"])
     n = lost.n_edits.max()
-    right.set_title(f"Where it went, after {n:,} edits", fontweight="normal", fontsize=SMALL + 0.5)
+    right.set_title(f"the paper's update, {n:,} edits", fontweight="normal", fontsize=SMALL + 0.5)
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=6, handlelength=1)
-    kept = shown[shown.n_edits == n].set_index("metric")["mean"]
-    figure.suptitle(
-        f"After {n:,} edits {kept['reliability']:.0%} of what was written is still answered,\n"
-        f"and {kept['locality']:.0%} of the answers to unrelated questions are as before",
-        x=0.01, ha="left",
-    )  # fmt: skip
+    figure.suptitle("\n".join(_news(kept)), x=0.01, ha="left")
     return figure
+
+
+def _news(kept: dict[tuple[str, str], pd.Series]) -> Iterator[str]:
+    """What the story says, an update a line. kept: the last row of each of its lines."""
+    tokens, whole = kept["paper's", "tokens"], kept.get(("paper's", "answers"))
+    said = f"{whole['mean']:.0%} of {whole.n_edits:,} answers " if whole is not None else ""
+    yield f"The paper's update keeps {said}({tokens['mean']:.0%} of their tokens);"
+    if ("rls", "tokens") in kept:
+        tokens, whole = kept["rls", "tokens"], kept.get(("rls", "answers"))
+        said = f"{whole['mean']:.0%} of {whole.n_edits:,} " if whole is not None else ""
+        yield f"an update that does not overwrite (rls) keeps {said}({tokens['mean']:.0%})"
 
 
 def by_load(ours: pd.DataFrame, paper: pd.DataFrame) -> Figure:

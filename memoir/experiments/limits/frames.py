@@ -115,11 +115,11 @@ def ability(profile: str) -> pd.DataFrame:
 def run(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: dict) -> None:
     """Measure what streams do not: a result file for each of `MEASURED`, not again when finished.
 
-    What lacks its data set is left out.
+    What lacks a data set is left out.
     """
-    for name, (dataset, measure, keys, updates) in MEASURED.items():
-        path = files.result_path("full", EXPERIMENT, name)
-        if path.exists() or not plan.is_here(dataset):
+    for name, (datasets, measure, keys, updates) in MEASURED.items():
+        path, dataset = files.result_path("full", EXPERIMENT, name), datasets[0]
+        if path.exists() or not all(map(plan.is_here, datasets)):
             continue
         began, found = files.now(), []
         for label, update in updates.items():
@@ -147,15 +147,18 @@ def _hops(editor: Memoir, records: list[EditRecord]) -> pd.DataFrame:
 
 
 def _many(editor: Memoir, records: list[EditRecord]) -> pd.DataFrame:
-    return many.measure(editor, records, [record.prompt for record in load_records("openfacts-locality")])
+    others = ([record.prompt for record in load_records(name)] for name in ("natural-questions", "openfacts-locality"))
+    return many.measure(editor, records, *others)
 
 
-# by the name of the result: its data set, what measures it, what its rows are summed up by, under which updates
-MEASURED: dict[str, tuple[str, Callable[[Memoir, list[EditRecord]], pd.DataFrame], list[str], dict[str, dict]]] = {
-    "minds": ("openfacts", _minds, ["scenario"], UPDATES),
-    "lengths": ("openfacts", _lengths, ["kind", "group"], UPDATES),
-    "hops": ("mquake", _hops, [], UPDATES),
-    "many": ("openfacts", _many, ["n", "threshold", "kind"], {"as in the paper": {}}),  # nothing is written
+Measure = Callable[[Memoir, list[EditRecord]], pd.DataFrame]
+# by the name of the result: its data sets, what measures it, what its rows are summed up by, under which updates
+MEASURED: dict[str, tuple[tuple[str, ...], Measure, list[str], dict[str, dict]]] = {
+    "minds": (("openfacts",), _minds, ["scenario"], UPDATES),
+    "lengths": (("openfacts",), _lengths, ["kind", "group"], UPDATES),
+    "hops": (("mquake",), _hops, [], UPDATES),
+    # nothing is written
+    "many": (("openfacts", "natural-questions"), _many, ["n", "threshold", "kind"], {"as in the paper": {}}),
 }
 
 
@@ -163,3 +166,12 @@ def kept(name: str) -> pd.DataFrame:
     """What `run` measured, one of `MEASURED`, summed up; without rows before it has run."""
     found = files.read_result("full", EXPERIMENT, name)
     return pd.DataFrame(found["metrics"] if found else [])
+
+
+def by_steps() -> pd.DataFrame:
+    """The questions of `hops.py` with Wilson's intervals: a row per label and way of asking (mean, low, high, n)."""
+    path, rows = files.result_path("full", EXPERIMENT, "hops").with_name("hops-edits.parquet"), []
+    for label, found in pd.read_parquet(path).groupby("label", sort=False) if path.exists() else ():
+        for way in ("by_steps", "at_once", "at_once_before"):
+            rows.append({"label": label, "way": way} | metrics.share(found[way] == 1))
+    return pd.DataFrame(rows)

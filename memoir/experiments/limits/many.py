@@ -20,24 +20,28 @@ ASKED = 300  # rephrasings of the first SIZES[0] facts, and irrelevant prompts
 RATE = 0.01  # of irrelevant prompts that the calibrated threshold lets in when SIZES[0] are stored
 
 
-def measure(editor: Memoir, facts: Sequence[EditRecord], others: Sequence[str]) -> pd.DataFrame:
+def measure(
+    editor: Memoir, facts: Sequence[EditRecord], irrelevant: Sequence[str], neighbours: Sequence[str]
+) -> pd.DataFrame:
     """A row per number of stored prompts, threshold and kind of question.
 
-    Stored are the facts' prompts, then their first rephrasings, as if each were an edit. Asked are their last
-    rephrasings, and `others`, irrelevant prompts: ASKED of both, and ASKED others more, on which the second threshold
-    is chosen. Columns n, threshold ("default", "calibrated"), tau, kind, routed and own: the share that any stored
-    prompt answers, with its interval (low, high), and the share that one of the same fact does.
+    Stored are the facts' prompts, then their first rephrasings, as if each were an edit. Asked are ASKED of their last
+    rephrasings, of `neighbours`, prompts of the same relations about other subjects, and of `irrelevant` prompts; the
+    second threshold is chosen on ASKED irrelevant ones more. Columns n, threshold ("default", "calibrated"), tau, kind,
+    routed and own: the share that any stored prompt answers, with its interval (low, high), and the share that one of
+    the same fact does.
     """
     stored = [fact.prompt for fact in facts] + [fact.rephrasings[0] for fact in facts]
     fact_of = np.tile(np.arange(len(facts)), 2)
     some = np.linspace(0, SIZES[0] - 1, ASKED).astype(int)
-    asked = {"rephrasing": [facts[i].rephrasings[-1] for i in some], "irrelevant": list(others[:ASKED])}
+    asked = {"rephrasing": [facts[i].rephrasings[-1] for i in some], "near neighbour": list(neighbours[:ASKED]),
+             "irrelevant": list(irrelevant[:ASKED])}  # fmt: skip
     kept, k = editor.masks(stored[: SIZES[-1]]).numpy(), editor.memory.k
 
     def best(prompts: Sequence[str], sizes: Sequence[int]) -> pd.DataFrame:
         return real_masks.best_matches(editor.masks(prompts).numpy(), kept, sizes)
 
-    calibrated = threshold_for(best(others[ASKED : 2 * ASKED], SIZES[:1])["count"].to_numpy(), k, RATE)
+    calibrated = threshold_for(best(irrelevant[ASKED : 2 * ASKED], SIZES[:1])["count"].to_numpy(), k, RATE)
     rows = []
     for kind, prompts in asked.items():
         for n, found in best(prompts, SIZES).groupby("N"):

@@ -83,13 +83,16 @@ def hops(table: pd.DataFrame) -> Figure:
 
 def stored(table: pd.DataFrame) -> Figure:
     """What masks let in and find, by the number of stored prompts. table: as `many.measure`; dotted: continued."""
-    figure, panels = plt.subplots(1, 2, figsize=(WIDE, 2.4), sharey=True, sharex=True)
+    figure, panels = plt.subplots(1, 3, figsize=(WIDE, 2.4), sharey=True, sharex=True)
     names = {"default": "default τ", "calibrated": "τ for 1 % of irrelevant prompts at the first point"}
-    titles = {"irrelevant": "irrelevant prompts let in", "rephrasing": "rephrasings that find their own fact"}
+    titles = {
+        "irrelevant": "irrelevant prompts let in", "near neighbour": "near neighbours let in",
+        "rephrasing": "rephrasings that find\ntheir own fact",
+    }  # fmt: skip
     for axes, (kind, title) in zip(panels, titles.items(), strict=True):
         for (name, label), colour in zip(names.items(), (METHODS["memoir"], METHODS["rls"]), strict=True):
             rows = table[(table.kind == kind) & (table.threshold == name)]
-            axes.plot(rows.n, rows.routed if kind == "irrelevant" else rows.own, "o-", ms=4, color=colour, label=label)
+            axes.plot(rows.n, rows.own if kind == "rephrasing" else rows.routed, "o-", ms=4, color=colour, label=label)
             if kind == "irrelevant":
                 axes.fill_between(rows.n, rows.low, rows.high, color=colour, alpha=0.2, linewidth=0)
                 further = many.continued(table).query("threshold == @name")

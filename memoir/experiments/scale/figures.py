@@ -13,7 +13,7 @@ def figures() -> Iterator[tuple[str, Figure]]:
     if len(took := scale.seconds()) and (took.on == "NVIDIA H200").any():
         yield "10_seconds", scale_plots.seconds(took)
     if found := scale.kept():
-        yield "10_routing", scale_plots.growth(found["speed"])
+        yield "10_routing", scale_plots.growth(found["speed"], found["errors"])
 
 
 def tables() -> Iterator[tuple[str, pd.DataFrame]]:

@@ -3,7 +3,6 @@
 Knows shapes, results and masks; edits nothing.
 """
 
-import json
 from collections.abc import Sequence
 
 import pandas as pd
@@ -60,7 +59,7 @@ def seconds() -> pd.DataFrame:
     paper = "llama-3-8b-instruct"
     rows.append({"model": paper, "on": "A100 80 GB", "kind": "printed", "seconds": preflight.PAPER_SECONDS})
     for path in sorted(files.result_path("paper", "gpu-check", "any").parent.glob("*.json")):
-        found = json.loads(path.read_text())["metrics"]
+        found = files.read_result("paper", "gpu-check", path.stem)["metrics"]
         about = {"on": found["gpu"], "kind": "measured"}
         rows.append({"model": "smollm2-135m"} | about | {"seconds": found["float32"]["seconds_per_edit"]})
         rows += [

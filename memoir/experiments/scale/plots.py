@@ -6,46 +6,52 @@ from matplotlib.figure import Figure
 
 from memoir.plots import COLOURS, METHODS, SMALL, WIDE
 
-KINDS = {
-    "estimate": ("D", COLOURS["theory"]),
-    "measured": ("o", METHODS["memoir"]),
-    "printed": ("s", COLOURS["irrelevant"]),
+PAPER = "llama-3-8b-instruct"
+
+MARKS = {
+    ("estimate", "A100 80 GB"): ("D", "none", COLOURS["theory"], "estimate, A100"),
+    ("estimate", "H100 SXM"): ("D", COLOURS["theory"], COLOURS["theory"], "estimate, H100"),
+    ("printed", "A100 80 GB"): ("s", COLOURS["irrelevant"], COLOURS["irrelevant"], "the paper, A100"),
+    ("measured", "NVIDIA H200"): ("o", METHODS["memoir"], METHODS["memoir"], "measured, H200"),
+    ("measured", "a CPU core"): ("o", "none", METHODS["memoir"], "measured, one CPU core"),
 }
-LABELS = {
-    "estimate": "estimate: 40 % of the data sheet's rate", "measured": "measured here", "printed": "the paper's figure",
-}  # fmt: skip
 
 
 def seconds(table: pd.DataFrame) -> Figure:
-    """Seconds an edit, a line per model and machine. table: as `frames.seconds`."""
-    table = table.assign(line=table.model + "\n" + table.on)
-    figure, axes = plt.subplots(figsize=(WIDE, 0.32 * table.line.nunique() + 0.9))
-    for kind, rows in table.groupby("kind"):
-        marker, colour = KINDS[kind]
-        axes.plot(rows.seconds, rows.line.str.replace("\n", ", "), marker, color=colour, label=LABELS[kind], ms=5)
+    """Seconds an edit, a line per model and a mark per machine. table: as `frames.seconds`."""
+    figure, axes = plt.subplots(figsize=(WIDE, 0.25 * table.model.nunique() + 1.1))
+    for (kind, machine), (marker, face, edge, label) in MARKS.items():
+        rows = table[(table.kind == kind) & (table.on == machine)]
+        axes.plot(rows.seconds, rows.model, marker, ls="", mfc=face, mec=edge, label=label, ms=5)
     axes.set(xscale="log", xlabel="seconds an edit")
-    axes.tick_params(axis="y", labelsize=SMALL)
     axes.grid(axis="x", lw=0.4)
     axes.invert_yaxis()
-    figure.legend(loc="outside lower center", ncols=3, fontsize=SMALL)
-    axes.set_title("An edit at the paper's size takes under a second on an H200")
+    figure.legend(loc="outside lower center", ncols=5, fontsize=SMALL, handletextpad=0.2, columnspacing=1)
+    measured = table[(table.kind == "measured") & (table.model == PAPER)].seconds
+    printed = table[table.kind == "printed"].seconds.iloc[0]
+    figure.suptitle(
+        f"An edit of LLaMA-3's shape takes {measured.max():.1f} s on an H200; the paper says {printed:.1f} on an A100",
+        x=0.01, ha="left",
+    )  # fmt: skip
     return figure
 
 
-def growth(speed: pd.DataFrame) -> Figure:
-    """Milliseconds a query and memory by the number of stored masks. speed: as `growth.speed`."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 2.4), sharex=True)
-    for (search, rows), colour in zip(
-        speed.groupby("search", sort=False), (METHODS["memoir"], *plt.rcParams["axes.prop_cycle"].by_key()["color"]),
-        strict=False,
-    ):  # fmt: skip
+def growth(speed: pd.DataFrame, errors: pd.DataFrame) -> Figure:
+    """Milliseconds a query by the number of stored masks, and what an index misses. Both as `growth.py` gives them."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 2.3))
+    shown = {"exact": METHODS["memoir"], "1/8 first": METHODS["rls"]}
+    for search, colour in shown.items():
+        rows = speed[speed.search == search]
         left.plot(rows.n, rows.ms, "o-", ms=3.5, color=colour, label=search)
-        right.plot(rows.n, rows.bytes / 1e6, "o-", ms=3.5, color=colour)
     left.set(xscale="log", yscale="log", xlabel="stored edits", ylabel="ms a query")
-    right.set(yscale="log", xlabel="stored edits", ylabel="MB of masks")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=SMALL)
+    left.legend(fontsize=SMALL)
+    right.bar(
+        errors.search, errors.same, color=[shown.get(name, COLOURS["theory"]) for name in errors.search], width=0.6
+    )
+    right.set(ylim=(0, 1), ylabel="finds the best overlap", xlabel="what the index looks at first")
     last = speed[(speed.search == "exact") & (speed.n == speed.n.max())].iloc[0]
     figure.suptitle(
-        f"Routing grows along a line: {last.ms:.0f} ms a query for {last.n:,} stored edits", x=0.01, ha="left"
-    )
+        f"The exact search takes {last.ms:.0f} ms a query for {last.n:,} edits; an index gains nothing and misses",
+        x=0.01, ha="left",
+    )  # fmt: skip
     return figure

@@ -18,19 +18,20 @@ SETS = {"qaedit": "QAEdit", "zsre": "ZsRE", "openfacts": "OpenFacts", "counterfa
 def by_form(table: pd.DataFrame, kind: str, measure: str, title: str) -> Figure:
     """Shares with 95 % intervals by way of asking, a panel per set, a colour per method. table: `frames.answers`."""
     rows = table[(table.kind == kind) & (table.measure == measure)]
-    sets, forms = list(rows.dataset.unique()), list(rows.form.unique())
+    sets, forms, labels = list(rows.dataset.unique()), list(rows.form.unique()), list(STYLES)
     figure, panels = plt.subplots(
         1, len(sets), figsize=(WIDE, 0.24 * len(forms) + 1.0), sharey=True, sharex=True, squeeze=False
     )
     for axes, name in zip(panels[0], sets, strict=True):
-        for i, (label, own) in enumerate(rows[rows.dataset == name].groupby("label", sort=False)):
-            places = [forms.index(form) + 0.2 * (i - 1) for form in own.form]
+        for label, own in rows[rows.dataset == name].groupby("label", sort=False):
+            places = [forms.index(form) + 0.2 * (labels.index(label) - 1) for form in own.form]
             apart = [own["mean"] - own.low, own.high - own["mean"]]
             axes.errorbar(own["mean"], places, xerr=apart, ls="", lw=1, label=label, **STYLES[label])
         axes.set(xlim=(-0.03, 1.03), yticks=range(len(forms)), yticklabels=forms, ylim=(len(forms) - 0.4, -0.6))
         axes.set_title(SETS.get(name, name), fontweight="normal")
         axes.grid(axis="x", lw=0.4)
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=SMALL)
+    shown = {label: line for axes in panels[0] for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=3, fontsize=SMALL)
     panels[0, len(sets) // 2].set_xlabel("share of questions, 95 % interval")
     figure.suptitle(title, x=0.01, ha="left")
     return figure

@@ -121,7 +121,7 @@ def test_more_stored_prompts_let_more_in(toy_editor, monkeypatch):
         for thing in things
     ]
     others = [f"Nobody knows {ask} the {thing} fell" for ask in ("why", "when") for thing in things]
-    table = many.measure(toy_editor(), facts, others).set_index(["n", "threshold", "kind"])
+    table = many.measure(toy_editor(), facts, others, others[::-1]).set_index(["n", "threshold", "kind"])
     routed = table.routed.unstack("n")
     assert (routed[12] >= routed[6]).all(), "an overlap with more prompts is at least as large"
     assert table.loc[(6, "calibrated", "irrelevant"), "tau"] > 0 and (table.own <= table.routed).all()
@@ -132,7 +132,8 @@ def test_rates_go_on_along_their_log_odds():
     table = pd.DataFrame({"threshold": "default", "kind": "irrelevant", "n": [1000, 10_000], "routed": [1 / 11, 1 / 2]})
     found = many.continued(table).set_index("n").routed  # odds 0.1, 1: ten times as many for every factor of ten
     assert found[100_000] == pytest.approx(10 / 11) and found[1_000_000] == pytest.approx(100 / 101)
-    plots.stored(pd.concat([table, table.assign(threshold="calibrated"), table.assign(kind="rephrasing")]).assign(
+    plots.stored(pd.concat([table, table.assign(threshold="calibrated"), table.assign(kind="rephrasing"),
+        table.assign(kind="near neighbour")]).assign(
         own=0.5, low=0.0, high=1.0)).draw_without_rendering()  # fmt: skip
 
 
