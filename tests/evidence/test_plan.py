@@ -89,3 +89,19 @@ def test_a_finished_stream_needs_no_model_unless_its_settings_changed(params, to
     monkeypatch.setattr(plan, "make", lambda planned: toy_editor(**planned.editor))
     with pytest.raises(ValueError, match="made with other settings"):
         plan.run(other)
+
+
+def test_what_settings_were_searched_on_is_hardly_reported():
+    """A method's searched records are in none of its reports up to 750 edits, and a tenth of longer ones at most."""
+    streams = plan.planned("full").values()
+    searches = [one for one in streams if one.stream.experiment.endswith("search") or "layer" in one.stream.experiment]
+    assert {one.stream.experiment for one in searches} >= {"search", "beyond-search", "wild-search", "baselines-search"}
+    for search in searches:
+        used = set(range(search.stream.first, search.stream.first + search.stream.at[-1]))
+        for report in streams:
+            same = (report.stream.dataset, report.method) == (search.stream.dataset, search.method)
+            if report in searches or not same or report.model != search.model:
+                continue
+            for n in report.stream.at:
+                met = used & set(range(report.stream.first, report.stream.first + n))
+                assert not met or (n >= 1000 and len(met) <= n / 10), (search.name, report.name, n)

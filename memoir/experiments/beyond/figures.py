@@ -9,6 +9,7 @@ from memoir.evidence import files, results as evidence
 from memoir.experiments.beyond import about, frames as beyond, plots as beyond_plots
 from memoir.experiments.lasting import frames as lasting
 from memoir.metrics import GENERATED, TEACHER_FORCED
+from memoir.models import registry
 from memoir.routing.router import REACHED
 
 PARTS = ("reliability", "generalization", "locality")
@@ -66,14 +67,30 @@ def _retention() -> str:
     names = ["edits", "load N / D", *PARTS, "exact match", "the paper at that load", "rls", "rls, exact match"]
     lines = [f"| {' | '.join(names)} |", "|---:|---:|---|---|---|---|---|---|---|"]
     for n, rows in ours.groupby("n_edits"):
-        at, load = rows.set_index("metric"), rows.load.iloc[0]
-        cells = [f"{at['mean'][m]:.2f} [{max(at.low[m], 0):.2f}, {min(at.high[m], 1):.2f}]" for m in PARTS]
-        near = paper[(paper.load / load - 1).abs() < 0.1].set_index("metric")
-        mine, theirs = whole[whole.n_edits == n], second[second.n_edits == n]
-        forced, said = (theirs[theirs.protocol == each] for each in (TEACHER_FORCED, GENERATED))
-        cells += [_means(mine, EXACT), _several(near.value, PARTS), _means(forced, PARTS), _means(said, EXACT)]
-        lines.append(f"| {n:,} | {load:.2g} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        near = paper[(paper.load / rows.load.iloc[0] - 1).abs() < 0.1].set_index("metric")
+        there = [second[(second.n_edits == n) & (second.protocol == each)] for each in (TEACHER_FORCED, GENERATED)]
+        lines.append(_row(f"{n:,}", rows, whole[whole.n_edits == n], near.value, there))
+    return "\n".join([*lines, *_again()]) + "\n"
+
+
+def _again() -> Iterator[str]:
+    """The same load with other records, another permutation and another seed: how far two runs lie apart."""
+    results = [files.read_result("full", "beyond", f"again-{update}") for update in ("sgd", "rls")]
+    if all(results):
+        n, found = max(row["n_edits"] for row in results[0]["metrics"]), []
+        for result in results:
+            rows = pd.DataFrame(result["metrics"]).query("n_edits == @n")
+            found.append([rows[rows.protocol == each] for each in (TEACHER_FORCED, GENERATED)])
+        rows = found[0][0].assign(load=n / registry.WIDTH[evidence.model_of(results[0])])
+        yield _row(f"{n:,}, other records and permutation", rows, found[0][1], pd.Series(), found[1])
+
+
+def _row(edits: str, rows: pd.DataFrame, whole: pd.DataFrame, paper: pd.Series, rls: list[pd.DataFrame]) -> str:
+    """rows: teacher-forced, with their load; whole: generated; rls: both of the other update."""
+    at = rows.set_index("metric")
+    cells = [f"{at['mean'][m]:.2f} [{max(at.low[m], 0):.2f}, {min(at.high[m], 1):.2f}]" for m in PARTS]
+    cells += [_means(whole, EXACT), _several(paper, PARTS), _means(rls[0], PARTS), _means(rls[1], EXACT)]
+    return f"| {edits} | {rows.load.iloc[0]:.2g} | {' | '.join(cells)} |"
 
 
 def _means(rows: pd.DataFrame, parts: tuple[str, ...]) -> str:

@@ -29,4 +29,5 @@ def tables() -> Iterator[tuple[str, pd.DataFrame]]:
     """By name, from the streams that have ended."""
     if len(found := wild.answers("full")):
         yield "13_answers", found.round(3)
+        yield "13_by_age", wild.by_age("full").round(3)
         yield "13_unlearnt", wild.unlearnt("full").round(4)

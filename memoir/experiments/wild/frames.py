@@ -7,6 +7,7 @@ recommended settings after the other. Knows results, nothing of models.
 import itertools
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 
 from memoir import metrics
@@ -18,6 +19,7 @@ LABELS = {"recommended": "recommended", "rls": "rls", "paper": "as in the paper"
 STREAMS = ("wild", "wild-750")  # at 107 edits, and at 750
 PARTS = ("rls", "+ the question's span", "+ the answer's end", "+ chat rows", "+ cue rows", "+ context rows")
 PROTOCOL = ("alone", "instruction", "chat")
+AGES = ("oldest third", "middle third", "newest third")
 COLUMNS = ["dataset", "label", "n_edits", "form", "kind", "measure", "mean", "low", "high", "n"]
 
 
@@ -45,6 +47,22 @@ def parts(profile: str) -> pd.DataFrame:
         last = whole[(whole.label == "recommended") & whole.dataset.isin(sets) & (whole.n_edits == longest)]
         found += last.assign(label=PARTS[-1]).to_dict("records")
     return pd.DataFrame(found, columns=COLUMNS)
+
+
+def by_age(profile: str) -> pd.DataFrame:
+    """How often edited prompts are said, exactly, by when they were edited: what later edits take away.
+
+    Columns dataset, label, n_edits, form, and AGES: the mean over the first, middle and last third of the asked edits.
+    """
+    rows = []
+    for planned, _, tables in _finished(profile, STREAMS):
+        asked = tables.get("wild", tables.get("wild-protocol"))
+        asked = asked[(asked.kind == "prompt") & (asked.n_edits == asked.n_edits.max())]
+        for form, here in asked.groupby("form", sort=False):
+            thirds = np.array_split(here.exact.to_numpy(float), len(AGES))  # rows stand in the order of the edits
+            about = {"dataset": planned.stream.dataset, "label": _label(planned), "n_edits": here.n_edits.iloc[0]}
+            rows.append(about | {"form": form} | {age: some.mean() for age, some in zip(AGES, thirds, strict=True)})
+    return pd.DataFrame(rows, columns=["dataset", "label", "n_edits", "form", *AGES])
 
 
 def unlearnt(profile: str) -> pd.DataFrame:

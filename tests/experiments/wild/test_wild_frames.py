@@ -50,3 +50,13 @@ def test_the_wild_results_are_those_that_were_published():
     )
     assert len(published) == 204 and published.value.between(0, 1).all()
     assert published.value["zsre", "llama-2-7b-chat", "MEND", "reliability", "wild"] == 0.288
+
+
+def test_what_later_edits_take_is_read_by_age(monkeypatch):
+    rows = pd.DataFrame({"form": "chat", "kind": "prompt", "n_edits": 6, "exact": [0, 0, 1, 0, 1, 1]})
+    rows = pd.concat([rows, rows.assign(kind="rephrasing", exact=1)])
+    stream = type("Stream", (), {"dataset": "qaedit", "run": "qaedit-rls"})
+    planned = type("Planned", (), {"stream": stream})
+    monkeypatch.setattr(frames, "_finished", lambda *_: iter([(planned, {}, {"wild": rows})]))
+    found = frames.by_age("full").iloc[0]
+    assert found[list(frames.AGES)].tolist() == [0, 0.5, 1] and (found.label, found.form) == ("rls", "chat")
