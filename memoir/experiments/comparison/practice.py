@@ -17,7 +17,7 @@ COSTS = "costs-ways"
 # by label: what it is called among the costs, its streams of ZsRE, OpenFacts and KnowEdit, and its label in `wild`
 OURS = ("lasting/zsre", "limits/openfacts-paper", "limits/knowedit-paper")
 RLS = ("beyond/rls-zsre", "limits/openfacts-rls", "limits/knowedit-rls")
-WILD = ("wild/zsre-recommended", "wild/openfacts-recommended", None)
+WILD = ("wild/zsre-recommended", "wild/openfacts-recommended", "limits/knowedit-meaning")  # the same router
 WAYS = {
     "MEMOIR, as in the paper": ("memoir", *OURS, "as in the paper"),
     "MEMOIR, rls": ("memoir rls", *RLS, "rls"),
