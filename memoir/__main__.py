@@ -55,7 +55,7 @@ def main() -> None:
             )
         print("\n" + paper_items.listing())
     elif arguments.command == "figures":
-        for path in figures.rebuild(notebooks.findings()):
+        for path in figures.rebuild(notebooks.discover()):
             print(path.relative_to(notebooks.ROOT))
     elif arguments.command == "data":
         table, faults = reading.inventory()

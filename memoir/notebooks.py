@@ -20,6 +20,7 @@ from memoir.checks import inputs
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
+MARKS = ("**Finding:**", "**Makes:**")
 PROFILES = ("smoke", "laptop", "full", "paper")
 START = 600  # seconds that a kernel may take to start; papermill's 60 are too few on a busy machine
 
@@ -40,17 +41,9 @@ def discover() -> list[Notebook]:
     for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
         lines = nbformat.read(path, as_version=4).cells[0].source.splitlines()
         title = next(line.lstrip("# ") for line in lines if line.startswith("#"))
-        finding, makes = (
-            next((line.partition(mark)[2].strip() for line in lines if mark in line), "")
-            for mark in ("**Finding:**", "**Makes:**")
-        )
-        found.append(Notebook(path, title, finding, makes))
+        said = [next((line.partition(mark)[2].strip() for line in lines if mark in line), "") for mark in MARKS]
+        found.append(Notebook(path, title, *said))
     return found
-
-
-def findings() -> dict[str, tuple[str, str]]:
-    """The title and the finding of every notebook, by its name."""
-    return {found.path.stem: (found.title, found.finding) for found in discover()}
 
 
 def parameters(notebook: Path, profile: str, extra: dict | None = None) -> dict:

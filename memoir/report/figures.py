@@ -1,5 +1,6 @@
 """Figures and tables made from committed result files and published numbers alone: no model, no network."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -9,10 +10,10 @@ from memoir.paper import items, tables as paper_tables
 from memoir.report import page, readme
 
 
-def rebuild(notebooks: dict[str, tuple[str, str]]) -> list[Path]:
+def rebuild(notebooks: Sequence) -> list[Path]:
     """Make every figure and table whose result is committed, the report, and what the README says of results.
 
-    notebooks: the title and the finding of each, by name. Returns the files written. What else is in figures/, which no
+    notebooks: each with its path, title and finding. Returns the files written. What else is in figures/, which no
     result makes any more, is taken away.
     """
     plots.use_style()

@@ -4,7 +4,7 @@ A part NAME stands between <!-- NAME --> and <!-- /NAME -->: verdicts, notebooks
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from memoir import experiments
@@ -15,17 +15,17 @@ from memoir.report import claims_shown
 README = ROOT / "README.md"
 
 
-def write(notebooks: dict[str, tuple[str, str]], path: Path | None = None) -> Path:
+def write(notebooks: Sequence, path: Path | None = None) -> Path:
     """Put every part between its markers; returns the README. ValueError when it lacks a marker.
 
-    notebooks: the title and the finding of each, by name.
+    notebooks: each with its path, title and finding.
     """
     path = path or README
     path.write_text(rendered(path.read_text(), notebooks))
     return path
 
 
-def rendered(text: str, notebooks: dict[str, tuple[str, str]]) -> str:
+def rendered(text: str, notebooks: Sequence) -> str:
     """The README's text with its parts as the results are now."""
     for name, part in _parts(notebooks):
         between = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
@@ -37,16 +37,17 @@ def rendered(text: str, notebooks: dict[str, tuple[str, str]]) -> str:
     return text
 
 
-def _parts(notebooks: dict[str, tuple[str, str]]) -> Iterator[tuple[str, str]]:
+def _parts(notebooks: Sequence) -> Iterator[tuple[str, str]]:
     yield "verdicts", claims_shown.readme_section(verdicts.judged())
     yield "notebooks", table_of_notebooks(notebooks)
     yield from experiments.contributed("readme")
 
 
-def table_of_notebooks(notebooks: dict[str, tuple[str, str]]) -> str:
+def table_of_notebooks(notebooks: Sequence) -> str:
     """The notebooks with their titles, which are questions, and what was found."""
     rows = [
-        f"| [{name}](notebooks/{name}.ipynb) | {title.partition('· ')[2]} | {finding[:1].upper()}{finding[1:]} |\n"
-        for name, (title, finding) in notebooks.items()
+        f"| [{one.path.stem}](notebooks/{one.path.name}) | {one.title.partition('· ')[2]} | "
+        f"{one.finding[:1].upper()}{one.finding[1:]} |\n"
+        for one in notebooks
     ]
     return "| notebook | question | finding |\n|---|---|---|\n" + "".join(rows)

@@ -131,7 +131,7 @@ def test_figures_are_made_from_result_files_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(figures.readme, "README", shutil.copy(figures.readme.README, tmp_path / "README.md"))
 
     def rebuilt() -> dict[str, bytes]:
-        written = figures.rebuild(notebooks.findings())
+        written = figures.rebuild(notebooks.discover())
         assert {path.name for path in figures.plots.FIGURES.iterdir()} <= {path.name for path in written}
         return {path.name: path.read_bytes() for path in written}
 

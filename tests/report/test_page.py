@@ -195,7 +195,7 @@ def test_what_is_written_into_the_page_stays_text():
 
 
 def test_the_readme_says_what_the_results_say(tmp_path):
-    text, titles = readme.README.read_text(), notebooks.findings()
+    text, titles = readme.README.read_text(), notebooks.discover()
     assert readme.rendered(text, titles) == text, "`python -m memoir figures` writes it anew"
     for part in ("retention", "verdicts", "notebooks"):
         stale = re.sub(rf"(<!-- {part} -->\n)", r"\1| 1 | 2 |\n", text)

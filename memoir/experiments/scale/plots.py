@@ -51,7 +51,7 @@ def growth(speed: pd.DataFrame, errors: pd.DataFrame) -> Figure:
     right.set(ylim=(0, 1), ylabel="finds the best overlap", xlabel="what the index looks at first")
     last = speed[(speed.search == "exact") & (speed.n == speed.n.max())].iloc[0]
     figure.suptitle(
-        f"The exact search takes {last.ms:.0f} ms a query for {last.n:,} edits; an index gains nothing and misses",
+        f"The exact search takes {last.ms:.0f} ms a query for {last.n:,} edits; an index gains little",
         x=0.01, ha="left",
     )  # fmt: skip
     return figure
