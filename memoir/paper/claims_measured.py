@@ -107,19 +107,9 @@ def seconds(claim: Claim, results: dict) -> Iterator[Reading]:
 
 @rule("10")
 def layer(claim: Claim, results: dict) -> Iterator[Reading]:
-    """In each sweep: the layer at the paper's depth is within a standard error of the best, the others fall so far.
-
-    A sweep that was asked at τ = 0 is read at each layer's own calibrated τ, as notebook 03 reads it.
-    """
+    """In each sweep: the layer at the paper's depth is within a standard error of the best, the others fall so far."""
     for dataset, sweep in results.items():
-        asked = {one["parameters"]["editor"].get("threshold") for one in sweep}
-        if asked == {0.0}:
-            stream = sweep[0]["parameters"]["stream"]
-            table = layer_frames.recalibrated_sweep(stream["profile"], stream["experiment"])
-        else:
-            rows = [pd.DataFrame(one["metrics"]).assign(layer=one["parameters"]["editor"]["layer"]) for one in sweep]
-            table = pd.concat(rows)
-        found = layer_frames.averages(table).set_index("layer")
+        found = layer_frames.averages(layer_frames.as_read(sweep)).set_index("layer")
         best, how = found.average.idxmax(), claim.article
         counterpart = min(found.index, key=lambda layer: abs(layer - how["depth"] * len(found)))
         fall = 1 - found.average.drop(best) / found.average[best]

@@ -39,6 +39,16 @@ def recalibrated_sweep(profile: str, experiment: str) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
+def as_read(results: list[dict]) -> pd.DataFrame:
+    """The metrics of a sweep's result files, with their layer; asked at τ = 0, at each layer's own recalibrated τ."""
+    if {one["parameters"]["editor"].get("threshold") for one in results} == {0.0}:
+        stream = results[0]["parameters"]["stream"]
+        return recalibrated_sweep(stream["profile"], stream["experiment"])
+    return pd.concat(
+        [pd.DataFrame(one["metrics"]).assign(layer=one["parameters"]["editor"]["layer"]) for one in results]
+    )
+
+
 def by_layer(sweep: pd.DataFrame) -> pd.DataFrame:
     """What a sweep came to: a row per layer, means over seeds.
 
