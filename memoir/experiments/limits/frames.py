@@ -166,12 +166,3 @@ def kept(name: str) -> pd.DataFrame:
     """What `run` measured, one of `MEASURED`, summed up; without rows before it has run."""
     found = files.read_result("full", EXPERIMENT, name)
     return pd.DataFrame(found["metrics"] if found else [])
-
-
-def by_steps() -> pd.DataFrame:
-    """The questions of `hops.py` with Wilson's intervals: a row per label and way of asking (mean, low, high, n)."""
-    path, rows = files.result_path("full", EXPERIMENT, "hops").with_name("hops-edits.parquet"), []
-    for label, found in pd.read_parquet(path).groupby("label", sort=False) if path.exists() else ():
-        for way in ("by_steps", "at_once", "at_once_before"):
-            rows.append({"label": label, "way": way} | metrics.share(found[way] == 1))
-    return pd.DataFrame(rows)

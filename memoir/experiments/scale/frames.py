@@ -14,6 +14,7 @@ from memoir.models import hub, preflight, registry
 from memoir.tophash import pack
 
 EXPERIMENT, EDITS = "scale", 7000
+SMALL, PAPER = "smollm2-135m", "llama-3-8b-instruct"  # the models that were timed; of the second its shape alone
 CARD = 24e9 / 2**30  # GiB of a consumer card that is sold as 24 GB
 ROWS = dict(rows=11, tokens=48)  # of an edit: the bare prompt and ten prefixes
 
@@ -56,19 +57,18 @@ def seconds() -> pd.DataFrame:
     for name, (shape, family, settings) in shapes().items():
         for gpu, each in preflight.seconds_per_edit(shape, family, settings, **ROWS).items():
             rows.append({"model": name, "on": gpu, "kind": "estimate", "seconds": each})
-    paper = "llama-3-8b-instruct"
-    rows.append({"model": paper, "on": "A100 80 GB", "kind": "printed", "seconds": preflight.PAPER_SECONDS})
+    rows.append({"model": PAPER, "on": "A100 80 GB", "kind": "printed", "seconds": preflight.PAPER_SECONDS})
     for path in sorted(files.result_path("paper", "gpu-check", "any").parent.glob("*.json")):
         found = files.read_result("paper", "gpu-check", path.stem)["metrics"]
         about = {"on": found["gpu"], "kind": "measured"}
-        rows.append({"model": "smollm2-135m"} | about | {"seconds": found["float32"]["seconds_per_edit"]})
+        rows.append({"model": SMALL} | about | {"seconds": found["float32"]["seconds_per_edit"]})
         rows += [
-            {"model": paper} | about | {"seconds": found["paper_size"][update]["seconds_per_edit"], "update": update}
+            {"model": PAPER} | about | {"seconds": found["paper_size"][update]["seconds_per_edit"], "update": update}
             for update in ("the paper's update", "rls")
         ]
     if found := files.read_result("full", "lasting", "zsre"):
         each = found["provenance"]["edit_seconds"] / found["parameters"]["stream"]["at"][-1]
-        about = {"model": "smollm2-135m", "on": "a CPU core", "kind": "measured", "update": "the paper's update"}
+        about = {"model": SMALL, "on": "a CPU core", "kind": "measured", "update": "the paper's update"}
         rows.append(about | {"seconds": each})
     return pd.DataFrame(rows)
 

@@ -4,9 +4,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from memoir.experiments.scale.frames import PAPER
 from memoir.plots import COLOURS, METHODS, SMALL, WIDE
-
-PAPER = "llama-3-8b-instruct"
 
 MARKS = {
     ("estimate", "A100 80 GB"): ("D", "none", COLOURS["theory"], "estimate, A100"),
