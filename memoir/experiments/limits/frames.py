@@ -133,7 +133,7 @@ def run(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: dic
 
 
 def _minds(editor: Memoir, records: list[EditRecord]) -> pd.DataFrame:
-    some = minds.of_one_kind(records, 5)
+    some = minds.of_one_kind(records, minds.QUESTIONS)
     others = [record for record in records if record.relation != some[0].relation][: minds.OTHERS]
     return minds.measure(editor, some, others)
 

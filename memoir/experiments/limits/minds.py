@@ -13,7 +13,8 @@ from memoir.editor import Memoir
 from memoir.evidence import runs
 from memoir.facts.record import EditRecord
 
-OTHERS = 10  # edits that stand beside, written first
+QUESTIONS = 34  # whose minds are changed, in each of six scenarios
+OTHERS = 100  # edits that stand beside, written first
 TIMES = (2, 5, 20)  # edits of one question
 
 
