@@ -35,9 +35,10 @@ $(READY):
 reproduce: setup ## run every stream and notebook (PROFILE=smoke|laptop|full|paper), then rebuild the figures
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/snakemake --quiet rules --rerun-incomplete --cores $(CORES) --config profile=$(PROFILE)
 
-test: setup      ## the whole gate: lint, the order of the rooms, tests, every notebook against its stored output
+test: setup      ## the whole gate: lint, the order of the rooms, types, tests, every notebook against its stored output
 	$(BIN)/ruff check
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --dist loadfile tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --dist loadscope --nbval --nbval-current-env notebooks
 

@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from transformers import PreTrainedModel
 
 from memoir import turns
 from memoir.checks import host
-from memoir.memory import ResidualMemory, Route
+from memoir.memory import Route
 from memoir.turns import Questions, Turn
 
 METHODS = {  # of the model, while it is edited
@@ -45,7 +46,7 @@ class Attachment:
     it is, so the logits stay the base model's bit for bit. The lock is held while the model answers.
     """
 
-    def __init__(self, model: PreTrainedModel, linear: nn.Module, memory: ResidualMemory, lock: threading.RLock):
+    def __init__(self, model: PreTrainedModel, linear: nn.Module, memory: Any, lock: threading.RLock):
         if "generate" in vars(model):
             raise RuntimeError(
                 "This model has an editor already, and two would answer each other's prompts. Detach it first."

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -115,7 +116,7 @@ def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
-def _rows_of(value: object, rows: Tensor | slice, size: int) -> object:
+def _rows_of(value: Any, rows: Tensor | slice, size: int) -> Any:
     """The rows of whatever has one for each of `size`: masks, caches, (cosine, sine) of positions. The rest is kept."""
     if isinstance(value, tuple):
         return tuple(_rows_of(one, rows, size) for one in value)

@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LINT = Path(sys.executable).with_name("lint-imports")
+TYPES = Path(sys.executable).with_name("mypy")
 METHOD_MODULES, METHOD_LINES, LINES = 18, 2300, 250
 
 FRAMES = "import pandas as pd\n\nROWS = pd.DataFrame({'x': [1, 2], 'y': [3, 4]})\n"
@@ -121,3 +122,12 @@ def test_a_new_experiment_is_a_new_folder_and_a_notebook_and_nothing_else(house)
     )
     listed = run(house, sys.executable, "-m", "memoir", "list")
     assert "99_planted" in listed.stdout and "99 · What was planted?" in listed.stdout
+
+
+def test_a_wrong_type_is_refused(house):
+    planted = house / "memoir" / "metrics.py"
+    planted.write_text(
+        f"{planted.read_text()}\n\ndef planted(score: Score) -> float:\n    return token_accuracy(score.target, 1)\n"
+    )
+    found = run(house, TYPES)
+    assert found.returncode == 1 and "metrics.py" in found.stdout and "Found 1 error" in found.stdout, found.stdout

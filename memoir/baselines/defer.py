@@ -44,7 +44,7 @@ class Defer(SideEditor):
         background: Sequence[str] | None = None,
     ):
         background = list(background_prompts() if background is None else background)
-        how = dict(threshold=threshold, lr=lr, gate_lr=gate_lr, n_iter=n_iter, stop_loss=stop_loss)
+        how: dict = dict(threshold=threshold, lr=lr, gate_lr=gate_lr, n_iter=n_iter, stop_loss=stop_loss)
         how |= dict(background=background)
         super().__init__(model, tokenizer, layer=layer, **how)
         weight = self.linear.weight

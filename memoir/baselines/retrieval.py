@@ -48,11 +48,11 @@ class InContext(Baseline):
         if retriever not in ("sentence", "mask", "meaning") or (retriever == "mask" and (layer is None or k is None)):
             raise ValueError(f"retriever = {retriever!r} must be 'sentence', 'meaning', or 'mask' with a layer and k.")
         need_free(model)
-        how = dict(retriever=retriever) | ({} if retriever == "meaning" else dict(n=n, threshold=threshold))
+        how: dict = dict(retriever=retriever) | ({} if retriever == "meaning" else dict(n=n, threshold=threshold))
         if retriever == "mask":
             how |= dict(layer=layer, k=k, background=list(background_prompts() if background is None else background))
         super().__init__(model, tokenizer, **how)
-        self._on, self._sentences, self._router, self._mu = True, None, None, 0.0
+        self._on, self._sentences, self._router, self._mu = True, None, None, torch.zeros(())
         if retriever == "sentence":
             self._sentences = sentence_model()
         elif retriever == "meaning":

@@ -43,7 +43,7 @@ def pairs(values: Sequence, others: Sequence, name: str, other: str) -> list[tup
     return list(zip(values, others, strict=True))
 
 
-def whole(value: object, name: str, low: int, high: float = math.inf) -> int:
+def whole(value: object, name: str, low: float, high: float = math.inf) -> int:
     """A whole number from low to high, both included."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be a whole number, not {_kind(value)}.")

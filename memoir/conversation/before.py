@@ -5,7 +5,7 @@ texts before a question are the same for many edits, and their key-value caches 
 """
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -35,7 +35,7 @@ class Texts:
     def __init__(self, model: PreTrainedModel, base: Callable[[], AbstractContextManager]):
         self._model, self._base, self._kept = model, base, {}
 
-    def __call__(self, rows: list[list[int]], firsts: list[int]) -> Before:
+    def __call__(self, rows: list[list[int]], firsts: Sequence[int]) -> Before:
         """Rows of tokens, of which those from an index on, the first of the row's question, are this edit's own."""
         with self._base():
             behind = [self._text(tuple(row[:first])) for row, first in zip(rows, firsts, strict=True)]

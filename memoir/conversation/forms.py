@@ -45,7 +45,7 @@ class Forms:
 
     def chosen(self) -> dict:
         """What differs from the paper's, as keyword arguments of `Memoir`."""
-        found = {"span": self._span} if self.questions else {}
+        found: dict = {"span": self._span} if self.questions else {}
         found |= {"formats": list(self.formats)} if self.formats else {}
         return found | ({"end": True} if self._end else {})
 

@@ -62,7 +62,7 @@ class Ablated(Memoir):
                 raise ValueError(f"{name} = {value!r} is unknown: it is one of {', '.join(known)}.")
         if answers != "stored" and settings.get("threshold") != 0:
             raise ValueError(f"answers = {answers!r} answers every question from memory: it wants threshold = 0.")
-        self._exchanged = dict(
+        self._exchanged: dict = dict(
             select=select, n_background=n_background, aggregate=aggregate, answers=answers, precision=precision
         )
         prompts = _background(n_background) if background is None else background

@@ -223,8 +223,8 @@ def make(plan: Planned) -> EditedModel:
     if plan.false_positives is not None:
         facts = load_records(CALIBRATION)
         stored, asked = facts[:STORED], facts[STORED:][: ASKED.get(plan.stream.profile)]
-        irrelevant = [fact.irrelevant for fact in asked]
-        editor.calibrate(irrelevant, plan.false_positives, against=[fact.prompt for fact in stored])
+        irrelevant, against = [fact.irrelevant for fact in asked], [fact.prompt for fact in stored]
+        editor.calibrate(irrelevant, plan.false_positives, against=against)  # type: ignore[attr-defined]
     return editor
 
 

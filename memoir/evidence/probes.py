@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from operator import attrgetter
+from typing import Any
 
 import pandas as pd
 
@@ -120,9 +121,7 @@ def paragraphs() -> list[Pair]:
     return [(f"{first}.", rest) for first, _, rest in found]
 
 
-def irrelevant(
-    editor: EditedModel, facts: Sequence[EditRecord], n: int, *, prompts: Callable[[], list[str]]
-) -> pd.DataFrame:
+def irrelevant(editor: Any, facts: Sequence[EditRecord], n: int, *, prompts: Callable[[], list[str]]) -> pd.DataFrame:
     """The best overlap of the last n irrelevant prompts that this stream does not ask: what τ is calibrated on.
 
     Columns prompt, overlap. Nothing is answered, so it costs the layers up to the edited one.

@@ -40,7 +40,7 @@ def gather(
     return found if paper_size or results else ({}, (), [])
 
 
-def read(profile: str, name: str) -> dict | pd.DataFrame | None:
+def read(profile: str, name: str) -> Any:
     """A result's content, or a table beside one (a name with .parquet); None where it is missing.
 
     A stream of the plan is missing when one of its tables is, unless the method failed, which may leave none.

@@ -174,7 +174,7 @@ def _evaluated_at(
     paths = {name: work / f"at-{n}-{name}.parquet" for name in tables}
     if n == stream.at[-1] or not all(path.exists() for path in paths.values()):
         editor.remember_base(chosen)
-        how = {"checkpoint": work / "checkpoint", "every": stream.every, "batch": stream.batch}
+        how: dict = {"checkpoint": work / "checkpoint", "every": stream.every, "batch": stream.batch}
         editor.edit_all(facts[len(editor.edits) : n], **how, generated=False)
     for name, path in paths.items():
         if path.exists():

@@ -49,12 +49,12 @@ def sweep(opened: pd.DataFrame, closed: pd.DataFrame, taus: Iterable[float]) -> 
 
     opened, closed: as for `gated`, of one length. Columns tau, metric, mean, opened.
     """
-    taus = pd.Index(taus, name="tau")
-    shut = opened.overlap.to_numpy()[:, None] < taus.to_numpy()  # a row per question, a column per τ
+    tried = pd.Index(taus, name="tau")
+    shut = opened.overlap.to_numpy()[:, None] < tried.to_numpy()  # a row per question, a column per τ
     here, there = (table[[TEACHER_FORCED]] for table in (opened, _beside(opened, closed)))
-    values = pd.DataFrame(np.where(shut, there, here), opened.index, taus)
+    values = pd.DataFrame(np.where(shut, there, here), opened.index, tried)
     mean = values.groupby([opened.record, opened.metric], sort=False).mean().groupby("metric", sort=False).mean()
-    from_memory = pd.DataFrame(~shut & (opened[["route"]] != "base model").to_numpy(), opened.index, taus)
+    from_memory = pd.DataFrame(~shut & (opened[["route"]] != "base model").to_numpy(), opened.index, tried)
     found = {"mean": mean, "opened": from_memory.groupby(opened.metric).mean()}
     return pd.DataFrame({name: table.T.stack() for name, table in found.items()}).reset_index()
 

@@ -148,7 +148,8 @@ class Search:
 
     def _is_better(self, name: str, value: float, each: Callable[[dict], None]) -> bool:
         """Try the best so far with this setting changed, where it was not tried and there is time for it."""
-        how = replace(self.best, **{name: value if name == "lr" else round(value)}, threshold=0.0)
+        changed: dict = {name: value if name == "lr" else round(value)}
+        how = replace(self.best, **changed, threshold=0.0)
         asked = {key: getattr(how, key) for key in SETTINGS}
         start, anew = time.monotonic(), self.candidates.is_other(how)
         late = self.tried and start > self.began + SHARES[name] * (self.ends - self.began)

@@ -8,6 +8,7 @@ it reads as the target after normalisation; whether it begins with the target is
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from typing import cast
 
 import pandas as pd
 import torch
@@ -121,7 +122,8 @@ def _answered(editor: EditedModel, texts: list[Asked], targets: list[str], about
     if about[0]["form"] not in LATER:
         return rows
     for i in range(0, len(texts), CACHED):
-        found = _judged(_with_a_cache(editor, texts[i], _stopping(editor, not dotted[i])), targets[i])
+        talk = cast(list[Message], texts[i])
+        found = _judged(_with_a_cache(editor, talk, _stopping(editor, not dotted[i])), targets[i])
         rows.append(about[i] | {"form": f"{about[i]['form']}, cached"} | found)
     return rows
 
@@ -160,8 +162,9 @@ def _compared(editor: EditedModel, texts: list[Asked], about: list[dict]) -> lis
     """Whether answers are the untouched model's. Where no edit answers they are, and are not generated; after earlier
     turns they are all the same, to see that what an edit answered there moves nothing."""
     some = list(range(len(texts)))
-    if hasattr(editor, "route") and about[0]["form"] not in LATER:
-        routes = (editor.route if isinstance(texts[0], str) else editor.route_chat)(texts)
+    route = getattr(editor, "route" if isinstance(texts[0], str) else "route_chat", None)
+    if route and about[0]["form"] not in LATER:
+        routes = route(texts)
         some = [i for i in some if routes[i].edit is not None]
     same = [1.0] * len(texts)
     if asked := [texts[i] for i in some]:

@@ -104,7 +104,8 @@ def in_languages(fact: EditRecord) -> dict[str, Wording]:
         name, target = locale.territories.get(country), getattr(locale, kind).get(answer)
         if not (name and target):
             return {}
-        found[language] = Wording(name, *(q.format(name) for q in QUESTIONS[fact.relation, language]), target)
+        question, reworded = (q.format(name) for q in QUESTIONS[fact.relation, language])
+        found[language] = Wording(name, question, reworded, target)
     return found
 
 

@@ -29,7 +29,7 @@ def of_subjects(facts: Sequence[EditRecord]) -> Iterator[tuple[int, EditRecord]]
         anew = [f"{next(filter(_statement, fact.rephrasings))} {fact.target}." for fact in reversed(edited)]
         asked = edited[0].irrelevant, edited[0].irrelevant_answer
         target = " ".join(f"{fact.prompt} {fact.target}." for fact in edited)
-        texts = {"prompt": " ".join(opening), "target": target, "ood": " ".join([*opening, *anew])}
+        texts: dict = {"prompt": " ".join(opening), "target": target, "ood": " ".join([*opening, *anew])}
         yield (
             places[0],
             EditRecord(f"passage-{subject}", subject, **texts, irrelevant=asked[0], irrelevant_answer=asked[1]),

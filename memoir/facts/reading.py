@@ -154,7 +154,7 @@ def inventory() -> tuple[pd.DataFrame, list[str]]:
     Columns: set, from (committed, $MEMOIR_DATA, fetched or missing), records, rejected, licence, hash. The rejects of
     all sets that were read go into data/rejects.csv; those of a set that is missing here stay there as they were.
     """
-    state: dict[DataFile, str] = {}
+    state: dict[DataFile | Path, str] = {}
     faults, rows, rejects, reachable = [], [], [], True
     for file in dict.fromkeys(f for dataset in DATASETS.values() for f in dataset.files if isinstance(f, DataFile)):
         state[file] = "missing"
@@ -172,7 +172,7 @@ def inventory() -> tuple[pd.DataFrame, list[str]]:
         found = {state.get(file, "in git") for file in dataset.files}
         fetched = "$MEMOIR_DATA" if os.environ.get("MEMOIR_DATA") else "fetched"
         origin = "missing" if "missing" in found else "committed" if found == {"in git"} else fetched
-        row = {"set": name, "from": origin, "records": "-", "rejected": "-", "licence": _licence(dataset)}
+        row: dict = {"set": name, "from": origin, "records": "-", "rejected": "-", "licence": _licence(dataset)}
         if not found & {"missing", "WRONG"}:
             kept, rejected = read_records(name)
             row |= {"records": f"{len(kept) + len(rejected):,}", "rejected": len(rejected)}

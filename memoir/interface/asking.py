@@ -105,16 +105,16 @@ class Asked(ABC):
         for batch in by_length([before + after for before, after in zip(befores, afters, strict=True)]):
             rows = self._rows([befores[i] for i in batch], [afters[i] for i in batch])
             with self._prompt(rows.prompt):
-                hidden = self.model.base_model(
-                    input_ids=rows.input_ids, attention_mask=rows.attention_mask, use_cache=False
-                ).last_hidden_state
+                read = self.model.base_model
+                hidden = read(rows.input_ids, rows.attention_mask, use_cache=False).last_hidden_state
             row, column = rows.target.nonzero(as_tuple=True)
             asked = hidden[on(hidden.device, row, column - 1)]
             log_probs = log_softmax(head_logits(self.model, asked).float(), dim=-1).to(row.device)
             target, argmax = rows.input_ids[row, column], log_probs.argmax(dim=-1)
             own_log_probs = log_probs.gather(1, target[:, None])[:, 0]
             for (place, i), route in zip(enumerate(batch), self._routes(len(batch)), strict=True):
-                scores[i] = Score(*(found[row == place].cpu() for found in (target, argmax, own_log_probs)), route)
+                here = row == place
+                scores[i] = Score(target[here].cpu(), argmax[here].cpu(), own_log_probs[here].cpu(), route)
         return [scores[i] for i in range(len(befores))]
 
     def _prompt(self, _positions: Tensor) -> AbstractContextManager[None]:

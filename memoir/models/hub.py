@@ -58,7 +58,8 @@ def lines(name: str, dtype: torch.dtype = torch.bfloat16) -> Iterator[str]:
 
 def _refusal(name: str, source: registry.Source, error: OSError) -> OSError:
     """What to do about a model that could not be had."""
-    page, cause = f"{constants.ENDPOINT}/{source.hub}", error
+    page = f"{constants.ENDPOINT}/{source.hub}"
+    cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, GatedRepoError):
             return PermissionError(

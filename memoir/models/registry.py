@@ -98,7 +98,7 @@ _QWEN = {"model_type": "qwen2", "num_key_value_heads": 2, "vocab_size": 151936, 
 
 # what the default model is edited with, for those that were not searched; of the two Qwen2.5 layer, τ, lr and steps are
 # those of a first trial, k/D is the paper's
-UNTUNED = dict(threshold=0.48, lr=4.0, n_iter=40, weight_decay=0.0, n_prefixes=0, stop_loss=0.1, stop_change=None)
+UNTUNED: dict = dict(threshold=0.48, lr=4.0, n_iter=40, weight_decay=0.0, n_prefixes=0, stop_loss=0.1, stop_change=None)
 
 MODELS = {
     "smollm2-135m": Source(
@@ -175,7 +175,7 @@ def settings(name: str | Path, which: str = "default") -> dict:
     if which not in ("default", "recommended"):
         raise ValueError(f"which = {which!r} is unknown: settings are 'default' or 'recommended'.")
     if name in MODELS or not settings_file.is_named(name):
-        found = source_of(name).settings
+        found = source_of(str(name)).settings
     else:
         given = settings_file.read(name)
         try:

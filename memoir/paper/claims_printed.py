@@ -83,7 +83,7 @@ def seconds_in_print(claim: Claim, results: dict) -> Iterator[Reading]:
 
 
 @cache
-def sizes() -> dict[str, float]:
+def sizes() -> dict:
     """LLaMA-3-8B in numbers: its parameters, D, d, k, and the GiB that editing it in bfloat16 takes on a GPU."""
     source = registry.MODELS[LLAMA_3]
     shape = hub.skeleton(source, torch.bfloat16)

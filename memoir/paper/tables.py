@@ -4,6 +4,7 @@ Made from published numbers and result files alone; what is printed there and no
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 
@@ -71,7 +72,7 @@ def _paper(item: Item) -> pd.DataFrame:
     return rows[[*KEY, "text"]]
 
 
-def _printed(row: tuple) -> str:
+def _printed(row: Any) -> str:
     if row.metric == "perplexity":
         return f"{row.value:.2f}" if row.value < 1000 else f"{row.value:.2e}"
     return f"{row.value:.2f}" if row.how == "table" else f"{row.value:.3f}"
@@ -82,7 +83,7 @@ def _order(values: pd.Series) -> pd.Series:
     return values.map(list(SHORT).index) if values.name == "metric" else values.astype(float)
 
 
-def _column(one: tuple, by_length: bool) -> str | None:
+def _column(one: Any, by_length: bool) -> str | None:
     if one.metric is None or pd.isna(one.metric):
         return None
     if isinstance(one.block, str):

@@ -29,11 +29,12 @@ def rendered(text: str, notebooks: Sequence) -> str:
     """The README's text with its parts as the results are now."""
     for name, part in _parts(notebooks):
         between = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
-        if not between.search(text):
+        place = between.search(text)
+        if not place:
             raise ValueError(
                 f"README.md lacks the markers <!-- {name} --> and <!-- /{name} --> around what is rendered."
             )
-        text = between.sub(lambda _, part=part: part, text)
+        text = text[: place.start()] + part + text[place.end() :]
     return text
 
 

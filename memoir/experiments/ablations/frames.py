@@ -97,7 +97,8 @@ def _read(profile: str, experiment: str, _stamp: tuple) -> tuple[Read, ...]:
 
 
 def _reading(profile: str, experiment: str) -> Iterator[Read]:
-    ended = [(*_named(planned.stream.run), planned, *rest) for planned, *rest in evidence.finished(profile, experiment)]
+    finished = evidence.finished(profile, experiment)
+    ended = [(*_named(planned.stream.run), planned, result, tables) for planned, result, tables in finished]
     closed = {seed: tables["questions"] for name, seed, _, _, tables in ended if name == Unedited.method}
     for name, seed, planned, result, tables in ended:
         if seed not in closed:

@@ -87,8 +87,8 @@ def run_routing(
             row = routing.rates(at, asked["test"], best.tau)
             found.append({"way": way, "tau": best.tau, "sigma": best.sigma} | row)
     plain = routing.matches(ways["test"]["masks (the paper)"], 0.0)
-    row = {"way": "masks (the paper), default τ", "tau": options["threshold"], "sigma": 0.0}
-    found.insert(0, row | routing.rates(plain, asked["test"], options["threshold"]))
+    about: dict = {"way": "masks (the paper), default τ", "tau": options["threshold"], "sigma": 0.0}
+    found.insert(0, about | routing.rates(plain, asked["test"], options["threshold"]))
     born = files.provenance(began, editor=Unedited(model, tokenizer), dataset="openfacts")
     how = options | {"n": n, "limit": limit, "stored": {name: len(own["edited"]) for name, own in asked.items()}}
     files.write_result(path, found, how, born, {"frontier": pd.concat(tables, ignore_index=True)})

@@ -15,7 +15,7 @@ MARKERS = "osD^vP"
 
 def styles() -> dict[str, dict]:
     """Colour, line and marker of each method, the same in every figure; MEMOIR in black."""
-    found = {}
+    found: dict[str, dict] = {}
     for i, (name, method) in enumerate(METHODS.items()):
         found[name] = dict(color=plots.METHODS[name], linestyle=KINDS[kind_of(name)], marker=MARKERS[i % 6])
         found[name] |= dict(linewidth=1.3, label=method.title)

@@ -55,8 +55,8 @@ def groups(tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[str, str, list[
     ids = tokenizer(" ".join(text)).input_ids
     for n in TOKENS:
         names = NAMES[:FEW] if n >= LONG_PROMPT else NAMES
-        start = [i * len(ids) // len(names) for i in range(len(names))]
-        before = [tokenizer.decode((ids + ids)[own : own + n]) for own in start]
+        starts = [i * len(ids) // len(names) for i in range(len(names))]
+        before = [tokenizer.decode((ids + ids)[own : own + n]) for own in starts]
         asked = "The keeper of this text is called"
         prompts = list(names) if n == TOKENS[0] else [f"{one} {asked}" for one in before]
         yield "tokens of the prompt", f"{n}", list(zip(prompts, reversed(names), strict=True))

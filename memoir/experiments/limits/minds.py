@@ -5,6 +5,7 @@ beside. Knows editors and records.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pandas as pd
 
@@ -43,7 +44,7 @@ def measure(editor: Memoir, records: Sequence[EditRecord], others: Sequence[Edit
         distinct = list(dict.fromkeys(targets[i:] + targets[:i]))
         return [distinct[j % len(distinct)] for j in range(times)]
 
-    plans: dict[str, Callable[[int], list[str]]] = {f"edited {n} times": lambda i, n=n: turned(i, n) for n in TIMES}
+    plans: dict[str, Callable[[int], list[str]]] = {f"edited {n} times": partial(turned, times=n) for n in TIMES}
     plans |= {"A, B, A": lambda i: [*turned(i, 2), turned(i, 1)[0]], "two sources": lambda i: turned(i, 2) * 2}
     plans |= {"forgotten": lambda i: turned(i, 1)}
     for name, written in plans.items():

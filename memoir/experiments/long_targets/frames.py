@@ -6,6 +6,7 @@ numbers in `evidence/published.py`.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -173,7 +174,7 @@ def untouched(
     if not path.exists() or profile == "smoke":
         began = files.now()
         records = load_records(planned.stream.dataset)[: sizes[-1] + n_later]
-        editor = plan.make(planned)
+        editor: Any = plan.make(planned)
         try:
             questions = asking.ask(editor, records[:n_asked], generated=False).assign(n_edits=0)
             found = {"questions": questions, "overlaps": overlaps(editor, records, sizes)}

@@ -71,7 +71,9 @@ def measure(editor: Memoir, records: Sequence[EditRecord]) -> tuple[pd.DataFrame
                 "norm": change.norm().item(), "projected": (basis.T @ key.double()).norm().item(),
                 "moved": step.norm().item(), "drift": sums[i].norm().item(),
             })  # fmt: skip
-        keys.append(u), masks.append(mask), sums.append(torch.zeros_like(change[:, 0]))
+        keys.append(u)
+        masks.append(mask)
+        sums.append(torch.zeros_like(change[:, 0]))
         edits.append({"edit": j, "own": (change @ u).norm().item(), "length": u.norm().item(),
                       "norm": change.norm().item(), "before": asked, "after": lead(editor, record)})  # fmt: skip
     table = pd.DataFrame(edits)

@@ -15,7 +15,7 @@ from memoir.theory import overlap
 
 
 def _power(value: float, _position: int) -> str:
-    return {0: "1", -1: "0.1", -2: "0.01"}.get(value, f"$10^{{{value:.0f}}}$")
+    return {0.0: "1", -1.0: "0.1", -2.0: "0.01"}.get(value, f"$10^{{{value:.0f}}}$")
 
 
 def collisions(simulated: NDArray, real: pd.DataFrame, k: int, D: int, N: int, tau: float, size: tuple) -> Figure:
@@ -39,8 +39,8 @@ def collisions(simulated: NDArray, real: pd.DataFrame, k: int, D: int, N: int, t
         if len(counts):
             x, seen = overlap.survival(np.bincount(counts.index, weights=counts), size[0])
             axes.plot(x, np.log10(seen), color=COLOURS[kind], lw=2)
-            at = np.searchsorted(-np.log10(seen), {"irrelevant": 4.0, "rephrasing": 2.2, "same template": 2.6}[kind])
-            at = min(at, len(x) - 1)
+            depth = {"irrelevant": 4.0, "rephrasing": 2.2, "same template": 2.6}[kind]
+            at = min(int(np.searchsorted(-np.log10(seen), depth)), len(x) - 1)
             ha, va, step = ("right", "top", -5) if kind == "rephrasing" else ("left", "center", 5)
             axes.annotate(label, (x[at], np.log10(seen[at])), (step, -4), textcoords="offset points", fontsize=SMALL,
                           color=COLOURS[kind], ha=ha, va=va)  # fmt: skip

@@ -4,6 +4,8 @@ A MEMOIR stream is asked at τ = 0 and read at two thresholds (`evidence/thresho
 opens at most 1 % of held-out questions like those that must be kept. Knows results, nothing of models.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -152,7 +154,7 @@ def by_threshold(profile: str, n_edits: int, taus: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _about(one: tuple) -> dict:
+def _about(one: Any) -> dict:
     return {"dataset": one.dataset, "label": one.label, "tau": one.tau, "n_edits": one.n_edits}
 
 

@@ -39,7 +39,7 @@ def memory() -> pd.DataFrame:
     for name, (shape, family, settings) in shapes().items():
         need, width = preflight.need(shape, family, settings, edits=EDITS, **ROWS), registry.WIDTH[name]
         parts = {"W_m": need.memory, "masks": need.masks, "P": 8 * width**2}
-        row = {"model": name, "D": width, "model GiB": need.weights} | parts
+        row: dict = {"model": name, "D": width, "model GiB": need.weights} | parts
         row = {key: value / preflight.GIB if key not in ("model", "D") else value for key, value in row.items()}
         row["added"] = (need.memory + need.masks) / need.weights
         row["whole"] = (need.device + preflight.RESERVE) / preflight.GIB
