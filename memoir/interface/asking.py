@@ -105,8 +105,8 @@ class Asked(ABC):
         for batch in by_length([before + after for before, after in zip(befores, afters, strict=True)]):
             rows = self._rows([befores[i] for i in batch], [afters[i] for i in batch])
             with self._prompt(rows.prompt):
-                read = self.model.base_model
-                hidden = read(rows.input_ids, rows.attention_mask, use_cache=False).last_hidden_state
+                read = dict(input_ids=rows.input_ids, attention_mask=rows.attention_mask)
+                hidden = self.model.base_model(**read, use_cache=False).last_hidden_state
             row, column = rows.target.nonzero(as_tuple=True)
             asked = hidden[on(hidden.device, row, column - 1)]
             log_probs = log_softmax(head_logits(self.model, asked).float(), dim=-1).to(row.device)

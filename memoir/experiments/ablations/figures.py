@@ -13,17 +13,16 @@ def figures() -> Iterator[tuple[str, Figure]]:
     """By name, from the streams that have ended."""
     rows, longer = ablations.rows("full"), ablations.rows("full", "ablations-1000")
     if len(rows):
-        title = f"{rows.n_edits.max()} edits of ZsRE on SmolLM2-135M"
+        title = f"{rows.n_edits.max()} edits of ZsRE"
         parts = ["answering", "columns", "centring", "feature"]
         yield "08_routing", ablation_plots.rows(rows, parts, title)
         yield "08_writing", ablation_plots.rows(rows, ["prefixes", "steps", "precision"], title)
         yield "08_k", ablation_plots.by_k(rows, ablations.paper_by_k())
-    curves = ablations.curves("full")
-    if len(curves[0]):
-        tau = registry.settings("smollm2-135m")["threshold"]
-        yield "08_threshold", ablation_plots.by_threshold(*curves, tau)
+    swept, *_ = ablations.curves("full")
+    if len(swept):
+        yield "08_threshold", ablation_plots.by_threshold(swept, registry.settings("smollm2-135m")["threshold"])
     if len(longer):
-        title = f"{longer.n_edits.max():,} edits of ZsRE on SmolLM2-135M"
+        title = f"{longer.n_edits.max():,} edits of ZsRE"
         yield "08_longer", ablation_plots.rows(longer, ["columns", "k", "steps"], title)
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -43,8 +42,16 @@ def rows(table: pd.DataFrame, parts: Sequence[str], title: str) -> Figure:
     panels[0].set_yticks(range(len(names)), [_label(labels.loc[name]) for name in names], fontsize=SMALL)
     panels[0].invert_yaxis()
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    figure.suptitle(title, x=0.01, ha="left")
+    figure.suptitle(f"{title}: {_largest(table)}", x=0.01, ha="left")
     return figure
+
+
+def _largest(table: pd.DataFrame) -> str:
+    """The largest loss among the rows, at the default threshold where a row has it."""
+    held = table.how == HELD
+    edited = table[(held | ((table.how == ALWAYS) & ~table.row.isin(table.row[held]))) & table.default.notna()]
+    row = edited.loc[(edited["mean"] - edited.default).idxmin()]
+    return f"the largest loss is in {row.metric},\n{row['mean']:.2f} for {row.default:.2f}, with {_label(row)}"
 
 
 def by_k(table: pd.DataFrame, paper: pd.DataFrame) -> Figure:
@@ -74,9 +81,9 @@ def by_k(table: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     return figure
 
 
-def by_threshold(swept: pd.DataFrame, rocs: pd.DataFrame, areas: Sequence[float], default: float) -> Figure:
-    """Left: metrics against τ, a thin line a seed. Right: which rephrasings and irrelevant questions τ tells apart."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 2.4))
+def by_threshold(swept: pd.DataFrame, default: float) -> Figure:
+    """Metrics against τ, a thin line a seed. swept: the first of what `frames.curves` gives."""
+    figure, left = plt.subplots(figsize=(WIDE, 2.6))
     for metric in PARTS:
         own = swept[swept.metric == metric]
         for _, seed in own.groupby("seed"):
@@ -87,16 +94,8 @@ def by_threshold(swept: pd.DataFrame, rocs: pd.DataFrame, areas: Sequence[float]
     left.text(default, 0.02, f" τ = {default:.2f}", fontsize=SMALL)
     left.set(xlabel="τ", ylabel="token accuracy", xlim=(0, 1), ylim=(0, 1.03))
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    for _, seed in rocs.groupby("seed"):
-        right.plot(seed.irrelevant, seed.own, color=COLOURS["rephrasing"], lw=1.2)
-        at = seed[seed.tau >= default].iloc[-1]
-        right.plot(at.irrelevant, at.own, "o", color="black", ms=4)
-    right.set(xlabel="irrelevant questions answered", ylabel="rephrasings matched\nto their own edit")
-    right.set(xlim=(-0.02, 1.02), ylim=(0, 1.03))
-    right.text(0.3, 0.08, f"dots: τ = {default:.2f}", fontsize=SMALL)
-    figure.suptitle(
-        f"Rephrasings against irrelevant questions: the area under the curve is {np.mean(areas):.2f}", x=0.01, ha="left"
-    )
+    means = swept.groupby(["tau", "metric"])["mean"].mean().unstack()[list(PARTS)].mean(axis=1)
+    left.set_title(f"The mean of the three is highest at τ = {means.idxmax():.2f}")
     return figure
 
 

@@ -22,11 +22,13 @@ def figures() -> Iterator[tuple[str, Figure]]:
         if planned.singles:
             continue
         name, how = f"04_{planned.stream.run}", result["parameters"]["editor"]
-        yield f"{name}_age", lasting_plots.by_age(lasting.by_age(tables["questions"]), lasting.paper_by_age())
+        aged, width = lasting.by_age(tables["questions"]), registry.WIDTH[planned.model]
+        load = tables["questions"].n_edits.max() / width
+        yield f"{name}_age", lasting_plots.by_age(aged, lasting.paper_by_age(), load)
         lost = lasting.where_lost(tables["questions"], tables["edits"])
         yield f"{name}_lost", lasting_plots.where_lost(lost)
         kept = lasting.untouched(tables["untouched"])
-        law = lasting.overlap_law_at(kept, how["k"], registry.WIDTH[planned.model])
+        law = lasting.overlap_law_at(kept, how["k"], width)
         yield f"{name}_untouched", lasting_plots.irrelevant_overlap(kept, law, how["threshold"])
 
 

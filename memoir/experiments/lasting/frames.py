@@ -132,14 +132,14 @@ def untouched(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def overlap_law_at(table: pd.DataFrame, k: int, columns: int) -> pd.DataFrame:
-    """The expected best share among n_edits independent masks, for D columns and for the D' that fits the first row.
+    """The expected best share among n_edits independent masks, for D columns and for as many as fit the first row.
 
     table: as `untouched` gives it. Columns n_edits, label, share.
     """
     first = table.iloc[0]
     fits = brentq(lambda D: overlap.best_share(int(first.n_edits), k, int(D))[0] - first.overlap, k + 1, 4 * columns)
     found = []
-    for label, D in ((f"law, D = {columns}", columns), (f"law, D' = {int(fits)}", int(fits))):
+    for label, D in ((f"law, D = {columns}", columns), (f"law, {int(fits)} columns", int(fits))):
         found += [(n, label, overlap.best_share(int(n), k, D)[0]) for n in table.n_edits]
     return pd.DataFrame(found, columns=["n_edits", "label", "share"])
 

@@ -98,8 +98,11 @@ def _kept(shown: pd.DataFrame) -> str:
     return f"After {last.n_edits:,} edits ({last.stream}) {last['mean']:.0%} of an edit's tokens are still answered"
 
 
-def by_age(ours: pd.DataFrame, paper: pd.DataFrame) -> Figure:
-    """What is left of edits after the last one, by when they were made; paper: columns share of the stream, value."""
+def by_age(ours: pd.DataFrame, paper: pd.DataFrame, load: float) -> Figure:
+    """What is left of edits after the last one, by when they were made; load: N / D then, for the paper's is another.
+
+    ours: `frames.by_age`; paper: `frames.paper_by_age`.
+    """
     figure, axes = plt.subplots(figsize=(COLUMN, 2.2))
     axes.set_ylim(0, 1.03)
     ends = []
@@ -110,11 +113,11 @@ def by_age(ours: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     if len(paper):
         share = (paper.block - paper.block.min()) / (paper.block.max() - paper.block.min())
         axes.plot(share, paper.value, "D", color=COLOURS["paper"], ms=3.5)
-        ends.append((paper.value.iloc[-1], "paper, reliability,\n1,000 edits", COLOURS["paper"]))
+        ends.append((paper.value.iloc[-1], "paper, reliability,\nload 0.07", COLOURS["paper"]))
     end_labels(axes, ends, gap=0.13)
     kept = ours[ours.metric == "reliability"].sort_values("edits_before")[TEACHER_FORCED]
     axes.set(xlabel="edits, from the first (0) to the last (1)", ylabel="token accuracy at the end",
-             title=f"Oldest tenth {kept.iloc[0]:.2f}, newest {kept.iloc[-1]:.2f}")  # fmt: skip
+             title=f"Oldest tenth at load {load:.2g}: {kept.iloc[0]:.2f}")  # fmt: skip
     return figure
 
 

@@ -37,6 +37,10 @@ def routed(best: pd.DataFrame, thresholds: dict[str, float]) -> Figure:
     panels[0, 0].set_ylabel("share of the questions\nthat memory would answer")
     handles = dict(zip(*panels[0, -1].get_legend_handles_labels()[::-1], strict=True))
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
+    tau, last = next(iter(thresholds.values())), best[best.N == sizes[-1]]
+    shares = (last.overlap >= tau).groupby(last.kind).mean()
+    text = f"With {sizes[-1]} stored prompts τ = {tau} lets in {shares.max():.0%} of one kind: {shares.idxmax()}"
+    figure.suptitle(text, x=0.01, ha="left")
     return figure
 
 
@@ -106,4 +110,7 @@ def out_of_distribution(ours: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     right.set_xticks(range(len(table)), table.index, rotation=30, fontsize=SMALL)
     right.set_title('the paper, GPT-J-6B, "OOD Gen."', fontweight="normal")
     right.legend()
+    values = [f"{value:.2f}" for value in ours[ours.when == whens[-1]].set_index("measure")["mean"].reindex(measures)]
+    text = f"The same texts {whens[-1]}: {', '.join(values[:-1])} or {values[-1]}, by what is counted"
+    figure.suptitle(text, x=0.01, ha="left")
     return figure

@@ -6,7 +6,6 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from memoir import plots
 from memoir.evidence import files, results as evidence
 from memoir.experiments.masks import frames as mask_frames, law_plots, plots as mask_plots
 
@@ -36,7 +35,7 @@ def _of_tophash() -> Iterator[tuple[str, Figure]]:
     yield "01_centering", mask_plots.overlap_histograms(shown, how["k"] / how["D"])
     yield "01_readings", readings(overlaps, how["k"] / how["D"])
     masks = {name: torch.tensor(tables["masks"][name]) for name in tables["masks"]}
-    yield "01_masks", plots.mask_pictures(masks, masks["edited prompt"], width=48)
+    yield "01_masks", mask_plots.pictures(masks)
 
 
 def readings(overlaps: pd.DataFrame, law: float) -> Figure:

@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from torch import Tensor
 
-from memoir.plots import COLOURS, COLUMN, SMALL, WIDE, end_labels, ink
+from memoir.plots import COLOURS, COLUMN, SMALL, WIDE, end_labels, ink, mask_pictures
 from memoir.theory import overlap
 
 KINDS = {
@@ -149,4 +149,14 @@ def overlap_histograms(
         ax.set(xlabel="share of two masks in common", xlim=(0, 1), ylabel="density of pairs")
         ax.set_title(panel, fontweight="normal")
     figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def pictures(masks: dict[str, Tensor]) -> Figure:
+    """Masks (D,) bool beside the first one, and which of the others has most in common with it."""
+    first, *others = masks
+    figure = mask_pictures(masks, masks[first], width=48)
+    nearest = max(others, key=lambda name: int((masks[name] & masks[first]).sum()))
+    figure.set_figheight(1.6)
+    figure.suptitle(f"Most of the mask is shared by the {nearest}", x=0.01, ha="left")
     return figure
