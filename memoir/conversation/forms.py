@@ -11,9 +11,9 @@ from functools import cache
 from transformers import PreTrainedTokenizerBase
 
 from memoir import texts
+from memoir.checks.places import DATA
 from memoir.conversation.spans import Questions
 from memoir.conversation.template import Message, answered, need_template, turn
-from memoir.facts.registry import DATA
 
 FORMATS = ("chat", "cue", "context")
 CUES = ("Q: {}\nA:", "Question: {}\nAnswer:")  # by turns from edit to edit

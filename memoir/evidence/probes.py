@@ -16,10 +16,10 @@ from typing import Any
 import pandas as pd
 
 from memoir import metrics
+from memoir.checks.places import DATA
 from memoir.evidence import around, files, wild
 from memoir.facts.reading import load_records
 from memoir.facts.record import EditRecord
-from memoir.facts.registry import DATA
 from memoir.interface.asking import way
 from memoir.interface.editing import EditedModel
 from memoir.metrics import Score

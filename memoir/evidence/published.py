@@ -5,7 +5,7 @@ from functools import cache
 
 import pandas as pd
 
-from memoir.facts.registry import DATA
+from memoir.checks.places import DATA
 
 HALLUCINATION, TEMPORAL = ("Table 2", "Table 10"), ("Table 3",)  # items of the paper
 RESULTS = DATA / "published" / "paper_results.csv"

@@ -15,10 +15,10 @@ import torch
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from memoir import metrics
+from memoir.checks.places import DATA
 from memoir.conversation.question import sentences
 from memoir.conversation.template import Message, rendered_ids, turn
 from memoir.facts.record import EditRecord
-from memoir.facts.registry import DATA
 from memoir.interface.asking import way
 from memoir.interface.editing import EditedModel
 

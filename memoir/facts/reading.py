@@ -17,8 +17,9 @@ import requests
 from transformers import PreTrainedTokenizerBase
 
 from memoir.checks import inputs
+from memoir.checks.places import DATA
 from memoir.facts.record import EditRecord
-from memoir.facts.registry import DATA, DATASETS, DataFile, DataSet
+from memoir.facts.registry import DATASETS, DataFile, DataSet
 from memoir.models.loading import cache_folder, need_published
 
 REJECTS = DATA / "rejects.csv"

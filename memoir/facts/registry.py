@@ -11,10 +11,9 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
+from memoir.checks.places import DATA
 from memoir.facts import languages, passages
 from memoir.facts.record import EditRecord
-
-DATA = Path(__file__).resolve().parents[2] / "data"
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,14 @@ import pooch
 import torch
 from huggingface_hub import hf_hub_download
 
+from memoir.checks.places import DATA
 from memoir.models import hub, loading
 from memoir.models.registry import MODELS, Source, source_of
 
 MB = 10**6
 FETCHED = 10 * MB  # bytes/s of a middling connection
 CONVERTED = 100, 100 * MB  # seconds to read the vocabulary, bytes/s to dequantise and write, on one core (1.5B: 130 s)
-TABLE = Path(__file__).resolve().parents[2] / "data" / "weights.csv"
+TABLE = DATA / "weights.csv"
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from functools import cache
 import yaml
 
 from memoir import plots
+from memoir.checks.places import DATA
 from memoir.evidence import results as evidence
-from memoir.facts.registry import DATA
 
 CLAIMS = DATA / "claims.yaml"
 TRUE, PARTLY_TRUE, FALSE = "true", "partly true", "false"

@@ -11,12 +11,12 @@ from functools import cache
 import pandas as pd
 import yaml
 
+from memoir.checks.places import DATA
 from memoir.evidence import published, results as evidence
 from memoir.experiments.ablations import frames as ablations
 from memoir.experiments.lasting import frames as lasting
 from memoir.experiments.limits import frames as limits
 from memoir.experiments.long_targets import frames as long_targets
-from memoir.facts.registry import DATA
 from memoir.metrics import TEACHER_FORCED
 from memoir.models import registry
 

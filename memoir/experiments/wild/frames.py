@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from memoir import metrics
+from memoir.checks.places import DATA
 from memoir.evidence import plan, results as evidence
-from memoir.facts.registry import DATA
 
 PUBLISHED = DATA / "published" / "wild_results.csv"
 LABELS = {"recommended": "recommended", "rls": "rls", "paper": "as in the paper"}
