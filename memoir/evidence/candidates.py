@@ -1,7 +1,7 @@
 """What a candidate for a model's settings comes to, on calibration records.
 
-A candidate writes the same edits as every other into an empty memory and is asked at τ = 0, from which its average at
-every τ follows (`thresholds.py`). Knows nothing of which candidates are tried, and for how long: `tuning.py` does.
+A candidate writes the same edits as every other into an empty memory and answers every question from it (τ = 0). Its
+average at every τ follows (`thresholds.py`). Which candidates are tried, and for how long, is known to `tuning.py`.
 """
 
 import time

@@ -128,7 +128,7 @@ def estimate(stream: Stream, editor: EditedModel, facts: Sequence[EditRecord]) -
     before, mebibyte = editor._tensors(), 1024**2
     state = sum(tensor.nbytes for tensor in before.values()) / mebibyte
     masks = n * before["masks"].shape[1] / mebibyte if "masks" in before else 0
-    # the state, its copy while it is saved, the masks while they grow, and what is kept of each question asked
+    # the state, its copy while it is saved, the masks while they grow, and what is remembered of each question
     needed, free = 3 * state + 3 * masks + 0.02 * n, psutil.virtual_memory().available / mebibyte
     if needed > free:
         raise MemoryError(

@@ -1,4 +1,4 @@
-"""What a stream that was asked at τ = 0 says at every other τ: nothing is edited or asked again.
+"""What a stream that answered every question from memory (τ = 0) would have said at every other τ.
 
 Neither an edit nor the best stored match of a question depends on τ; τ alone decides whether the match or the base
 model answers. So one evaluation with every question answered from memory, and one of the untouched model (method
@@ -20,8 +20,9 @@ UNTOUCHED = {"knows": True, "agreement": 1.0, "nll": "nll_before", "won": "won_b
 def gated(opened: pd.DataFrame, closed: pd.DataFrame, tau: float) -> pd.DataFrame:
     """The questions of a stream as they would have been answered at τ = tau.
 
-    opened: asked at τ = 0; closed: the untouched model's, of the same records; both as `asking.ask` gives them, with
-    n_edits. ValueError when `closed` lacks a question. Generated values are missing where either was not asked.
+    opened: with every question answered from memory; closed: the untouched model's, of the same records; both as
+    `asking.ask` gives them, with n_edits. ValueError when `closed` lacks a question. Generated values are missing
+    where either was not asked.
     """
     base, rows = _beside(opened, closed), opened.copy()
     shut = rows.overlap < tau

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir.checks import host, inputs
 from memoir.facts.record import EditRecord
-from memoir.interface import store
+from memoir.interface import card, store
 from memoir.interface.asking import Edit
 from memoir.interface.chatting import Chatting
 from memoir.interface.threads import in_turn
@@ -51,18 +51,21 @@ class Kept(Chatting):
     def save(self, folder: Path | str) -> None:
         """Write state, settings, edits and the base model's hash to `folder`, in one atomic step; never pickle.
 
-        ValueError when the base model is no longer the one that was edited: nothing could load the edits again.
+        Beside them lies a model card, README.md, unless the folder has a README of its own. ValueError when the base
+        model is no longer the one that was edited: nothing could load the edits again.
         """
-        self._save(inputs.path(folder, "folder"), 0)
+        folder = inputs.path(folder, "folder")
+        card.put(folder, self._save(folder, 0), type(self).__name__)
 
-    def _save(self, folder: Path, begun: int) -> None:
-        """begun: how many edits there were when the call of `edit_all` began."""
+    def _save(self, folder: Path, begun: int) -> dict:
+        """The header of what was written. begun: how many edits there were when the call of `edit_all` began."""
         self._need_base()
         edits = [[*edit, isinstance(edit.target, Verbatim)] for edit in self.edits]
         header = {"method": self.method, "base_model": self.base_hash, "tokenizer": self.tokenizer_hash}
         versions = {"torch": torch.__version__, "transformers": transformers.__version__}
         about = {"settings": self._settings(), "edits": edits, "begun": begun, "log": self.log, "versions": versions}
         store.write(folder, self._tensors(), header | about)
+        return header | about
 
     def _need_base(self) -> None:
         """For methods that never write the base model: ValueError when its weights are not those that were edited."""

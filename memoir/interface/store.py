@@ -31,9 +31,9 @@ def write(folder: Path, tensors: dict[str, Tensor], header: dict) -> None:
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     digest = hashlib.sha256(data).hexdigest()
     file = f"memory-{digest[:16]}.safetensors"
-    _put(folder / file, data)
+    put(folder / file, data)
     content = header | {"format": FORMAT, "file": file, "sha256": digest}
-    _put(folder / HEADER, json.dumps(content | {"checksum": _checksum(content)}, ensure_ascii=False, indent=1).encode())
+    put(folder / HEADER, json.dumps(content | {"checksum": _checksum(content)}, ensure_ascii=False, indent=1).encode())
     for stale in folder.glob("memory-*.safetensors"):
         if stale.name != file:
             stale.unlink()
@@ -77,7 +77,8 @@ def _checksum(content: dict) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _put(path: Path, data: bytes) -> None:
+def put(path: Path, data: bytes) -> None:
+    """Write a file in one step: whoever reads it finds the old bytes or the new ones."""
     draft = path.with_name(path.name + ".draft")
     try:
         with open(draft, "wb") as file:

@@ -48,7 +48,7 @@ def caption(item: Item) -> str:
     """One sentence for the paper's numbers, one for ours: the models, and what the brackets are."""
     models = ", ".join(published.table(item.item).model.unique())
     of_ours = {evidence.model_of(result) for result in _results(item)}
-    ours = f"Ours are on {', '.join(sorted(of_ours))}" if of_ours else "Ours are not run yet"
+    ours = f"Ours are on {', '.join(sorted(of_ours))}" if of_ours else "Ours are not run"
     alike = (
         ", teacher-forced, means with 95 % intervals over records (of the average: as if its parts were independent)"
     )

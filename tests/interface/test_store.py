@@ -32,7 +32,22 @@ def test_save_and_load_round_trip(toy_editor, tmp_path):
     assert again.route(prompts) == editor.route(prompts)
     assert again.generate(prompts) == editor.generate(prompts)
     assert again.edit("And then?", "nothing").losses == editor.edit("And then?", "nothing").losses
-    assert {path.suffix for path in (tmp_path / "saved").iterdir()} == {".json", ".safetensors"}
+    assert {path.suffix for path in (tmp_path / "saved").iterdir()} == {".json", ".md", ".safetensors"}
+
+
+def test_a_saved_memory_has_a_card_and_no_other_readme_is_touched(toy_editor, tmp_path):
+    editor = toy_editor()
+    editor.edit_all(RECORDS[:1])
+    editor.save(tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert "# 1 edit for" in card and editor.base_hash in card and editor.tokenizer_hash in card
+    assert "Memoir.load(" in card and f"lr {editor.settings.lr}" in card
+    editor.edit_all(RECORDS[1:2])
+    editor.save(tmp_path)
+    assert "# 2 edits for" in (tmp_path / "README.md").read_text()
+    (tmp_path / "README.md").write_text("mine")
+    editor.save(tmp_path)
+    assert (tmp_path / "README.md").read_text() == "mine"
 
 
 def test_stored_masks_take_one_bit_per_feature(toy_editor):

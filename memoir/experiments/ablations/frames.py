@@ -1,7 +1,7 @@
 """The rows of notebook 08: each ablation at the threshold held and recalibrated, over its seeds, beside the paper's.
 
-Every stream of the experiment "ablations" was asked at τ = 0 (`evidence/thresholds.py`) and is named <row>-seed-<s>;
-the stream none-seed-<s> asked the untouched model the same questions. Knows results, nothing of models.
+Every stream of the experiment "ablations" answers all questions from memory (`evidence/thresholds.py`) and is named
+<row>-seed-<s>; the stream none-seed-<s> asked the untouched model the same questions. Knows results, nothing of models.
 """
 
 import re

@@ -38,7 +38,7 @@ def settings(model: str) -> dict[str, dict]:
 
 
 def table() -> pd.DataFrame:
-    """A row per way: teacher-forced reliability, generalization, what is kept of three kinds of question, and more.
+    """A row per way: teacher-forced reliability, generalization, how often three kinds of question keep their answers.
 
     Columns method, reliability, generalization, irrelevant (ZsRE), near neighbour (OpenFacts), same subject (KnowEdit's
     relation specificity), said in chat (exact match, ZsRE), s an edit, ms a query.

@@ -18,7 +18,7 @@ WAYS = {  # where accuracy went, from best to worst
 
 
 def story(ours: pd.DataFrame, rls: pd.DataFrame, paper: pd.DataFrame, lost: pd.DataFrame) -> Figure:
-    """README's figure: what is kept as edits pile up, and where the rest went after the last of them.
+    """README's figure: how many edits last as they pile up, and where the rest went after the last of them.
 
     ours, rls: `frames.by_edits` of one stream under each update; paper: columns metric, n_edits (ours at the same
     load), value; lost: `frames.where_lost` of the first stream.

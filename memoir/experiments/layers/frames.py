@@ -26,8 +26,9 @@ def sweep(profile: str) -> pd.DataFrame:
 
 
 def recalibrated_sweep(profile: str, experiment: str) -> pd.DataFrame:
-    """A sweep over layers that was asked at τ = 0, each layer at its own recalibrated τ, as `sweep` gives it.
+    """A sweep over layers, each at its own recalibrated τ, as `sweep` gives it.
 
+    Its questions were all answered from memory (τ = 0).
     Columns layer, k, seed, threshold, metric, protocol, mean, low, high, n.
     """
     found = []
@@ -40,7 +41,7 @@ def recalibrated_sweep(profile: str, experiment: str) -> pd.DataFrame:
 
 
 def as_read(results: list[dict]) -> pd.DataFrame:
-    """The metrics of a sweep's result files, with their layer; asked at τ = 0, at each layer's own recalibrated τ."""
+    """The metrics of a sweep's result files, with their layer; of one at τ = 0, at each layer's recalibrated τ."""
     if {one["parameters"]["editor"].get("threshold") for one in results} == {0.0}:
         stream = results[0]["parameters"]["stream"]
         return recalibrated_sweep(stream["profile"], stream["experiment"])

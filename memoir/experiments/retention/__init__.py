@@ -1,2 +1,2 @@
-"""What is kept beside the edits: known answers, ROME's scores, general ability (notebook 07).
+"""What else stays right after edits: known answers, ROME's scores, general ability (notebook 07).
 Reads finished streams at two thresholds; knows no model."""

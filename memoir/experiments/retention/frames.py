@@ -1,7 +1,8 @@
-"""What is kept beside the edits: frames for notebook 07 from finished streams.
+"""What else stays right after edits: frames for notebook 07 from finished streams.
 
-A MEMOIR stream is asked at τ = 0 and read at two thresholds (`evidence/thresholds.py`): the default, and the one that
-opens at most 1 % of held-out questions like those that must be kept. Knows results, nothing of models.
+A MEMOIR stream answers every question from memory (τ = 0) and is read at two thresholds (`evidence/thresholds.py`):
+the default, and the one that opens at most 1 % of held-out questions like those that must be kept. Knows results,
+nothing of models.
 """
 
 from typing import Any
