@@ -43,6 +43,10 @@ def test_skeleton(found):
     assert first.cell_type == "markdown" and first.source.startswith(f"# {found.path.stem[:2]} · ")
     for part in ("Question", "Finding", "Paper item", "Inputs", "Makes", "Runtime"):
         assert f"**{part}:**" in first.source, part
+    place = FOUND.index(found)
+    for beside in (*FOUND[max(place - 1, 0) : place], *FOUND[place + 1 : place + 2]):
+        assert f"({beside.path.name})" in first.source, f"no link to {beside.path.stem}"
+    assert "](../figures/report.html#paper)" in first.source
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert len(code) <= 15
     assert all(len(cell.source.splitlines()) <= 25 for cell in code)

@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from memoir.plots import COLOURS, METHODS, SMALL, WIDE
@@ -38,17 +39,22 @@ def by_form(table: pd.DataFrame, kind: str, measure: str, title: str) -> Figure:
 
 
 def parts(table: pd.DataFrame, title: str) -> Figure:
-    """What each part adds: exact match on prompts and rephrasings, a panel per way of asking. table: `frames.parts`."""
-    rows = table[(table.measure == "exact") & table.kind.isin(["prompt", "rephrasing"])]
-    forms, labels = list(rows.form.unique()), list(rows.label.unique())
-    figure, panels = plt.subplots(1, len(forms), figsize=(WIDE, 0.22 * len(labels) + 1.0), sharey=True, squeeze=False)
-    for axes, form in zip(panels[0], forms, strict=True):
-        for kind, colour in (("prompt", COLOURS["reliability"]), ("rephrasing", COLOURS["generalization"])):
-            own = rows[(rows.form == form) & (rows.kind == kind)]
-            axes.plot(own["mean"], [labels.index(label) for label in own.label], "o-", color=colour, label=kind)
-        axes.set(xlim=(-0.05, 1.05), ylim=(len(labels) - 0.5, -0.5), yticks=range(len(labels)), yticklabels=labels)
-        axes.set_title(form, fontweight="normal", fontsize=SMALL)
-    panels[0, 0].legend(fontsize=SMALL)
+    """What each part adds: exact match, a row a part and a column a way of asking. table: `frames.parts`.
+
+    Left the edited prompts, right their rephrasings.
+    """
+    rows = table[table.measure == "exact"]
+    kinds = {kind: rows[rows.kind == kind] for kind in ("prompt", "rephrasing")}
+    wide = [own.pivot_table(index="label", columns="form", values="mean", sort=False) for own in kinds.values()]
+    shares = [max(one.shape[1], 1) for one in wide]
+    figure, panels = plt.subplots(1, 2, figsize=(WIDE, 0.3 * len(wide[0]) + 1.4), sharey=True, width_ratios=shares)
+    for axes, kind, one in zip(panels, kinds, wide, strict=True):
+        sns.heatmap(one, ax=axes, vmin=0, vmax=1, cmap="cividis", annot=True, fmt=".2f", cbar=False,
+                    annot_kws={"fontsize": SMALL})  # fmt: skip
+        axes.set(xlabel="", ylabel="")
+        axes.set_xticks(axes.get_xticks(), one.columns, rotation=40, ha="right", fontsize=SMALL)
+        axes.set_title(f"{kind}s", fontweight="normal")
+        axes.tick_params(length=0)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
