@@ -79,7 +79,7 @@ def traded(table: pd.DataFrame, marked: dict[str, float]) -> Figure:
         axes.axvline(tau, color="black", lw=1)
         axes.text(tau, height, f" {label}: {tau:.2f}", fontsize=SMALL)
     axes.set(xlabel="τ", ylabel="share", ylim=(0, 1.03), xlim=(0, 1))
-    axes.set_title("What τ trades (solid: edits and neighbours, dashed: known facts still right)")
+    axes.set_title("What τ trades (dashed: known facts still right)")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
