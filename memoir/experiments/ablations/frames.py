@@ -185,22 +185,16 @@ def beside_the_paper(table: pd.DataFrame, item: str) -> pd.DataFrame:
     return wide.reset_index()
 
 
-def curves(
-    profile: str, experiment: str = "ablations", row: str = "default"
-) -> tuple[pd.DataFrame, pd.DataFrame, list]:
-    """A row's metrics by τ, its ROC curves and the areas under them, a curve per seed: columns seed and those of
-    `thresholds.sweep`, and of `thresholds.roc`."""
+def curves(profile: str, experiment: str = "ablations", row: str = "default") -> tuple[pd.DataFrame, list[float]]:
+    """A row's metrics by τ, columns seed and those of `thresholds.sweep`, and each seed's area of `thresholds.roc`."""
     found = {(one.row, one.seed): next(iter(one.at.values()))[1] for one in read(profile, experiment)}
-    swept, rocs, areas = [], [], []
+    swept, areas = [], []
     for (name, seed), asked in found.items():
         if name == row:
             taus = np.linspace(0, 1, 51)
             swept.append(thresholds.sweep(asked, found[Unedited.method, seed], taus).assign(seed=seed))
-            curve, area = thresholds.roc(asked)
-            rocs.append(curve.assign(seed=seed))
-            areas.append(area)
-    empty = pd.DataFrame()
-    return pd.concat(swept or [empty]), pd.concat(rocs or [empty]), areas
+            areas.append(thresholds.roc(asked)[1])
+    return pd.concat(swept or [pd.DataFrame()]), areas
 
 
 def drift(profile: str, experiment: str) -> pd.DataFrame:

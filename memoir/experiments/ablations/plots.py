@@ -83,19 +83,19 @@ def by_k(table: pd.DataFrame, paper: pd.DataFrame) -> Figure:
 
 def by_threshold(swept: pd.DataFrame, default: float) -> Figure:
     """Metrics against τ, a thin line a seed. swept: the first of what `frames.curves` gives."""
-    figure, left = plt.subplots(figsize=(WIDE, 2.6))
+    figure, axes = plt.subplots(figsize=(WIDE, 2.6))
     for metric in PARTS:
         own = swept[swept.metric == metric]
         for _, seed in own.groupby("seed"):
-            left.plot(seed.tau, seed["mean"], color=COLOURS[metric], lw=0.7, alpha=0.6)
+            axes.plot(seed.tau, seed["mean"], color=COLOURS[metric], lw=0.7, alpha=0.6)
         mean = own.groupby("tau")["mean"].mean()
-        left.plot(mean.index, mean, color=COLOURS[metric], lw=2, label=metric)
-    left.axvline(default, color="black", lw=1)
-    left.text(default, 0.02, f" τ = {default:.2f}", fontsize=SMALL)
-    left.set(xlabel="τ", ylabel="token accuracy", xlim=(0, 1), ylim=(0, 1.03))
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        axes.plot(mean.index, mean, color=COLOURS[metric], lw=2, label=metric)
+    axes.axvline(default, color="black", lw=1)
+    axes.text(default, 0.02, f" τ = {default:.2f}", fontsize=SMALL)
+    axes.set(xlabel="τ", ylabel="token accuracy", xlim=(0, 1), ylim=(0, 1.03))
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     means = swept.groupby(["tau", "metric"])["mean"].mean().unstack()[list(PARTS)].mean(axis=1)
-    left.set_title(f"The mean of the three is highest at τ = {means.idxmax():.2f}")
+    axes.set_title(f"The mean of the three is highest at τ = {means.idxmax():.2f}")
     return figure
 
 

@@ -50,10 +50,9 @@ def average_figure(panels: dict[str, pd.DataFrame]) -> Figure:
     axes[0, 0].set_ylabel("mean of reliability,\ngeneralization and locality")
     handles = [seen[name] for name in METHODS if name in seen]
     figure.legend(handles=handles, loc="outside right upper", handlelength=3.2)
-    first = next(iter(panels.values()))
-    last = first[first.n_edits == first.n_edits.max()].sort_values("average")
-    best = METHODS[last.method.iloc[-1]].title if len(last) else "none"
-    figure.suptitle(f"Highest on average after {first.n_edits.max():,} edits: {best}", x=0.01, ha="left")
+    best = next(iter(panels.values())).sort_values(["n_edits", "average"]).iloc[-1]
+    text = f"Highest on average after {best.n_edits:,} edits: {METHODS[best.method].title}"
+    figure.suptitle(text, x=0.01, ha="left")
     return figure
 
 

@@ -46,10 +46,14 @@ def paper_by_load() -> pd.DataFrame:
 
 
 def paper_by_age() -> pd.DataFrame:
-    """MEMOIR's line of the paper's Figure 5: columns block (last edit of each hundred), value; read off the figure."""
+    """MEMOIR's line of the paper's Figure 5: columns block (last edit of each hundred), value, load (at its end).
+
+    Read off the figure.
+    """
     rows = published.table("Figure 5", method="memoir")
     blocks = rows.variant.str.extract(r"^block=(\d+)$")[0]
-    return pd.DataFrame({"block": blocks.dropna().astype(int), "value": rows.value[blocks.notna()]})
+    found = pd.DataFrame({"block": blocks.dropna().astype(int), "value": rows.value[blocks.notna()]})
+    return found.assign(load=found.block.max() / WIDTH["llama-3-8b-instruct"])
 
 
 def claims_beside(ours: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:

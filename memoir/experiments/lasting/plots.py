@@ -113,7 +113,7 @@ def by_age(ours: pd.DataFrame, paper: pd.DataFrame, load: float) -> Figure:
     if len(paper):
         share = (paper.block - paper.block.min()) / (paper.block.max() - paper.block.min())
         axes.plot(share, paper.value, "D", color=COLOURS["paper"], ms=3.5)
-        ends.append((paper.value.iloc[-1], "paper, reliability,\nload 0.07", COLOURS["paper"]))
+        ends.append((paper.value.iloc[-1], f"paper, reliability,\nload {paper.load.iloc[0]:.2f}", COLOURS["paper"]))
     end_labels(axes, ends, gap=0.13)
     kept = ours[ours.metric == "reliability"].sort_values("edits_before")[TEACHER_FORCED]
     axes.set(xlabel="edits, from the first (0) to the last (1)", ylabel="token accuracy at the end",

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from memoir.experiments.long_targets import frames
 from memoir.plots import COLOURS, SMALL, WIDE
 
 KINDS = {  # questions that no edit is about, and their colours
@@ -37,9 +38,8 @@ def routed(best: pd.DataFrame, thresholds: dict[str, float]) -> Figure:
     panels[0, 0].set_ylabel("share of the questions\nthat memory would answer")
     handles = dict(zip(*panels[0, -1].get_legend_handles_labels()[::-1], strict=True))
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
-    tau, last = next(iter(thresholds.values())), best[best.N == sizes[-1]]
-    shares = (last.overlap >= tau).groupby(last.kind).mean()
-    text = f"With {sizes[-1]} stored prompts τ = {tau} lets in {shares.max():.0%} of one kind: {shares.idxmax()}"
+    most = frames.routed(best[best.N == sizes[-1]], [*thresholds.values()][:1]).nlargest(1, "share").iloc[0]
+    text = f"With {most.N} stored prompts τ = {most.threshold} lets in {most.share:.0%} of one kind: {most.kind}"
     figure.suptitle(text, x=0.01, ha="left")
     return figure
 

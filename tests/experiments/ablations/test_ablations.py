@@ -45,7 +45,7 @@ def test_rows_are_read_with_tau_held_and_recalibrated(results):
     assert beside.loc[("k=8192", "τ held"), "locality, paper"] == 0.62
     assert beside.loc[("k=4096", "τ held"), "generalization, paper"] == 0.855
     assert ablations.rows("full", "ablations-1000").empty
-    swept, _, areas = ablations.curves("full")
+    swept, areas = ablations.curves("full")
     assert len(areas) == 1 and swept.tau.nunique() == 51
     assert areas[0] == pytest.approx(2.0 / 4)  # 0.9 beats both irrelevant ones, 0.46 beats neither
 
