@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from memoir import metrics
 from memoir.evidence import results as evidence
-from memoir.experiments.lasting import frames as lasting, plots as lasting_plots
+from memoir.experiments.lasting import fading, frames as lasting, plots as lasting_plots
 from memoir.models import registry
 
 
@@ -18,6 +18,8 @@ def figures() -> Iterator[tuple[str, Figure]]:
     ours = lasting.by_edits("full", "lasting")
     if len(ours):
         yield "04_load", lasting_plots.by_load(ours, lasting.paper_by_load())
+    if len(foretold := fading.predicted()):
+        yield "04_foretold", lasting_plots.foretold(foretold)
     for planned, result, tables in evidence.finished("full", "lasting"):
         if planned.singles:
             continue

@@ -11,6 +11,8 @@ from memoir.metrics import GENERATED, TEACHER_FORCED
 from memoir.plots import COLOURS, COLUMN, METHODS, SMALL, WIDE, contrast, curve, end_labels, spaced
 
 METRICS = ("reliability", "generalization", "locality", "neighbour locality")
+DATA = {"zsre": "ZsRE", "openfacts": "OpenFacts"}
+UPDATES = {"sgd": "the paper's", "rls": "rls"}
 WAYS = {  # where accuracy went, from best to worst
     "answered": "#4c956c", "other wording": "#f2cc8f", "overwritten": "#e07a5f", "not learnt": "#8d5a97",
     "other edit": "#3d5a80", "base model": "#98c1d9",
@@ -141,6 +143,34 @@ def where_lost(table: pd.DataFrame) -> Figure:
     figure.legend(seen.values(), seen.keys(), loc="outside lower center", ncols=6, columnspacing=1, handlelength=1.2)
     most = table[table.n_edits == table.n_edits.max()].reindex(columns=list(WAYS)[1:]).mean().idxmax()
     figure.suptitle(f"Of what is lost after {table.n_edits.max():,} edits, most: {most}", x=0.01, ha="left")
+    return figure
+
+
+def foretold(table: pd.DataFrame) -> Figure:
+    """What streams keep (points, 95 % interval) and what the formula foretells (lines), fitted left of the dotted line.
+
+    table: `fading.predicted`.
+    """
+    figure, axes = plt.subplots(figsize=(COLUMN + 0.6, 2.4))
+    ends = []
+    for (dataset, update), rows in table.groupby(["dataset", "update"]):
+        colour, marker = METHODS["memoir" if update == "sgd" else update], "o" if dataset == "zsre" else "s"
+        error = [rows["mean"] - rows.low, rows.high - rows["mean"]]
+        axes.errorbar(rows.n_edits, rows["mean"], yerr=error, fmt=marker, color=colour, ms=3.5, lw=0.9)
+        axes.plot(rows.n_edits, rows.predicted, "-" if dataset == "zsre" else "--", color=colour, lw=1)
+        ends.append((rows["mean"].iloc[-1], f"{DATA[dataset]}, {UPDATES[update]}", colour))
+    axes.set(
+        xscale="log", ylim=(0, 1.05), xlabel="edits, one after the other", ylabel="token accuracy of edited prompts"
+    )
+    last = table.n_edits[table.fitted].max()
+    axes.axvline(last, color="black", lw=0.7, ls=":")
+    axes.text(last, 0.03, " not seen by the fit", fontsize=SMALL)
+    counts = sorted(table.n_edits.unique())
+    axes.set_xticks(counts, spaced(counts))
+    axes.minorticks_off()
+    end_labels(axes, ends, gap=0.1)
+    worst = table.error[~table.fitted].abs().max()
+    axes.set_title(f"Fitted up to {last:,} edits, right later to within {worst:.2f}")
     return figure
 
 

@@ -1,0 +1,124 @@
+"""Is what a long stream keeps foretold by a short one? The exposure of edits to later ones, and the formula over it.
+
+The layers below the memory are frozen, so the keys of a stream's edits come out of the untouched model. The formula is
+`theory/forgetting.py`: its numbers are fitted on checkpoints up to `FITTED` edits and asked about all later ones.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from memoir import metrics
+from memoir.editor import Memoir
+from memoir.evidence import files, plan, runs
+from memoir.experiments.masks.interference import rows_of_edit
+from memoir.facts.reading import load_records
+from memoir.facts.record import EditRecord
+from memoir.interface.editing import progress
+from memoir.metrics import TEACHER_FORCED
+from memoir.theory import forgetting
+
+FITTED = 750  # edits: the load of the paper's 7,000
+FEWEST = 100  # below, a checkpoint says too little
+EXPONENTS = (2, 4, 6, 8)
+STREAMS = ("lasting/zsre", "lasting/openfacts", "beyond/rls-zsre", "beyond/rls-openfacts")
+
+
+@torch.no_grad()
+@runs.quietly
+def exposed(editor: Memoir, records: Sequence[EditRecord], steps: Sequence[float], ends: Sequence[int]) -> pd.DataFrame:
+    """The exposure x_i(N) of each edit at each N of `ends`: columns n_edits, edit, and "x{β}" of each exponent.
+
+    editor: fresh, with the stream's settings; nothing is edited, but its projector
+    takes in the keys. steps: optimisation steps that each edit took.
+    ValueError when it has edits already, or when the numbers do not fit together.
+    """
+    if editor.edits or not len(records) == len(steps) == max(ends):
+        raise ValueError("Exposure needs a fresh editor, and a record and its steps for every edit up to the last end.")
+    p, size = editor.projector, editor.memory.size
+    masks = editor.masks([record.prompt for record in records])
+    keys, total, tables = torch.zeros(len(records), size), torch.zeros(len(EXPONENTS), len(records)), []
+    powers = torch.tensor(EXPONENTS)[:, None]
+    for j, record in enumerate(progress(records, "keys")):
+        rows, own = rows_of_edit(editor, record)
+        mask = masks[j].to(rows.device)
+        through = p.through(rows[:, mask], mask)
+        scale = rows[:, mask].double().square().sum() / (through[:, mask] * rows[:, mask]).sum()
+        seen = p.through(own[None, mask], mask)[0] * scale / (own * mask).norm()
+        total[:, :j] += steps[j] * (keys[:j] @ seen.float().cpu()).abs() ** powers
+        keys[j] = (own * mask / (own * mask).norm()).cpu()
+        p.add(rows[:, mask], mask, through)
+        if j + 1 in ends:
+            found = {f"x{b}": x[: j + 1].numpy().copy() for b, x in zip(EXPONENTS, total, strict=True)}
+            tables.append(pd.DataFrame({"n_edits": j + 1, "edit": range(j + 1)} | found))
+    return pd.concat(tables, ignore_index=True)
+
+
+def run() -> None:
+    """The exposure of the edits of each of `STREAMS` that has ended: a result file each, not again when finished."""
+    for name in STREAMS:
+        planned, result = plan.planned("full", name).get(name), files.read_result("full", *name.split("/"))
+        if planned is None or result is None or len(_exposures(name)) or not plan.is_here(planned.stream.dataset):
+            continue
+        began, stream = files.now(), planned.stream
+        ends = sorted({row["n_edits"] for row in result["metrics"]})
+        editor = plan.make(planned)
+        records = load_records(stream.dataset, stream.first + ends[-1], tokenizer=editor.tokenizer)[stream.first :]
+        steps = pd.read_parquet(planned.tables["edits"]).steps.tolist()
+        table = exposed(editor, records, steps, ends)
+        summed = table.groupby("n_edits").mean().drop(columns="edit").reset_index()
+        born = files.provenance(began, editor=editor, dataset=stream.dataset)
+        editor.detach()
+        files.write_result(_path(name), summed.to_dict("records"), result["parameters"], born, {"edits": table})
+
+
+def predicted() -> pd.DataFrame:
+    """What the formula foretells beside what was measured: columns stream, dataset, update, n_edits, n, mean, low, high
+    (measured reliability, teacher-forced), predicted, error, fitted (whether the numbers were fitted on this length),
+    exponent, rate, floor. One exponent for all streams: the one that fits short lengths best. Empty without results.
+    """
+    found = {name: pairs for name in STREAMS if (pairs := _pairs(name))}
+    fits = {b: {name: forgetting.fit(*_short(pairs, b)) for name, pairs in found.items()} for b in EXPONENTS}
+    best = min(EXPONENTS, key=lambda b: sum(one.squares for one in fits[b].values()))
+    rows = []
+    for name, pairs in found.items():
+        (rate, floor, _), about = fits[best][name], files.read_result("full", *name.split("/"))["parameters"]
+        for n, table in pairs.items():
+            foretold = forgetting.kept(table[f"x{best}"], rate, floor).mean()
+            row = {
+                "stream": name,
+                "dataset": about["stream"]["dataset"],
+                "update": about["editor"].get("update", "sgd"),
+            }
+            row |= {"n_edits": n} | metrics.mean_of(table.kept) | {"predicted": foretold}
+            rows.append(row | {"fitted": n <= FITTED, "exponent": best, "rate": rate, "floor": floor})
+    return pd.DataFrame(rows).assign(error=lambda t: t.predicted - t["mean"]) if rows else pd.DataFrame()
+
+
+def _path(name: str) -> Path:
+    return files.result_path("full", "lasting", f"exposure-{name.replace('/', '-')}")
+
+
+def _exposures(name: str) -> pd.DataFrame:
+    """The exposures of a stream's edits; without rows unless they reach as far as the stream does."""
+    path, result = _path(name), files.read_result("full", *name.split("/"))
+    if not path.exists() or result is None:
+        return pd.DataFrame()
+    table = pd.read_parquet(path.with_name(f"{path.stem}-edits.parquet"))
+    return table if table.n_edits.max() == max(row["n_edits"] for row in result["metrics"]) else table.head(0)
+
+
+def _pairs(name: str) -> dict[int, pd.DataFrame]:
+    """By n_edits: the exposures of the stream's edits, and as `kept` the share of each edit's tokens that is right."""
+    if not len(table := _exposures(name)):
+        return {}
+    questions = pd.read_parquet(plan.planned("full", name)[name].tables["questions"])
+    own = questions[questions.metric == "reliability"].groupby("n_edits")[TEACHER_FORCED]
+    return {n: rows.assign(kept=own.get_group(n).to_numpy()) for n, rows in table.groupby("n_edits") if n >= FEWEST}
+
+
+def _short(pairs: dict[int, pd.DataFrame], exponent: int) -> tuple[list[pd.Series], list[pd.Series]]:
+    short = [table for n, table in pairs.items() if n <= FITTED]
+    return [table[f"x{exponent}"] for table in short], [table.kept for table in short]

@@ -1,0 +1,91 @@
+"""Exposure comes from the keys alone and says what a later edit's write moves; predictions read finished streams."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from memoir.evidence import files, plan
+from memoir.experiments.lasting import fading
+from memoir.experiments.masks.interference import rows_of_edit
+from memoir.facts.record import EditRecord
+from memoir.theory import forgetting
+
+pytest_plugins = ["planted"]
+
+RECORDS = [
+    EditRecord(id=f"r{i}", subject="", prompt=prompt, target=target, rephrasings=())
+    for i, (prompt, target) in enumerate(
+        [("The capital of Peru is", "Oslo"), ("The capital of Chile is", "Rome"), ("Who wrote the song?", "Ann"),
+         ("The capital of Peru is now", "Bern")]
+    )
+]  # fmt: skip
+STEPS = [3.0, 5.0, 2.0, 4.0]
+
+
+def by_hand(editor, ridge: float | None) -> torch.Tensor:
+    """c_ij of all pairs, from P = (I + U^T U / λ)^{-1} over all earlier edits' rows, or P = I."""
+    masks = editor.masks([record.prompt for record in RECORDS]).double()
+    rows, own = zip(*[[part.double() for part in rows_of_edit(editor, record)] for record in RECORDS], strict=True)
+    rows, own = [r * m for r, m in zip(rows, masks, strict=True)], [o * m for o, m in zip(own, masks, strict=True)]
+    found = torch.zeros(len(RECORDS), len(RECORDS), dtype=torch.float64)
+    for j in range(len(RECORDS)):
+        p = torch.eye(masks.shape[1], dtype=torch.float64)
+        if ridge and j:
+            before = torch.cat(rows[:j])
+            p = torch.linalg.inv(p + before.T @ before / ridge)
+        scale = rows[j].square().sum() / torch.trace(rows[j] @ p @ rows[j].T)
+        for i in range(j):
+            found[i, j] = scale * own[i] @ p @ own[j] / own[i].norm() / own[j].norm()
+    return found
+
+
+@pytest.mark.parametrize("update", [{}, {"update": "rls", "ridge": 2.0}])
+def test_exposure_is_the_sum_over_later_edits(toy_editor, update):
+    editor = toy_editor(prefixes=(), weight_decay=0.0, **update)
+    cosines = by_hand(editor, update.get("ridge")).abs()
+    weight = editor.memory.weight.clone()
+    found = fading.exposed(editor, RECORDS, STEPS, [2, 4])
+    for n in (2, 4):
+        here = found[found.n_edits == n]
+        assert here.edit.tolist() == list(range(n))
+        for power in fading.EXPONENTS:
+            expected = (cosines[:n, :n] ** power * torch.tensor(STEPS[:n])).sum(1)
+            np.testing.assert_allclose(here[f"x{power}"], expected, rtol=2e-3, atol=1e-7)
+    assert torch.equal(weight, editor.memory.weight) and not editor.edits
+
+
+def test_keys_of_an_edited_memory_or_too_few_steps_are_refused(toy_editor):
+    editor = toy_editor(prefixes=())
+    with pytest.raises(ValueError, match="a record and its steps"):
+        fading.exposed(editor, RECORDS, STEPS[:2], [4])
+    editor.edit("The capital of Peru is", "Oslo")
+    with pytest.raises(ValueError, match="fresh editor"):
+        fading.exposed(editor, RECORDS, STEPS, [4])
+
+
+def test_later_lengths_are_foretold_from_short_ones(results):
+    rng = np.random.default_rng(0)
+    exposures, questions = [], []
+    for n in (10, 107, 750, 3000):
+        x = np.cumsum(rng.pareto(1.2, size=n)[::-1] * 0.02)[::-1]
+        value = rng.binomial(3, forgetting.kept(x, 0.5, 0.3)) / 3
+        columns = {f"x{power}": x ** (power / 6) for power in fading.EXPONENTS}  # only the sixth power obeys
+        exposures.append(pd.DataFrame({"n_edits": n, "edit": range(n)} | columns))
+        questions.append(
+            pd.DataFrame({"n_edits": n, "record": range(n), "metric": "reliability", "teacher-forced": value})
+        )
+    tables = {"questions": pd.concat(questions), "edits": pd.DataFrame({"steps": [1.0] * 3000})}
+    results("streams: {lasting/zsre: {dataset: zsre, at: [10, 107, 750, 3000]}}", {"lasting/zsre": tables})
+    planned = plan.planned("full")["lasting/zsre"]
+    assert fading.predicted().empty  # no exposures yet
+    lengths = [{"n_edits": n} for n in (10, 107, 750, 3000)]
+    about = {"stream": {"dataset": "zsre"}, "editor": {"k": 439}}
+    files.write_result(planned.result, lengths, about, {}, tables)
+    files.write_result(fading._path("lasting/zsre"), [], {}, {}, {"edits": pd.concat(exposures)})
+    found = fading.predicted().set_index("n_edits")
+    assert found.index.tolist() == [107, 750, 3000] and found.fitted.tolist() == [True, True, False]
+    assert found.exponent.unique().tolist() == [6] and abs(found.error[3000]) < 0.03
+    # exposures that end before the stream does foretell nothing
+    files.write_result(planned.result, [*lengths, {"n_edits": 7000}], about, {}, tables)
+    assert fading.predicted().empty
