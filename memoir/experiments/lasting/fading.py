@@ -10,19 +10,21 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from memoir import metrics
+from memoir import metrics, texts
 from memoir.editor import Memoir
 from memoir.evidence import files, plan, runs
 from memoir.experiments.masks.interference import rows_of_edit
 from memoir.facts.reading import load_records
 from memoir.facts.record import EditRecord
-from memoir.interface.editing import progress
+from memoir.interface.editing import EditedModel, progress
 from memoir.metrics import TEACHER_FORCED
 from memoir.theory import forgetting
 
 FITTED = 750  # edits: the load of the paper's 7,000
 FEWEST = 100  # below, a checkpoint says too little
 EXPONENTS = (2, 4, 6, 8)
+LAST, AGAIN = "the last edit about it", "edited again later"
+FIFTHS = ["least exposed", "second fifth", "third fifth", "fourth fifth", "most exposed"]
 STREAMS = ("lasting/zsre", "lasting/openfacts", "beyond/rls-zsre", "beyond/rls-openfacts")
 
 
@@ -67,11 +69,24 @@ def run() -> None:
         editor = plan.make(planned)
         records = load_records(stream.dataset, stream.first + ends[-1], tokenizer=editor.tokenizer)[stream.first :]
         steps = pd.read_parquet(planned.tables["edits"]).steps.tolist()
-        table = exposed(editor, records, steps, ends)
+        table, each = exposed(editor, records, steps, ends), about(editor, records)
         summed = table.groupby("n_edits").mean().drop(columns="edit").reset_index()
         born = files.provenance(began, editor=editor, dataset=stream.dataset)
         editor.detach()
-        files.write_result(_path(name), summed.to_dict("records"), result["parameters"], born, {"edits": table})
+        files.write_result(
+            _path(name), summed.to_dict("records"), result["parameters"], born, {"edits": table, "about": each}
+        )
+
+
+def about(editor: EditedModel, records: Sequence[EditRecord]) -> pd.DataFrame:
+    """Of each edit: tokens, how long its target is, and again, which later edit is the next on its subject (or -1)."""
+    coming: dict[str, int] = {}
+    again = [-1] * len(records)
+    for i in range(len(records) - 1, -1, -1):
+        again[i] = coming.get(records[i].subject, -1)
+        coming[records[i].subject] = i
+    tokens = [len(texts.target_ids(editor.tokenizer, record.prompt, record.target)) for record in records]
+    return pd.DataFrame({"tokens": tokens, "again": again})
 
 
 def predicted() -> pd.DataFrame:
@@ -117,6 +132,29 @@ def _pairs(name: str) -> dict[int, pd.DataFrame]:
     questions = pd.read_parquet(plan.planned("full", name)[name].tables["questions"])
     own = questions[questions.metric == "reliability"].groupby("n_edits")[TEACHER_FORCED]
     return {n: rows.assign(kept=own.get_group(n).to_numpy()) for n, rows in table.groupby("n_edits") if n >= FEWEST}
+
+
+def who_is_lost(name: str) -> pd.DataFrame:
+    """What is left at a stream's end by what may decide it: columns what, group, n, mean, low, high (teacher-forced).
+
+    what: "exposure" in fifths of its steepest power, "tokens" of the target, "subject" edited again later or not. The
+    edits that are the last about their subject are what a stream leaves as current facts. Without rows before `run`.
+    """
+    pairs = _pairs(name)
+    if not pairs:
+        return pd.DataFrame()
+    n = max(pairs)
+    table, each = pairs[n], pd.read_parquet(_path(name).with_name(f"{_path(name).stem}-about.parquet"))[:n]
+    fifths = pd.qcut(table[f"x{EXPONENTS[-1]}"].rank(method="first"), 5, labels=FIFTHS)
+    tokens = pd.cut(each.tokens, [0, 1, 2, 3, 5, 10_000], labels=["1", "2", "3", "4 and 5", "6 and more"])
+    subject = pd.Series("edited again later", each.index).where(
+        (each.again >= 0) & (each.again < n), "the last one about it"
+    )
+    rows = []
+    for what, groups in (("exposure", fifths), ("tokens of the target", tokens), ("subject", subject)):
+        for group, kept in table.kept.groupby(groups.to_numpy(), sort=True):
+            rows.append({"what": what, "group": group} | metrics.mean_of(kept))
+    return pd.DataFrame(rows)
 
 
 def _short(pairs: dict[int, pd.DataFrame], exponent: int) -> tuple[list[pd.Series], list[pd.Series]]:

@@ -64,11 +64,19 @@ def test_keys_of_an_edited_memory_or_too_few_steps_are_refused(toy_editor):
         fading.exposed(editor, RECORDS, STEPS, [4])
 
 
+def test_the_next_edit_about_a_subject_is_named(toy_editor):
+    records = [EditRecord(id=str(i), subject=s, prompt="It is", target=t) for i, (s, t) in
+               enumerate([("a", "Oslo"), ("b", "New York"), ("a", "Rome"), ("a", "Bern")])]  # fmt: skip
+    found = fading.about(toy_editor(), records)
+    assert found.again.tolist() == [2, -1, 3, -1]
+    assert found.tokens[1] > found.tokens[0] >= 1
+
+
 def test_later_lengths_are_foretold_from_short_ones(results):
     rng = np.random.default_rng(0)
     exposures, questions = [], []
     for n in (10, 107, 750, 3000):
-        x = np.cumsum(rng.pareto(1.2, size=n)[::-1] * 0.02)[::-1]
+        x = np.cumsum(rng.pareto(1.2, size=n)[::-1] * 0.004)[::-1]
         value = rng.binomial(3, forgetting.kept(x, 0.5, 0.3)) / 3
         columns = {f"x{power}": x ** (power / 6) for power in fading.EXPONENTS}  # only the sixth power obeys
         exposures.append(pd.DataFrame({"n_edits": n, "edit": range(n)} | columns))
@@ -82,10 +90,15 @@ def test_later_lengths_are_foretold_from_short_ones(results):
     lengths = [{"n_edits": n} for n in (10, 107, 750, 3000)]
     about = {"stream": {"dataset": "zsre"}, "editor": {"k": 439}}
     files.write_result(planned.result, lengths, about, {}, tables)
-    files.write_result(fading._path("lasting/zsre"), [], {}, {}, {"edits": pd.concat(exposures)})
+    each = pd.DataFrame({"tokens": [1, 2] * 1500, "again": [-1] * 1000 + [2500] * 500 + [-1] * 1500})
+    files.write_result(fading._path("lasting/zsre"), [], {}, {}, {"edits": pd.concat(exposures), "about": each})
     found = fading.predicted().set_index("n_edits")
     assert found.index.tolist() == [107, 750, 3000] and found.fitted.tolist() == [True, True, False]
     assert found.exponent.unique().tolist() == [6] and abs(found.error[3000]) < 0.03
+    lost = fading.who_is_lost("lasting/zsre").set_index(["what", "group"])
+    assert lost.loc["exposure"]["mean"].idxmax() == fading.FIFTHS[0] and lost.loc["exposure"].n.sum() == 3000
+    assert lost.loc[("subject", fading.AGAIN), "n"] == 500
+    assert lost.loc["tokens of the target"].n.tolist() == [1500, 1500]
     # exposures that end before the stream does foretell nothing
     files.write_result(planned.result, [*lengths, {"n_edits": 7000}], about, {}, tables)
-    assert fading.predicted().empty
+    assert fading.predicted().empty and fading.who_is_lost("lasting/zsre").empty
