@@ -140,21 +140,6 @@ def no_negative_samples(claim: Claim, results: dict) -> Iterator[Reading]:
     yield from _reaches(results["stream"], "locality", claim.article["locality"], claim.article["edits"])
 
 
-@rule("14")
-def no_formula(claim: Claim, results: dict) -> Iterator[Reading]:
-    """Whether each capacity formula misses, somewhere, what the stream kept."""
-    kept = pd.DataFrame(results["stream"]["metrics"])
-    kept = kept[(kept.metric == "reliability") & (kept.protocol == TEACHER_FORCED)]
-    for name, law in results["predicted"].groupby("model", sort=False):
-        inside = kept[kept.n_edits.between(law.N.min(), law.N.max())]
-        if inside.empty:
-            raise Untested(f"{name} and the stream have no number of edits in common")
-        off = np.interp(np.log(inside.n_edits), np.log(law.N), law.reliability) - inside["mean"]
-        worst = inside.n_edits[off.abs().idxmax()]
-        numbers = {f"{name}, largest error": f"{off.abs().max():.2f} at {worst:,} edits"}
-        yield Reading(f"{name} misses it", bool(off.abs().max() > claim.article["error"]), numbers)
-
-
 @rule("2")
 def perplexity(claim: Claim, results: dict) -> Iterator[Reading]:
     """The perplexity of the edited targets at the claimed number of edits: its mean and its median."""

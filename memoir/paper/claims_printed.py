@@ -51,7 +51,7 @@ def _places(rows: pd.DataFrame) -> str:
         f"{row[0]} ({row.method.upper()}, {row.model}, T = {row.n_edits}, {_plain(row.metric)})"
         for row in rows[["item", "method", "model", "n_edits", "metric"]].itertuples(index=False)
     ]
-    return "; ".join(places) or "printed nowhere"
+    return "; ".join(places) or "not in the paper"
 
 
 @rule("4-paper")

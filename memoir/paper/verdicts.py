@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from memoir.evidence import results as evidence
-from memoir.paper import claims, claims_measured, claims_printed  # noqa: F401, their rules register themselves
+from memoir.paper import claims, claims_capacity, claims_measured, claims_printed  # noqa: F401, their rules register themselves
 from memoir.paper.claims import Claim, Verdict
 
 

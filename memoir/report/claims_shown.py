@@ -1,5 +1,7 @@
 """Verdicts to read: the table of the README, and each claim's page. Made from what `paper/verdicts.py` decides."""
 
+import textwrap
+
 import pandas as pd
 from PIL import Image
 
@@ -9,33 +11,43 @@ from memoir.paper import claims, verdicts
 from memoir.paper.claims import Verdict
 from memoir.plots import markdown
 
+SIDES = {True: "does the paper say so?", False: "does it hold here?"}
+REASON = 100  # characters at most, of a number and its name
 HOLDS = {True: "holds", False: "does not hold", None: "cannot be decided"}
 
 
 def summary(verdicts: list[Verdict]) -> pd.DataFrame:
-    """A row per claim: columns claim, the article says, the paper's numbers (what they make of it), here; "–": no such.
+    """A row per claim: columns claim, the article says, whether the paper says so, whether it holds here; "–": no side.
 
     A claim and its side "-paper", which has the article's wording, share a row.
     """
     rows = {}
     for one in verdicts:
-        side = "the paper's numbers" if one.claim.basis == "paper" else "here"
         row = rows.setdefault(one.claim.id.removesuffix("-paper"), {})
-        row[side] = _short(one)
+        row[SIDES[one.claim.basis == "paper"]] = _short(one)
         row.setdefault("claim", one.claim.number)
         row.setdefault("the article says", one.claim.text)
-    return pd.DataFrame(
-        list(rows.values()), columns=["claim", "the article says", "the paper's numbers", "here"]
-    ).fillna("–")
+    return pd.DataFrame(list(rows.values()), columns=["claim", "the article says", SIDES[True], SIDES[False]]).fillna(
+        "–"
+    )
 
 
 def _short(verdict: Verdict) -> str:
-    """The verdict; of one that holds under some readings only, the first of these too."""
+    """The verdict and its reason: of one that is partly true the first reading that holds and the first that does not,
+    of one that is false or not reproduced a number of its first reading, the paper's where there is one."""
+    if verdict.verdict in (claims.FALSE, claims.NOT_REPRODUCED):
+        numbers = verdict.readings[0].numbers
+        name = next((name for name in numbers if "the paper" in name), list(numbers)[-1])
+        return f"{verdict.verdict}. {textwrap.shorten(f'{name}: {numbers[name]}', REASON, placeholder=' …')}"
     if verdict.verdict != claims.PARTLY_TRUE:
         return verdict.verdict
-    which = [reading.text for reading in verdict.readings if reading.holds]
-    more = f", and {len(which) - 1} more" if len(which) > 1 else ""
-    return f"{verdict.verdict}: {which[0]}{more}"
+    decided = [one for one in verdict.readings if one.holds is not None]
+    holds, fails = ([one.text for one in decided if bool(one.holds) is wanted] for wanted in (True, False))
+    return f"{verdict.verdict}. Yes: {_first(holds)}. No: {_first(fails)}"
+
+
+def _first(readings: list[str]) -> str:
+    return f"{readings[0]} (and {len(readings) - 1} more)" if len(readings) > 1 else readings[0]
 
 
 def counts(verdicts: list[Verdict]) -> str:
@@ -47,9 +59,10 @@ def counts(verdicts: list[Verdict]) -> str:
 def readme_section(verdicts: list[Verdict]) -> str:
     """What stands in the README between the markers."""
     return (
-        f"{markdown(summary(verdicts))}\nWritten by `make figures` from the committed results: {counts(verdicts)}.\n"
-        "Readings, their numbers, where these come from, and the command for what is not tested: "
-        "[14_claims](notebooks/14_claims.ipynb).\n"
+        f"{markdown(summary(verdicts))}\nWritten by `make figures` from the committed results: {counts(verdicts)}. "
+        "A claim has two verdicts\nwhere it can be held against the paper's print and against a result here; “–” is a "
+        "side that it does not have. Every reading, its numbers, their\nsources, and the commands for what is not "
+        "tested: [14_claims](notebooks/14_claims.ipynb).\n"
     )
 
 

@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 
 from memoir.evidence import files, plan
+from memoir.experiments.lasting import fading
 from memoir.paper import claims
 
 ALL = claims.claims()
@@ -30,6 +32,18 @@ def long_targets(nll, likely=0.0, n=75):
     rows = [dict(record=str(i), metric=metric, n_edits=n, nll=nll + i / 1e6, likely=likely, **{"teacher-forced": 0.9})
             for metric in ("reliability", "ood generalization") for i in range(5)]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def aged(late=None):
+    """Exposures, and questions that obey the formula of forgetting; `late`: all that is kept of 3,000 edits instead."""
+    exposures, questions = [], []
+    for n in (107, 750, 3000):
+        x = np.linspace(3, 0, n)
+        exposures.append(pd.DataFrame({"n_edits": n, "edit": range(n)} | {f"x{b}": x for b in fading.EXPONENTS}))
+        kept = np.exp(-x / 2) if n < 3000 or late is None else late
+        questions.append(pd.DataFrame({"record": [str(i) for i in range(n)], "metric": "reliability", "n_edits": n,
+                                       "nll": 0.1, "likely": 0.0, "teacher-forced": kept}))  # fmt: skip
+    return pd.concat(exposures), pd.concat(questions)
 
 
 def write(profile, name, content):

@@ -9,7 +9,7 @@ from unittest.mock import MagicMock
 
 import pandas as pd
 import pytest
-from planted_results import ALL, BORN, LENGTHS, PLANNED, long_targets, stream, write
+from planted_results import ALL, BORN, LENGTHS, PLANNED, aged, long_targets, stream, write
 
 from memoir import experiments
 from memoir.evidence import files, results as evidence
@@ -110,6 +110,10 @@ def test_deleting_a_planted_result_turns_exactly_what_depends_on_it(tmp_path, mo
     law = pd.DataFrame({"model": "m", "N": [1, 9999], "reliability": [1.0, 0.5]})
     write("full", "overlap/interference-capacity.parquet", law)
     write("full", "overlap/real_masks-histograms.parquet", law)
+    exposures, questions = aged()
+    for dataset in ("zsre", "openfacts"):
+        write("full", f"exposure/lasting-{dataset}-edits.parquet", exposures)
+        write("full", f"lasting/{dataset}-questions.parquet", questions)
     for dataset in ("openfacts", "counterfact"):
         kinds = pd.DataFrame({"kind": ["negated", "chinese"], "n_edits": 9, "route": "own edit", "target": 1.0})
         write("full", f"limits/{dataset}-paper-around.parquet", kinds)

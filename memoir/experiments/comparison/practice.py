@@ -1,4 +1,4 @@
-"""What to use: seven ways to edit side by side after about a hundred edits, from whatever streams have ended.
+"""What to use: ways to edit side by side after about a hundred edits, from whatever streams have ended.
 
 Knows results, nothing of models. What no stream has measured stays missing.
 """
@@ -24,7 +24,7 @@ WAYS = {
     "MEMOIR, recommended": ("memoir recommended", *WILD, "recommended"),
 } | {
     METHODS[name].title: (name, f"baselines/zsre-1000-{name}", f"baselines/openfacts-{name}", None, None)
-    for name in ("ultraedit", "in-context", "wise", "grace")
+    for name in ("ft-l", "ultraedit", "in-context", "wise", "grace")
 }
 
 

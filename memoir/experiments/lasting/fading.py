@@ -4,9 +4,10 @@ The layers below the memory are frozen, so the keys of a stream's edits come out
 `theory/forgetting.py`: its numbers are fitted on checkpoints up to `FITTED` edits and asked about all later ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -89,49 +90,82 @@ def about(editor: EditedModel, records: Sequence[EditRecord]) -> pd.DataFrame:
     return pd.DataFrame({"tokens": tokens, "again": again})
 
 
-def predicted() -> pd.DataFrame:
-    """What the formula foretells beside what was measured: columns stream, dataset, update, n_edits, n, mean, low, high
-    (measured reliability, teacher-forced), predicted, error, fitted (whether the numbers were fitted on this length),
-    exponent, rate, floor. One exponent for all streams: the one that fits short lengths best. Empty without results.
+def predicted(exponent: int | None = None) -> pd.DataFrame:
+    """What the formula foretells of `STREAMS` beside what was measured: `foretold`'s columns, and dataset and update.
+
+    Empty without results. exponent: β; by default the one that fits the short lengths best. 0 is age alone.
     """
     found = {name: pairs for name in STREAMS if (pairs := _pairs(name))}
-    fits = {b: {name: forgetting.fit(*_short(pairs, b)) for name, pairs in found.items()} for b in EXPONENTS}
-    best = min(EXPONENTS, key=lambda b: sum(one.squares for one in fits[b].values()))
+    if not found:
+        return pd.DataFrame()
+    about = {name: files.read_result("full", *name.split("/"))["parameters"] for name in found}
+    table = foretold(found, (0, *EXPONENTS) if exponent is None else (exponent,))
+    return table.assign(
+        dataset=[about[name]["stream"]["dataset"] for name in table.stream],
+        update=[about[name]["editor"].get("update", "sgd") for name in table.stream],
+    )
+
+
+def foretold(found: Mapping[str, Mapping[int, pd.DataFrame]], exponents: Sequence[int] = EXPONENTS) -> pd.DataFrame:
+    """The formula with its numbers fitted on the short lengths of each stream, asked about all its lengths.
+
+    found: `paired` by stream. One exponent for all streams: the one that leaves least. Columns stream, n_edits, n,
+    mean, low, high (measured reliability, teacher-forced), predicted, error, fitted (whether the numbers were fitted on
+    this length), exponent, rate, floor, squares (what the fit leaves).
+    """
+    fits = {b: {name: forgetting.fit(*_short(pairs, b)) for name, pairs in found.items()} for b in exponents}
+    best = min(fits, key=lambda b: sum(one.squares for one in fits[b].values()))
     rows = []
     for name, pairs in found.items():
-        (rate, floor, _), about = fits[best][name], files.read_result("full", *name.split("/"))["parameters"]
+        one = fits[best][name]
         for n, table in pairs.items():
-            foretold = forgetting.kept(table[f"x{best}"], rate, floor).mean()
-            row = {
-                "stream": name,
-                "dataset": about["stream"]["dataset"],
-                "update": about["editor"].get("update", "sgd"),
-            }
-            row |= {"n_edits": n} | metrics.mean_of(table.kept) | {"predicted": foretold}
-            rows.append(row | {"fitted": n <= FITTED, "exponent": best, "rate": rate, "floor": floor})
-    return pd.DataFrame(rows).assign(error=lambda t: t.predicted - t["mean"]) if rows else pd.DataFrame()
+            share = forgetting.kept(table[f"x{best}"], one.rate, one.floor).mean()
+            row = {"stream": name, "n_edits": n} | metrics.mean_of(table.kept) | {"predicted": share}
+            rows.append(row | {"fitted": n <= FITTED, "exponent": best} | one._asdict())
+    return pd.DataFrame(rows).assign(error=lambda t: t.predicted - t["mean"])
+
+
+def paired(exposures: pd.DataFrame, questions: pd.DataFrame) -> dict[int, pd.DataFrame]:
+    """By n_edits, from `FEWEST` on: the exposures, and as `kept` the share of each edit's tokens that is right."""
+    own = questions[questions.metric == "reliability"].groupby("n_edits")[TEACHER_FORCED]
+    return {n: rows.assign(kept=own.get_group(n).to_numpy()) for n, rows in exposures.groupby("n_edits") if n >= FEWEST}
+
+
+def tried() -> pd.DataFrame:
+    """Each exponent's fit: exponent, squares (summed over streams), and of each stream its largest error later on."""
+    rows = []
+    for exponent in (0, *EXPONENTS):
+        if len(table := predicted(exponent)):
+            later = table[~table.fitted].groupby("stream").error.agg(lambda errors: errors[errors.abs().idxmax()])
+            rows.append({"exponent": exponent, "squares": table.groupby("stream").squares.first().sum()} | dict(later))
+    return pd.DataFrame(rows)
 
 
 def _path(name: str) -> Path:
-    return files.result_path("full", "lasting", f"exposure-{name.replace('/', '-')}")
+    return files.result_path("full", "exposure", name.replace("/", "-"))
 
 
 def _exposures(name: str) -> pd.DataFrame:
     """The exposures of a stream's edits; without rows unless they reach as far as the stream does."""
-    path, result = _path(name), files.read_result("full", *name.split("/"))
-    if not path.exists() or result is None:
+    planned, path = plan.planned("full", name).get(name), _table(name, "edits")
+    if planned is None or not planned.ended or not path.exists() or not _table(name, "about").exists():
         return pd.DataFrame()
-    table = pd.read_parquet(path.with_name(f"{path.stem}-edits.parquet"))
+    table, result = pd.read_parquet(path), files.read_result("full", *name.split("/"))
     return table if table.n_edits.max() == max(row["n_edits"] for row in result["metrics"]) else table.head(0)
 
 
+def _table(name: str, kind: str) -> Path:
+    return _path(name).with_name(f"{_path(name).stem}-{kind}.parquet")
+
+
 def _pairs(name: str) -> dict[int, pd.DataFrame]:
-    """By n_edits: the exposures of the stream's edits, and as `kept` the share of each edit's tokens that is right."""
-    if not len(table := _exposures(name)):
+    """`paired` of a stream, and as x0 the steps that later edits took; without any where exposures are missing."""
+    if not len(exposures := _exposures(name)):
         return {}
-    questions = pd.read_parquet(plan.planned("full", name)[name].tables["questions"])
-    own = questions[questions.metric == "reliability"].groupby("n_edits")[TEACHER_FORCED]
-    return {n: rows.assign(kept=own.get_group(n).to_numpy()) for n, rows in table.groupby("n_edits") if n >= FEWEST}
+    read = {kind: pd.read_parquet(path) for kind, path in plan.planned("full", name)[name].tables.items()}
+    steps = read["edits"].steps
+    return {n: table.assign(x0=steps[:n].sum() - steps[:n].cumsum().to_numpy())
+            for n, table in paired(exposures, read["questions"]).items()}  # fmt: skip
 
 
 def who_is_lost(name: str) -> pd.DataFrame:
@@ -144,19 +178,18 @@ def who_is_lost(name: str) -> pd.DataFrame:
     if not pairs:
         return pd.DataFrame()
     n = max(pairs)
-    table, each = pairs[n], pd.read_parquet(_path(name).with_name(f"{_path(name).stem}-about.parquet"))[:n]
+    table, each = pairs[n], pd.read_parquet(_table(name, "about"))[:n]
     fifths = pd.qcut(table[f"x{EXPONENTS[-1]}"].rank(method="first"), 5, labels=FIFTHS)
     tokens = pd.cut(each.tokens, [0, 1, 2, 3, 5, 10_000], labels=["1", "2", "3", "4 and 5", "6 and more"])
-    subject = pd.Series("edited again later", each.index).where(
-        (each.again >= 0) & (each.again < n), "the last one about it"
-    )
+    again = (each.again >= 0) & (each.again < n)
+    subject = pd.Categorical(np.where(again, AGAIN, LAST), categories=[LAST, AGAIN])
     rows = []
-    for what, groups in (("exposure", fifths), ("tokens of the target", tokens), ("subject", subject)):
-        for group, kept in table.kept.groupby(groups.to_numpy(), sort=True):
+    for what, groups in (("exposure", fifths.array), ("tokens of the target", tokens.array), ("subject", subject)):
+        for group, kept in table.kept.groupby(pd.Series(groups, table.index), observed=True):
             rows.append({"what": what, "group": group} | metrics.mean_of(kept))
     return pd.DataFrame(rows)
 
 
-def _short(pairs: dict[int, pd.DataFrame], exponent: int) -> tuple[list[pd.Series], list[pd.Series]]:
+def _short(pairs: Mapping[int, pd.DataFrame], exponent: int) -> tuple[list[pd.Series], list[pd.Series]]:
     short = [table for n, table in pairs.items() if n <= FITTED]
     return [table[f"x{exponent}"] for table in short], [table.kept for table in short]

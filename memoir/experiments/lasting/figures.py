@@ -39,6 +39,8 @@ def tables() -> Iterator[tuple[str, pd.DataFrame]]:
     yield from ((f"00_{dataset}_100", table) for dataset, table in _first_tables())
     if len(search := lasting.search("full")):
         yield "04_search", search.round(3)
+    if len(several := lasting.hundreds("full")):
+        yield "04_hundreds", several.round(3)
 
 
 def _first_tables() -> Iterator[tuple[str, pd.DataFrame]]:

@@ -165,6 +165,24 @@ def search(profile: str, experiment: str = "search") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def hundreds(profile: str) -> pd.DataFrame:
+    """A hundred edits from several places of ZsRE's file, each in a fresh memory, and the first hundred one by one.
+
+    Columns edits, then of each metric its teacher-forced mean: a row for each hundred, by its first record.
+    """
+    found = {}
+    for experiment in ("first-100", "lasting"):
+        for planned, result, _ in finished(profile, experiment):
+            alone = planned.singles
+            if planned.stream.dataset == "zsre" and (alone or experiment == "first-100"):
+                means = {row["metric"]: row["mean"] for row in result["metrics"]
+                         if row["protocol"] == TEACHER_FORCED and row["n_edits"] == (1 if alone else 100)}  # fmt: skip
+                found[planned.stream.first, alone] = means
+    rows = [{"edits": f"{first:,} to {first + 99:,}, " + ("each alone" if alone else "in a row")} | means
+            for (first, alone), means in sorted(found.items())]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def beside_the_paper(experiment: str, run: str, n_edits: int) -> pd.DataFrame | None:
     """Our means with intervals beside the paper's LLaMA-3 numbers (Table 1); None when the run is not committed."""
     result = files.read_result("full", experiment, run)

@@ -12,7 +12,7 @@ from memoir.plots import COLOURS, COLUMN, METHODS, SMALL, WIDE, contrast, curve,
 
 METRICS = ("reliability", "generalization", "locality", "neighbour locality")
 DATA = {"zsre": "ZsRE", "openfacts": "OpenFacts"}
-UPDATES = {"sgd": "the paper's", "rls": "rls"}
+UPDATES = {"sgd": "paper's update", "rls": "rls"}
 WAYS = {  # where accuracy went, from best to worst
     "answered": "#4c956c", "other wording": "#f2cc8f", "overwritten": "#e07a5f", "not learnt": "#8d5a97",
     "other edit": "#3d5a80", "base model": "#98c1d9",

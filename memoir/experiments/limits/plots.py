@@ -47,7 +47,9 @@ def minds(table: pd.DataFrame) -> Figure:
         axes.set(title=label, xlim=(0, 1.05), ylabel="", xlabel="share of questions")
         axes.invert_yaxis()
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=SMALL)
-    figure.suptitle("What is said after a question was edited anew", x=0.01, ha="left")
+    least = table[table.scenario != "forgotten"].groupby("label", sort=False).latest.min()
+    found = " and ".join(f"{share:.0%} ({label})" for label, share in least.items())
+    figure.suptitle(f"At least {found} say their latest target", x=0.01, ha="left")
     return figure
 
 
@@ -63,7 +65,9 @@ def lengths(table: pd.DataFrame) -> Figure:
         axes.tick_params(axis="x", labelsize=SMALL)
     panels[0].set_ylabel("token accuracy")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=SMALL)
-    figure.suptitle("Long and odd edits, four of each in one memory", x=0.01, ha="left")
+    words = table[table.kind == "words of the target"].astype({"group": int}).groupby("group").said.max()
+    short = words.index[words >= 0.5].max()
+    figure.suptitle(f"Most targets of {short} words are said in full, of longer ones few", x=0.01, ha="left")
     return figure
 
 

@@ -62,8 +62,8 @@ def committed_streams(profile: str) -> Iterator[tuple[str, pd.DataFrame]]:
     for path in sorted(path for name in DEFAULT for path in (files.RESULTS / profile / name).glob("*.json")):
         result = files.read_result(profile, path.parent.name, path.stem)
         how = result["parameters"]
-        # the model of capacity is of the paper's update
-        if how.get("method") != "memoir" or "update" in how.get("editor", {}):
+        # the model of capacity is of the paper's update; streams that begin later in a file answer other questions
+        if how.get("method") != "memoir" or "update" in how.get("editor", {}) or how.get("stream", {}).get("first"):
             continue
         if isinstance(result["metrics"], list):
             found = pd.DataFrame(result["metrics"])

@@ -95,7 +95,11 @@ def test_later_lengths_are_foretold_from_short_ones(results):
     found = fading.predicted().set_index("n_edits")
     assert found.index.tolist() == [107, 750, 3000] and found.fitted.tolist() == [True, True, False]
     assert found.exponent.unique().tolist() == [6] and abs(found.error[3000]) < 0.03
+    tried = fading.tried().set_index("exponent")
+    assert tried.index.tolist() == [0, *fading.EXPONENTS] and tried.squares.idxmin() == 6
+    assert abs(tried.loc[0, "lasting/zsre"]) > abs(tried.loc[6, "lasting/zsre"])
     lost = fading.who_is_lost("lasting/zsre").set_index(["what", "group"])
+    assert lost.loc["exposure"].index.tolist() == fading.FIFTHS
     assert lost.loc["exposure"]["mean"].idxmax() == fading.FIFTHS[0] and lost.loc["exposure"].n.sum() == 3000
     assert lost.loc[("subject", fading.AGAIN), "n"] == 500
     assert lost.loc["tokens of the target"].n.tolist() == [1500, 1500]
