@@ -168,6 +168,23 @@ def _pairs(name: str) -> dict[int, pd.DataFrame]:
             for n, table in paired(exposures, read["questions"]).items()}  # fmt: skip
 
 
+def continued(name: str, lengths: Sequence[int]) -> pd.DataFrame:
+    """What the formula says of a stream that goes on for ever like its end: columns n_edits, predicted.
+
+    An extrapolation: each of the older half of its edits is taken to be exposed by every later step as it was up to
+    now, and edits of all ages to be alike. Without rows before `run`.
+    """
+    pairs, table = _pairs(name), predicted()
+    if not pairs:
+        return pd.DataFrame(columns=["n_edits", "predicted"])
+    fitted = table[table.stream == name].iloc[-1]
+    last = pairs[max(pairs)]
+    old, steps = last[: len(last) // 2], last.x0.iloc[0] / (len(last) - 1)
+    each = np.maximum(fitted.rate * steps * old[f"x{fitted.exponent}"] / old.x0, 1e-12)  # chance per later edit
+    shares = [((1 - np.exp(-each * n)) / (each * n)).mean() for n in lengths]  # mean over ages 0 to n
+    return pd.DataFrame({"n_edits": lengths, "predicted": fitted.floor + (1 - fitted.floor) * np.array(shares)})
+
+
 def who_is_lost(name: str) -> pd.DataFrame:
     """What is left at a stream's end by what may decide it: columns what, group, n, mean, low, high (teacher-forced).
 

@@ -40,7 +40,7 @@ def story(ours: pd.DataFrame, rls: pd.DataFrame, paper: pd.DataFrame, lost: pd.D
     end_labels(left, ends, gap=0.09)
     counts = sorted(ours.n_edits.unique())
     left.set(xscale="log", xlabel="edits, one after the other", ylabel="edited prompts that\nare still answered")
-    left.set_title("◇ the paper's tokens, LLaMA-3-8B, equal load", fontweight="normal", fontsize=SMALL + 0.5)
+    left.set_title("◇ tokens as printed for LLaMA-3-8B, equal load", fontweight="normal", fontsize=SMALL + 0.5)
     left.set_xticks(counts, spaced(counts))
     left.minorticks_off()
 

@@ -98,6 +98,10 @@ def test_later_lengths_are_foretold_from_short_ones(results):
     tried = fading.tried().set_index("exponent")
     assert tried.index.tolist() == [0, *fading.EXPONENTS] and tried.squares.idxmin() == 6
     assert abs(tried.loc[0, "lasting/zsre"]) > abs(tried.loc[6, "lasting/zsre"])
+    further = fading.continued("lasting/zsre", [1, 3000, 10**6]).predicted
+    assert further[0] == pytest.approx(1, abs=0.05) and further.is_monotonic_decreasing
+    assert further[1] == pytest.approx(found["mean"][3000], abs=0.1)
+    assert further[2] == pytest.approx(found.floor[3000], abs=0.05)
     lost = fading.who_is_lost("lasting/zsre").set_index(["what", "group"])
     assert lost.loc["exposure"].index.tolist() == fading.FIFTHS
     assert lost.loc["exposure"]["mean"].idxmax() == fading.FIFTHS[0] and lost.loc["exposure"].n.sum() == 3000
@@ -106,3 +110,4 @@ def test_later_lengths_are_foretold_from_short_ones(results):
     # exposures that end before the stream does foretell nothing
     files.write_result(planned.result, [*lengths, {"n_edits": 7000}], about, {}, tables)
     assert fading.predicted().empty and fading.who_is_lost("lasting/zsre").empty
+    assert fading.continued("lasting/zsre", [10]).empty

@@ -60,10 +60,11 @@ def test_the_figures_are_drawn(planted):
     plots.bars(planted, figures.KNOWEDIT, "target", "title", "target_before").draw_without_rendering()
     scenarios = pd.DataFrame({"label": ["rls"] * 2, "scenario": ["A, B, A", "forgotten"], "latest": [1.0, 0.0],
                               "earlier": [0.0, 0.0], "base": [0.0, 1.0]})  # fmt: skip
-    plots.minds(scenarios).draw_without_rendering()
-    grouped = pd.DataFrame({"label": ["rls"] * 3, "kind": ["words", "words", "odd"], "group": ["1", "5", "dates"],
-                            "accuracy": [1.0, 0.5, 0.75]})  # fmt: skip
-    plots.lengths(grouped).draw_without_rendering()
+    assert plots.minds(scenarios).get_suptitle() == "At least 100% (rls) say their latest target"
+    words = "words of the target"
+    grouped = pd.DataFrame({"label": ["rls"] * 3, "kind": [words, words, "odd"], "group": ["1", "5", "dates"],
+                            "said": [1.0, 0.1, 0.5], "accuracy": [1.0, 0.5, 0.75]})  # fmt: skip
+    assert "targets of 1 words are said in full" in plots.lengths(grouped).get_suptitle()
     together = pd.DataFrame({"label": ["rls"], "edits": 1.0, "by_steps": 0.5, "at_once": 0.1, "at_once_before": 0.0})
     plots.hops(together).draw_without_rendering()
     found = planted.assign(dataset="openfacts-languages")
