@@ -136,7 +136,7 @@ def test_a_stream_goes_on_where_it_was(checkpoint, toy_editor):
     assert toy_editor().edit_all(RECORDS, checkpoint=checkpoint) == []
 
 
-def test_ctrl_c_in_the_middle_leaves_a_whole_edit_and_a_checkpoint(toy_editor, tmp_path, monkeypatch):
+def test_ctrl_c_in_the_middle_leaves_a_whole_edit_and_a_checkpoint(toy_editor, tmp_path, monkeypatch, request):
     whole, editor = toy_editor(), toy_editor()
     whole.edit_all(RECORDS)
     write = editor._edit
@@ -147,6 +147,8 @@ def test_ctrl_c_in_the_middle_leaves_a_whole_edit_and_a_checkpoint(toy_editor, t
         return write(prompt, target)
 
     monkeypatch.setattr(editor, "_edit", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with pytest.raises(KeyboardInterrupt):
         editor.edit_all(RECORDS, checkpoint=tmp_path / "run", every=100)
     assert len(editor.edits) == len(editor.log) == editor.memory.n_edits == edits_in(tmp_path / "run") == 5
