@@ -15,6 +15,9 @@ from memoir.checks.places import DATA
 from memoir.facts import languages, passages
 from memoir.facts.record import EditRecord
 
+# what readers call the sets that figures show
+TITLES = {"qaedit": "QAEdit", "zsre": "ZsRE", "openfacts": "OpenFacts", "counterfact": "CounterFact"}
+
 
 @dataclass(frozen=True)
 class DataFile:

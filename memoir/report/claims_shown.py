@@ -27,9 +27,8 @@ def summary(verdicts: list[Verdict]) -> pd.DataFrame:
         row[SIDES[one.claim.basis == "paper"]] = _short(one)
         row.setdefault("claim", one.claim.number)
         row.setdefault("the article says", one.claim.text)
-    return pd.DataFrame(list(rows.values()), columns=["claim", "the article says", SIDES[True], SIDES[False]]).fillna(
-        "–"
-    )
+    columns = ["claim", "the article says", SIDES[True], SIDES[False]]
+    return pd.DataFrame(list(rows.values()), columns=columns).fillna("–")
 
 
 def _short(verdict: Verdict) -> str:

@@ -7,11 +7,10 @@ c_ij is what edit j's write moves edit i's answer by, in units of what it moves 
 cosine of the keys u = M ⊙ a, for rls that cosine through P (`rls.py`). So each step of a later edit is a chance a |c|^β
 that an answer is lost, chances are independent (a hazard, in the words of survival analysis), and a share f of the
 tokens is right in any case, by grammar or because the unedited model says them.
-β is steep, because an answer has a margin: only edits with nearly the same key take it at once. That is what the sums
-of `capacity.py` miss, which weigh every later edit by c² (β = 2).
+β turns out to be steep, probably because an answer has a margin, so that only edits with nearly the same key take it.
+The sums of `capacity.py` weigh every later edit by c² (β = 2).
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,14 +32,14 @@ def kept(exposure: ArrayLike, rate: float, floor: float) -> NDArray:
     return floor + (1 - floor) * np.exp(-rate * np.asarray(exposure, float))
 
 
-def fit(exposures: Sequence[ArrayLike], measured: Sequence[ArrayLike]) -> Fit:
-    """The least-squares a ≥ 0 and f in [0, 1] for exposures (n,) and measured shares (n,), a pair for each length.
+def fit(exposure: ArrayLike, measured: ArrayLike) -> Fit:
+    """The least-squares a ≥ 0 and f in [0, 1] for exposures (n,) and measured shares (n,), of all lengths together.
 
-    ValueError when nothing was measured or a pair's lengths differ.
+    ValueError when nothing was measured or their lengths differ.
     """
-    if not measured or any(np.shape(x) != np.shape(y) for x, y in zip(exposures, measured, strict=True)):
-        raise ValueError("A fit needs measured shares, and as many exposures as shares at every length.")
-    x, y = np.concatenate([*map(np.asarray, exposures)]), np.concatenate([*map(np.asarray, measured)])
+    x, y = np.asarray(exposure, float), np.asarray(measured, float)
+    if not len(y) or x.shape != y.shape:
+        raise ValueError("A fit needs measured shares, and as many exposures as shares.")
     scale = max(float(x.mean()), 1e-12)
 
     def squares(numbers: NDArray) -> float:

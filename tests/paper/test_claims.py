@@ -9,6 +9,7 @@ from planted_results import ALL, BORN, PLANNED, aged, long_targets, stream, writ
 
 from memoir.baselines import METHODS
 from memoir.evidence import files, published
+from memoir.experiments.lasting import fading
 from memoir.experiments.retention import frames as retention
 from memoir.paper import claims, claims_printed, verdicts
 from memoir.paper.claims import FALSE, NOT_REPRODUCED, NOT_TESTED, PARTLY_TRUE, TRUE
@@ -43,6 +44,9 @@ def test_every_claim_of_the_list_has_a_record_and_a_rule():
     assert claims.RULES.keys() == ALL.keys()
 
 
+EXPOSURES = [f"exposure/{name.replace('/', '-')}-edits.parquet" for name in fading.STREAMS]
+
+
 def test_records_name_results_that_some_run_writes():
     planned = PLANNED["full"].keys() | {f"paper:{name}" for name in PLANNED["paper"]}
     for claim in ALL.values():
@@ -53,7 +57,7 @@ def test_records_name_results_that_some_run_writes():
                 if experiment == "baselines":
                     assert re.fullmatch(rf"zsre-(1|100|1000)-({'|'.join(METHODS)})", run), name
                 elif name not in ("overlap/simulation", "overlap/real_masks", "overlap/interference-capacity.parquet",
-                                  "beyond/routing") and not name.startswith("exposure/"):  # fmt: skip
+                                  "beyond/routing", *EXPOSURES):  # fmt: skip
                     wanted = prefix + of_stream.removesuffix("*")
                     assert wanted in planned or (name[-1] == "*" and any(one.startswith(wanted) for one in planned)), (
                         name

@@ -14,7 +14,6 @@ from memoir.models import registry
 from memoir.routing.router import REACHED
 
 PARTS = ("reliability", "generalization", "locality")
-LOAD = 1.1  # just above the largest that the paper reports
 LEFT_OUT = (10, 1000)  # lengths that the README's table can do without
 EXACT = PARTS[:2]  # of what is generated
 
@@ -59,26 +58,25 @@ def readme() -> Iterator[tuple[str, str]]:
 def _news() -> str:
     """The two findings that the README begins with: both updates at the longest length, the paper at the same load."""
     found, both = lasting.longest("full"), beyond.streams("zsre")
-    paper = lasting.paper_by_load()
-    paper = paper[(paper.metric == "reliability") & (paper.n_edits == paper.n_edits[paper.load < 1].max())].iloc[0]
-    n = round(paper.load * registry.WIDTH["smollm2-135m"])
-    if found is None or not both or not (found[0].n_edits == n).any():
+    paper = lasting.paper_at_equal_load().query("metric == 'reliability'").sort_values("n_edits")
+    *_, same, middle = paper.itertuples()
+    if found is None or not both or not {same.n_edits, middle.n_edits} <= {*found[0].n_edits, *both[0].n_edits}:
         return "Not run: `python -m memoir stream --profile full lasting/zsre beyond/rls-zsre`\n"
     kept, last = [], []
     tokens, whole = (EXACT[0], TEACHER_FORCED), (EXACT[0], GENERATED)
     for rows in (found[0], both[0][both[0]["update"] == "rls"]):
         last.append(rows.n_edits.max())
         kept.append(rows.set_index(["metric", "protocol", "n_edits"])["mean"].map("{:.0%}".format))
-    (ours, rls), end = kept, min(last)
-    middle = max(length for length in found[0].n_edits[found[0].load < LOAD] if (*whole, length) in rls.index)
+    (ours, rls), end, n = kept, min(last), middle.n_edits
     said = (
         "**The method behaves as the paper says, and keeps less.** On SmolLM2-135M it keeps "
-        f"{ours[*tokens, n]} of the tokens of {n:,} edits, where the paper reports {paper.value:.0%} for LLaMA-3-8B at "
-        f"the same number of edits per column of the memory ({paper.n_edits:,}). Later edits overwrite earlier ones: "
-        f"of {last[0]:,}, {ours[*whole, last[0]]} are still answered word for word.",
+        f"{ours[*tokens, same.n_edits]} of the tokens of {same.n_edits:,} edits, where the paper reports "
+        f"{same.value:.0%} for LLaMA-3-8B at the same number of edits per column of the memory ({same.printed:,}). "
+        f"Later edits overwrite earlier ones: of {last[0]:,}, {ours[*whole, last[0]]} are still answered word for "
+        "word.",
         '**An update that does not overwrite keeps far more.** `update="rls"` protects what is already stored. Of '
-        f"{middle:,} edits, the largest load that the paper reports, it answers {rls[*whole, middle]} word for word "
-        f"and the paper's update {ours[*whole, middle]}; of {end:,}, {rls[*whole, end]} and {ours[*whole, end]}.",
+        f"{n:,} edits, the largest load that the paper reports, it answers {rls[*whole, n]} word for word "
+        f"and the paper's update {ours[*whole, n]}; of {end:,}, {rls[*whole, end]} and {ours[*whole, end]}.",
     )
     how: dict = {"width": 150, "subsequent_indent": "  ", "break_long_words": False, "break_on_hyphens": False}
     return "".join(textwrap.fill(f"* {text}", **how) + "\n" for text in said)

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from memoir import plots
 from memoir.baselines import METHODS
 from memoir.experiments.comparison.frames import averages, paper_averages
+from memoir.facts.registry import TITLES
 
 # a line style for each kind: what writes the model's weights, what answers beside them, what only tells the prompt
 KINDS = {"writes weights": "--", "beside the weights": "-", "tells the prompt": ":"}
@@ -31,7 +32,7 @@ def kind_of(name: str) -> str:
 
 def dataset_title(dataset: str) -> str:
     """A data set's name for readers."""
-    return {"zsre": "ZsRE", "openfacts": "OpenFacts"}.get(dataset, dataset)
+    return TITLES.get(dataset, dataset)
 
 
 def average_figure(panels: dict[str, pd.DataFrame]) -> Figure:

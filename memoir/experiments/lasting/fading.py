@@ -5,7 +5,6 @@ The layers below the memory are frozen, so the keys of a stream's edits come out
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,7 @@ import torch
 
 from memoir import metrics, texts
 from memoir.editor import Memoir
-from memoir.evidence import files, plan, runs
+from memoir.evidence import files, plan, results as evidence, runs
 from memoir.experiments.masks.interference import rows_of_edit
 from memoir.facts.reading import load_records
 from memoir.facts.record import EditRecord
@@ -34,8 +33,8 @@ STREAMS = ("lasting/zsre", "lasting/openfacts", "beyond/rls-zsre", "beyond/rls-o
 def exposed(editor: Memoir, records: Sequence[EditRecord], steps: Sequence[float], ends: Sequence[int]) -> pd.DataFrame:
     """The exposure x_i(N) of each edit at each N of `ends`: columns n_edits, edit, and "x{β}" of each exponent.
 
-    editor: fresh, with the stream's settings; nothing is edited, but its projector
-    takes in the keys. steps: optimisation steps that each edit took.
+    editor: fresh, with the stream's settings; nothing is edited, but its projector takes in the keys. steps:
+    optimisation steps that each edit took.
     ValueError when it has edits already, or when the numbers do not fit together.
     """
     if editor.edits or not len(records) == len(steps) == max(ends):
@@ -49,9 +48,10 @@ def exposed(editor: Memoir, records: Sequence[EditRecord], steps: Sequence[float
         mask = masks[j].to(rows.device)
         through = p.through(rows[:, mask], mask)
         scale = rows[:, mask].double().square().sum() / (through[:, mask] * rows[:, mask]).sum()
-        seen = p.through(own[None, mask], mask)[0] * scale / (own * mask).norm()
+        key = own * mask / (own * mask).norm()
+        seen = p.through(key[None, mask], mask)[0] * scale
         total[:, :j] += steps[j] * (keys[:j] @ seen.float().cpu()).abs() ** powers
-        keys[j] = (own * mask / (own * mask).norm()).cpu()
+        keys[j] = key.cpu()
         p.add(rows[:, mask], mask, through)
         if j + 1 in ends:
             found = {f"x{b}": x[: j + 1].numpy().copy() for b, x in zip(EXPONENTS, total, strict=True)}
@@ -74,9 +74,8 @@ def run() -> None:
         summed = table.groupby("n_edits").mean().drop(columns="edit").reset_index()
         born = files.provenance(began, editor=editor, dataset=stream.dataset)
         editor.detach()
-        files.write_result(
-            _path(name), summed.to_dict("records"), result["parameters"], born, {"edits": table, "about": each}
-        )
+        path, tables = files.result_path("full", *_name(name).split("/")), {"edits": table, "about": each}
+        files.write_result(path, summed.to_dict("records"), result["parameters"], born, tables)
 
 
 def about(editor: EditedModel, records: Sequence[EditRecord]) -> pd.DataFrame:
@@ -90,19 +89,17 @@ def about(editor: EditedModel, records: Sequence[EditRecord]) -> pd.DataFrame:
     return pd.DataFrame({"tokens": tokens, "again": again})
 
 
-def predicted(exponent: int | None = None) -> pd.DataFrame:
+def predicted() -> pd.DataFrame:
     """What the formula foretells of `STREAMS` beside what was measured: `foretold`'s columns, and dataset and update.
 
-    Empty without results. exponent: β; by default the one that fits the short lengths best. 0 is age alone.
+    Empty without results.
     """
-    found = {name: pairs for name in STREAMS if (pairs := _pairs(name))}
-    if not found:
+    if not (found := _found()):
         return pd.DataFrame()
-    about = {name: files.read_result("full", *name.split("/"))["parameters"] for name in found}
-    table = foretold(found, (0, *EXPONENTS) if exponent is None else (exponent,))
+    table, told = foretold(found), {name: files.read_result("full", *name.split("/"))["parameters"] for name in found}
     return table.assign(
-        dataset=[about[name]["stream"]["dataset"] for name in table.stream],
-        update=[about[name]["editor"].get("update", "sgd") for name in table.stream],
+        dataset=[told[name]["stream"]["dataset"] for name in table.stream],
+        update=[told[name]["editor"].get("update", "sgd") for name in table.stream],
     )
 
 
@@ -113,7 +110,8 @@ def foretold(found: Mapping[str, Mapping[int, pd.DataFrame]], exponents: Sequenc
     mean, low, high (measured reliability, teacher-forced), predicted, error, fitted (whether the numbers were fitted on
     this length), exponent, rate, floor, squares (what the fit leaves).
     """
-    fits = {b: {name: forgetting.fit(*_short(pairs, b)) for name, pairs in found.items()} for b in exponents}
+    short = {name: pd.concat(table for n, table in pairs.items() if n <= FITTED) for name, pairs in found.items()}
+    fits = {b: {name: forgetting.fit(table[f"x{b}"], table.kept) for name, table in short.items()} for b in exponents}
     best = min(fits, key=lambda b: sum(one.squares for one in fits[b].values()))
     rows = []
     for name, pairs in found.items():
@@ -132,30 +130,35 @@ def paired(exposures: pd.DataFrame, questions: pd.DataFrame) -> dict[int, pd.Dat
 
 
 def tried() -> pd.DataFrame:
-    """Each exponent's fit: exponent, squares (summed over streams), and of each stream its largest error later on."""
-    rows = []
-    for exponent in (0, *EXPONENTS):
-        if len(table := predicted(exponent)):
-            later = table[~table.fitted].groupby("stream").error.agg(lambda errors: errors[errors.abs().idxmax()])
-            rows.append({"exponent": exponent, "squares": table.groupby("stream").squares.first().sum()} | dict(later))
+    """Each exponent's fit: exponent, squares (summed over streams), and of each stream its largest error later on.
+
+    0 is age alone. Empty without results.
+    """
+    found, rows = _found(), []
+    for exponent in (0, *EXPONENTS) if found else ():
+        table = foretold(found, (exponent,))
+        later = table[~table.fitted].groupby("stream").error.agg(lambda errors: errors[errors.abs().idxmax()])
+        rows.append({"exponent": exponent, "squares": table.groupby("stream").squares.first().sum()} | dict(later))
     return pd.DataFrame(rows)
 
 
-def _path(name: str) -> Path:
-    return files.result_path("full", "exposure", name.replace("/", "-"))
+def _found() -> dict[str, dict[int, pd.DataFrame]]:
+    """`_pairs` of those of `STREAMS` whose exposures are there."""
+    return {name: pairs for name in STREAMS if (pairs := _pairs(name))}
+
+
+def _name(stream: str, table: str = "") -> str:
+    """The name of the result that holds a stream's exposures, or of a table beside it."""
+    return f"exposure/{stream.replace('/', '-')}" + (f"-{table}.parquet" if table else "")
 
 
 def _exposures(name: str) -> pd.DataFrame:
     """The exposures of a stream's edits; without rows unless they reach as far as the stream does."""
-    planned, path = plan.planned("full", name).get(name), _table(name, "edits")
-    if planned is None or not planned.ended or not path.exists() or not _table(name, "about").exists():
+    planned, table = plan.planned("full", name).get(name), evidence.read("full", _name(name, "edits"))
+    if planned is None or not planned.ended or table is None:
         return pd.DataFrame()
-    table, result = pd.read_parquet(path), files.read_result("full", *name.split("/"))
+    result = files.read_result("full", *name.split("/"))
     return table if table.n_edits.max() == max(row["n_edits"] for row in result["metrics"]) else table.head(0)
-
-
-def _table(name: str, kind: str) -> Path:
-    return _path(name).with_name(f"{_path(name).stem}-{kind}.parquet")
 
 
 def _pairs(name: str) -> dict[int, pd.DataFrame]:
@@ -174,11 +177,11 @@ def continued(name: str, lengths: Sequence[int]) -> pd.DataFrame:
     An extrapolation: each of the older half of its edits is taken to be exposed by every later step as it was up to
     now, and edits of all ages to be alike. Without rows before `run`.
     """
-    pairs, table = _pairs(name), predicted()
-    if not pairs:
+    found = _found()
+    if name not in found:
         return pd.DataFrame(columns=["n_edits", "predicted"])
+    table, last = foretold(found), found[name][max(found[name])]
     fitted = table[table.stream == name].iloc[-1]
-    last = pairs[max(pairs)]
     old, steps = last[: len(last) // 2], last.x0.iloc[0] / (len(last) - 1)
     each = np.maximum(fitted.rate * steps * old[f"x{fitted.exponent}"] / old.x0, 1e-12)  # chance per later edit
     shares = [((1 - np.exp(-each * n)) / (each * n)).mean() for n in lengths]  # mean over ages 0 to n
@@ -191,11 +194,11 @@ def who_is_lost(name: str) -> pd.DataFrame:
     what: "exposure" in fifths of its steepest power, "tokens" of the target, "subject" edited again later or not. The
     edits that are the last about their subject are what a stream leaves as current facts. Without rows before `run`.
     """
-    pairs = _pairs(name)
-    if not pairs:
+    pairs, each = _pairs(name), evidence.read("full", _name(name, "about"))
+    if not pairs or each is None:
         return pd.DataFrame()
     n = max(pairs)
-    table, each = pairs[n], pd.read_parquet(_table(name, "about"))[:n]
+    table, each = pairs[n], each[:n]
     fifths = pd.qcut(table[f"x{EXPONENTS[-1]}"].rank(method="first"), 5, labels=FIFTHS)
     tokens = pd.cut(each.tokens, [0, 1, 2, 3, 5, 10_000], labels=["1", "2", "3", "4 and 5", "6 and more"])
     again = (each.again >= 0) & (each.again < n)
@@ -205,8 +208,3 @@ def who_is_lost(name: str) -> pd.DataFrame:
         for group, kept in table.kept.groupby(pd.Series(groups, table.index), observed=True):
             rows.append({"what": what, "group": group} | metrics.mean_of(kept))
     return pd.DataFrame(rows)
-
-
-def _short(pairs: Mapping[int, pd.DataFrame], exponent: int) -> tuple[list[pd.Series], list[pd.Series]]:
-    short = [table for n, table in pairs.items() if n <= FITTED]
-    return [table[f"x{exponent}"] for table in short], [table.kept for table in short]

@@ -201,8 +201,8 @@ def beside_the_paper(experiment: str, run: str, n_edits: int) -> pd.DataFrame | 
 def paper_at_equal_load() -> pd.DataFrame:
     """The paper's LLaMA-3 numbers after 1,000 edits of ZsRE and more, at SmolLM2's n_edits of the same load N / D.
 
-    Columns n_edits, metric, value.
+    Columns n_edits, metric, value, printed: the paper's number of edits.
     """
     points = paper_by_load().query("n_edits >= 1000")
     ours = (points.load * registry.WIDTH["smollm2-135m"]).round().astype(int)
-    return points.assign(n_edits=ours)[["n_edits", "metric", "value"]]
+    return points.assign(printed=points.n_edits, n_edits=ours)[["n_edits", "metric", "value", "printed"]]

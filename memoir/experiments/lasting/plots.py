@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from memoir.facts.registry import TITLES
 from memoir.metrics import GENERATED, TEACHER_FORCED
 from memoir.plots import COLOURS, COLUMN, METHODS, SMALL, WIDE, contrast, curve, end_labels, spaced
 
 METRICS = ("reliability", "generalization", "locality", "neighbour locality")
-DATA = {"zsre": "ZsRE", "openfacts": "OpenFacts"}
 UPDATES = {"sgd": "paper's update", "rls": "rls"}
 WAYS = {  # where accuracy went, from best to worst
     "answered": "#4c956c", "other wording": "#f2cc8f", "overwritten": "#e07a5f", "not learnt": "#8d5a97",
@@ -158,7 +158,7 @@ def foretold(table: pd.DataFrame) -> Figure:
         error = [rows["mean"] - rows.low, rows.high - rows["mean"]]
         axes.errorbar(rows.n_edits, rows["mean"], yerr=error, fmt=marker, color=colour, ms=3.5, lw=0.9)
         axes.plot(rows.n_edits, rows.predicted, "-" if dataset == "zsre" else "--", color=colour, lw=1)
-        ends.append((rows["mean"].iloc[-1], f"{DATA[dataset]}, {UPDATES[update]}", colour))
+        ends.append((rows["mean"].iloc[-1], f"{TITLES[dataset]}, {UPDATES[update]}", colour))
     axes.set(
         xscale="log", ylim=(0, 1.05), xlabel="edits, one after the other", ylabel="token accuracy of edited prompts"
     )

@@ -6,6 +6,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from memoir.facts.registry import TITLES
 from memoir.plots import COLOURS, METHODS, SMALL, WIDE
 
 STYLES = {
@@ -13,7 +14,6 @@ STYLES = {
     "rls": dict(color=METHODS["rls"], marker="s"),
     "as in the paper": dict(color=COLOURS["paper"], marker="D"),
 }
-SETS = {"qaedit": "QAEdit", "zsre": "ZsRE", "openfacts": "OpenFacts", "counterfact": "CounterFact"}
 
 
 def by_form(table: pd.DataFrame, kind: str, measure: str, title: str) -> Figure:
@@ -29,7 +29,7 @@ def by_form(table: pd.DataFrame, kind: str, measure: str, title: str) -> Figure:
             apart = [own["mean"] - own.low, own.high - own["mean"]]
             axes.errorbar(own["mean"], places, xerr=apart, ls="", lw=1, label=label, **STYLES[label])
         axes.set(xlim=(-0.03, 1.03), yticks=range(len(forms)), yticklabels=forms, ylim=(len(forms) - 0.4, -0.6))
-        axes.set_title(SETS.get(name, name), fontweight="normal")
+        axes.set_title(TITLES.get(name, name), fontweight="normal")
         axes.grid(axis="x", lw=0.4)
     shown = {label: line for axes in panels[0] for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=3, fontsize=SMALL)
@@ -77,7 +77,7 @@ def beside_published(table: pd.DataFrame, metric: str, title: str) -> Figure:
             axes.plot(row.synthetic, place, "o", color=colour, mfc="white")
             axes.plot(row.wild, place, "o", color=colour)
         axes.set(xlim=(-0.03, 1.05), ylim=(len(names) - 0.5, -0.5), yticks=range(len(names)), yticklabels=names)
-        axes.set_title(SETS.get(dataset, dataset), fontweight="normal")
+        axes.set_title(TITLES.get(dataset, dataset), fontweight="normal")
     figure.supxlabel("open: teacher-forced; filled: generated to its natural end", fontsize=SMALL)
     figure.suptitle(title, x=0.01, ha="left")
     return figure

@@ -91,7 +91,8 @@ def test_later_lengths_are_foretold_from_short_ones(results):
     about = {"stream": {"dataset": "zsre"}, "editor": {"k": 439}}
     files.write_result(planned.result, lengths, about, {}, tables)
     each = pd.DataFrame({"tokens": [1, 2] * 1500, "again": [-1] * 1000 + [2500] * 500 + [-1] * 1500})
-    files.write_result(fading._path("lasting/zsre"), [], {}, {}, {"edits": pd.concat(exposures), "about": each})
+    path = files.result_path("full", *fading._name("lasting/zsre").split("/"))
+    files.write_result(path, [], {}, {}, {"edits": pd.concat(exposures), "about": each})
     found = fading.predicted().set_index("n_edits")
     assert found.index.tolist() == [107, 750, 3000] and found.fitted.tolist() == [True, True, False]
     assert found.exponent.unique().tolist() == [6] and abs(found.error[3000]) < 0.03
