@@ -5,7 +5,8 @@
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from memoir import notebooks
@@ -46,13 +47,13 @@ def main() -> None:
     streams = commands.add_parser("stream", help="run streams of edits of a profile's plan, or go on with them")
     streams.add_argument("names", nargs="*", metavar="STREAM", help="a stream, or an experiment (all of its streams)")
     streams.add_argument("--profile", default="laptop", choices=notebooks.PROFILES)
+    streams.add_argument("--device", help="where the models are, such as cuda (default: the plan's)")
     streams.add_argument("--list", action="store_true", help="only print the streams, and which are done")
     arguments = parser.parse_args()
     if arguments.command == "list":
         for notebook in notebooks.discover():
-            print(
-                f"{notebook.path.stem:22} {notebook.title}\n{'':22} {notebook.finding}\n{'':22} Makes: {notebook.makes}"
-            )
+            about = notebook.title, notebook.finding, f"Makes: {notebook.makes}"
+            print(f"{notebook.path.stem:22}", f"\n{'':22} ".join(about))
         print("\n" + paper_items.listing())
     elif arguments.command == "figures":
         for path in figures.rebuild(notebooks.discover()):
@@ -65,7 +66,7 @@ def main() -> None:
         if faults:
             sys.exit("\n" + "\n".join(faults))
     elif arguments.command == "stream":
-        _stream(arguments.names, arguments.profile, arguments.list)
+        _stream(arguments.names, arguments.profile, arguments.device, arguments.list)
     elif arguments.command == "weights":
         _weights(arguments.model, arguments.from_hub)
     elif arguments.command == "tune":
@@ -77,9 +78,8 @@ def main() -> None:
         _run(arguments.names, arguments.profile, arguments.extra)
 
 
-def _need_known(what: str, names: list[str], known: Iterable[str], listing: str) -> None:
+def _need_known(what: str, names: list[str], known: Collection[str], listing: str) -> None:
     """Ends the command with a sentence for each name that there is not."""
-    known = list(known)
     if missing := [inputs.unknown(what, name, known, listing) for name in names if name not in known]:
         sys.exit("\n".join(missing))
 
@@ -115,7 +115,7 @@ def _run(names: list[str], profile: str, assignments: list[str]) -> None:
         sys.exit(str(error))
 
 
-def _stream(names: list[str], profile: str, only_list: bool) -> None:
+def _stream(names: list[str], profile: str, device: str | None, only_list: bool) -> None:
     planned = plan.planned(profile)
     groups = {one.stream.experiment for one in planned.values()}
     _need_known("stream", names, [*planned, *groups], f"notebooks/params/{profile}.yaml, or --list with this command")
@@ -125,7 +125,7 @@ def _stream(names: list[str], profile: str, only_list: bool) -> None:
     try:
         for name, one in planned.items():
             if not names or {name, one.stream.experiment} & set(names):
-                print(plan.run(one).relative_to(notebooks.ROOT), flush=True)
+                print(plan.run(replace(one, device=device or one.device)).relative_to(notebooks.ROOT), flush=True)
     except FileNotFoundError as error:  # records that are not to be had here, a search that is not done
         sys.exit(str(error))
 

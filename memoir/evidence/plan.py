@@ -38,8 +38,8 @@ class Planned:
     """One stream of the plan.
 
     method: of `MAKERS` or `memoir.baselines.METHODS`. which: of the registry's settings, "default" or "recommended",
-    those to begin with. editor: what differs from these; searched: an experiment among whose streams of this method the
-    best one's settings come first. false_positives: calibrate τ to
+    those to begin with. editor: what differs from these; searched: an experiment among whose streams of this method
+    and model the best one's settings come first. false_positives: calibrate τ to
     this rate on calibration records beforehand (None: the default τ); singles: see `runs.run_singles`; probes: what
     else is asked, by name (`probes.py`), and how many questions.
     """
@@ -81,7 +81,7 @@ class Planned:
         if self.searched is None:
             return []
         found = planned(self.stream.profile, f"{self.searched}/").values()
-        return [one for one in found if one.method == self.method]
+        return [one for one in found if (one.method, one.model) == (self.method, self.model)]
 
 
 def planned(profile: str, experiment: str = "") -> dict[str, Planned]:
