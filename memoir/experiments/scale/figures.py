@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import pandas as pd
 from matplotlib.figure import Figure
 
-from memoir.experiments.scale import frames as scale, plots as scale_plots
+from memoir.experiments.lasting.frames import paper_by_load
+from memoir.experiments.scale import frames as scale, layers, plots as scale_plots, widths
+from memoir.models.registry import WIDTH
 
 
 def figures() -> Iterator[tuple[str, Figure]]:
@@ -14,6 +16,15 @@ def figures() -> Iterator[tuple[str, Figure]]:
         yield "10_seconds", scale_plots.seconds(took)
     if found := scale.kept():
         yield "10_routing", scale_plots.growth(found["speed"], found["errors"])
+    if len(kept := widths.kept()):
+        yield "10_load", scale_plots.by_load(kept, paper_by_load(), widths.from_the_law(kept))
+    if tables := looked_at():
+        yield "10_layers", scale_plots.by_layer(tables)
+
+
+def looked_at() -> list[pd.DataFrame]:
+    """`layers.kept` of the models that were looked at."""
+    return [table for name in WIDTH if (table := layers.kept(name)) is not None]
 
 
 def tables() -> Iterator[tuple[str, pd.DataFrame]]:
@@ -22,3 +33,7 @@ def tables() -> Iterator[tuple[str, pd.DataFrame]]:
     yield "10_seconds", scale.seconds().round(3)
     if found := scale.kept():
         yield "10_routing_errors", found["errors"].round(4)
+    if len(kept := widths.kept()):
+        yield "10_from_the_law", widths.from_the_law(kept).round(3)
+    if len(tried := widths.searched()):
+        yield "10_searched", tried.round(3)

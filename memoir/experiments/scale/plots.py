@@ -1,11 +1,12 @@
-"""Figures of notebook 10: what an edit takes, and how routing grows. Knows frames."""
+"""Figures of notebook 10: what an edit takes, how routing grows, what is kept on wider models. Knows frames."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
 from memoir.experiments.scale.frames import PAPER
-from memoir.plots import COLOURS, METHODS, SMALL, WIDE
+from memoir.metrics import TEACHER_FORCED
+from memoir.plots import COLOURS, METHODS, SMALL, WIDE, curve
 
 MARKS = {
     ("estimate", "A100 80 GB"): ("D", "none", COLOURS["theory"], "estimate, A100"),
@@ -53,4 +54,59 @@ def growth(speed: pd.DataFrame, errors: pd.DataFrame) -> Figure:
         f"The exact search takes {last.ms:.0f} ms a query for {last.n:,} edits; an index gains little",
         x=0.01, ha="left",
     )  # fmt: skip
+    return figure
+
+
+MODELS = {  # marks and lines by model, the same in both figures
+    "smollm2-135m": ("o-", "SmolLM2-135M"),
+    "qwen2.5-0.5b": ("s--", "Qwen2.5-0.5B"),
+    "qwen2.5-1.5b": ("^-.", "Qwen2.5-1.5B"),
+}
+
+
+def by_load(kept: pd.DataFrame, paper: pd.DataFrame, law: pd.DataFrame) -> Figure:
+    """Teacher-forced reliability, generalization and locality against the load N / D: a line per model, a colour per
+    update, and the paper's points. kept, law: `widths.kept`, `widths.from_the_law`; paper: metric, load, value."""
+    figure, panels = plt.subplots(1, 3, figsize=(WIDE, 2.7), sharey=True, sharex=True)
+    colours = {"the paper's update": METHODS["memoir"], "rls": METHODS["rls"]}
+    shown = kept[kept.protocol == TEACHER_FORCED]
+    for axes, metric in zip(panels, ("reliability", "generalization", "locality"), strict=True):
+        for (model, update, layer), rows in shown[shown.metric == metric].groupby(["model", "update", "layer"]):
+            style, title = MODELS[model]
+            label = f"{title}, layer {layer}, {update}"
+            curve(axes, rows, "load", colours[update], style, ms=3, label=label)
+        points = paper[(paper.metric == metric) & (paper.load > shown.load.min() / 2)]
+        axes.plot(points.load, points.value, "D", color=COLOURS["paper"], ms=4, label="the paper, LLaMA-3-8B")
+        axes.set(xscale="log", xlabel="load N / D", ylim=(0.4, 1.02))
+        axes.set_title(metric, fontweight="normal")
+    panels[0].set_ylabel("token accuracy,\n95 % interval")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=SMALL)
+    plain = law[law["update"] == "the paper's update"].difference
+    figure.suptitle(
+        f"At equal load the larger models keep what SmolLM2 keeps within {plain.abs().max():.2f} (paper's update)",
+        x=0.01, ha="left",
+    )  # fmt: skip
+    return figure
+
+
+def by_layer(tables: list[pd.DataFrame]) -> Figure:
+    """What prompts look like to each layer, two panels: the largest token's share of their energy, and the rephrasings
+    that masks lead to their own prompt. tables: as `layers.kept`; the layer that is edited is marked."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 2.5))
+    for table, colour in zip(tables, (COLOURS["irrelevant"], COLOURS["rephrasing"], COLOURS["other"]), strict=False):
+        style, title = MODELS[table.model.iloc[0]]
+        depth = (table.layer + 1) / len(table)
+        here = table.layer == table.edited
+        for axes, column in ((left, "largest"), (right, "found")):
+            axes.plot(depth, table[column], style, ms=2.5, color=colour, label=title)
+            axes.plot(depth[here], table[column][here], "o", ms=8, mfc="none", mec=colour)
+            axes.set(ylim=(0, 1.03), xlabel="depth of the layer, 1 is the last")
+    left.set_ylabel("largest token's share\nof a prompt's energy")
+    right.set_ylabel("rephrasings found\nat 1 % of irrelevant")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=SMALL)
+    figure.suptitle(
+        "In the last layers of the larger models one token can outweigh all others (circles: edited layers)",
+        x=0.01,
+        ha="left",
+    )
     return figure

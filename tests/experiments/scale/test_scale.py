@@ -3,10 +3,12 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from memoir.evidence import files
-from memoir.experiments.scale import figures, frames, growth
+from memoir.experiments.scale import figures, frames, growth, layers, widths
 from memoir.theory.overlap import random_masks
 from memoir.tophash import overlap_counts
 
@@ -89,3 +91,39 @@ def test_routing_is_measured_once_with_provenance(monkeypatch, tmp_path, toy_edi
     found = frames.kept()
     assert len(found["speed"]) == 10 and found["errors"].same.between(0, 1).all()
     assert json.loads(first)["provenance"]["dataset"] == "openfacts"
+
+
+def test_a_token_that_outweighs_the_others_is_seen_and_masks_lead_to_their_own_prompt(monkeypatch, toy_editor):
+    """Two layers are planted: in the second the first token of each prompt has nine tenths of the energy."""
+    editor, draw = toy_editor(), torch.Generator().manual_seed(0)
+    monkeypatch.setattr(editor.model.config, "num_hidden_layers", 2)
+    tokens = {name: torch.randn(40, 5, 64, generator=draw) for name in ("background", "prompt", "irrelevant")}
+    tokens["rephrasing"] = tokens["prompt"] + 0.1 * torch.randn(40, 5, 64, generator=draw)
+    heavy = torch.tensor([6.0, 1, 1, 1, 1])[:, None]
+
+    def read(_model, _tokenizer, prompts):
+        return [[own, torch.nn.functional.normalize(own, dim=1) * heavy] for own in tokens[prompts[0]]]
+
+    monkeypatch.setattr(layers, "_read", read)
+    table = layers.by_layer(editor.model, editor.tokenizer, {name: [name] for name in tokens}, k=18).set_index("layer")
+    assert table.largest[1] == pytest.approx(0.9) and table["first"][1] == 1 and table.largest[0] < 0.5
+    assert table.found[0] == 1 and table.own[0] > 0.8 and table.threshold[0] < 0.7
+
+
+def test_what_a_real_model_reads_is_what_its_edited_maps_are_given(toy_editor):
+    editor = toy_editor()
+    (read,) = layers._read(editor.model, editor.tokenizer, ["The capital of France is"])
+    here = read[editor.settings.layer].mean(dim=0)
+    torch.testing.assert_close(here, editor.features(["The capital of France is"])[0])
+
+
+def test_the_distance_from_the_law_is_that_from_the_small_models_curve():
+    about = {"metric": "reliability", "protocol": "teacher-forced", "layer": 1, "update": "rls"}
+    small = pd.DataFrame(
+        {"model": widths.SMALL, "stream": "small", "load": [0.1, 10.0], "n_edits": [1, 2], "mean": [1.0, 0.5]}
+    )
+    other = pd.DataFrame(
+        {"model": "qwen2.5-1.5b", "stream": "a", "load": [1.0, 50.0], "n_edits": [3, 4], "mean": [0.7, 0.1]}
+    )
+    (row,) = widths.from_the_law(pd.concat([small, other]).assign(**about)).itertuples()
+    assert row.small == pytest.approx(0.75) and row.difference == pytest.approx(-0.05) and row.n_edits == 3
