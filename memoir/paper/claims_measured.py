@@ -68,9 +68,13 @@ def accuracy(claim: Claim, results: dict) -> Iterator[Reading]:
 
 @rule("4")
 def kept_after(claim: Claim, results: dict) -> Iterator[Reading]:
-    """Reliability and locality reach the claimed share."""
+    """Reliability and locality reach the claimed share; on a larger model too, where one was edited so often."""
+    value, n = claim.article["value"], claim.article["edits"]
     for metric in ("reliability", "locality"):
-        yield from _reaches(results["stream"], metric, claim.article["value"], claim.article["edits"])
+        yield from _reaches(results["stream"], metric, value, n)
+        if larger := results.get("larger"):
+            row, text = at(larger, metric, n), f"{n:,} edits on {evidence.model_of(larger)}"
+            yield Reading(f"{metric} after {text}", row["high"] >= value, {f"{metric}, {text}": shown(row)})
 
 
 @rule("4-collapse")

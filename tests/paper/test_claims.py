@@ -86,6 +86,7 @@ MEASURED = [
     ("4", dict(stream=stream({"reliability": 0.96, "locality": 0.99})), TRUE),
     ("4", dict(stream=stream()), NOT_REPRODUCED),
     ("4", dict(stream=stream({"locality": 0.99})), PARTLY_TRUE),
+    ("4", dict(stream=stream(), larger=stream({"locality": 0.99})), PARTLY_TRUE),
     ("5", dict(stream=stream(lengths=(5,))), TRUE),
     ("5", dict(stream=stream(lengths=(2,))), NOT_REPRODUCED),
     ("11", dict(stream=stream({"generalization": 0.915}), grace=stream({"generalization": 0.3})), TRUE),

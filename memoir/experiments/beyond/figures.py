@@ -10,12 +10,12 @@ from memoir.evidence import files, results as evidence
 from memoir.experiments.beyond import about, frames as beyond, plots as beyond_plots
 from memoir.experiments.lasting import frames as lasting
 from memoir.metrics import GENERATED, TEACHER_FORCED
-from memoir.models import registry
 from memoir.routing.router import REACHED
 
 PARTS = ("reliability", "generalization", "locality")
 LEFT_OUT = (10, 1000)  # lengths that the README's table can do without
 EXACT = PARTS[:2]  # of what is generated
+AGAIN = (750, 1607)  # lengths at which other records stand beside
 
 
 def figures() -> Iterator[tuple[str, Figure]]:
@@ -26,7 +26,7 @@ def figures() -> Iterator[tuple[str, Figure]]:
     if found := beyond.streams("zsre"):
         paper = lasting.paper_at_equal_load()
         paper = paper[paper.n_edits <= found[0].n_edits.max()]
-        yield "12_streams", beyond_plots.streams(found[0], TEACHER_FORCED, paper)
+        yield "12_streams", beyond_plots.streams(found[0], TEACHER_FORCED, paper, lasting.other_records())
         yield "12_forgetting", beyond_plots.forgetting(found[1], 8)
     curves = evidence.read("full", "beyond/routing-frontier.parquet")
     if curves is not None and files.read_result("full", "beyond", "routing"):
@@ -104,15 +104,14 @@ def _retention() -> str:
 
 
 def _again() -> Iterator[str]:
-    """The same load with other records, another permutation and another seed: how far two runs lie apart."""
-    results = [files.read_result("full", "beyond", f"again-{update}") for update in ("sgd", "rls")]
-    if all(results):
-        n, found = max(row["n_edits"] for row in results[0]["metrics"]), []
-        for result in results:
-            rows = pd.DataFrame(result["metrics"]).query("n_edits == @n")
-            found.append([rows[rows.protocol == each] for each in (TEACHER_FORCED, GENERATED)])
-        rows = found[0][0].assign(load=n / registry.WIDTH[evidence.model_of(results[0])])
-        yield _row(f"{n:,}, other records and permutation", rows, found[0][1], pd.Series(), found[1])
+    """The same loads with other records and another permutation: how far two runs lie apart."""
+    rows = lasting.other_records()
+    for n in AGAIN if len(rows) else ():
+        at = rows[rows.n_edits == n]
+        own, rls = ([at[(at["update"] == update) & (at.protocol == each)] for each in (TEACHER_FORCED, GENERATED)]
+                    for update in ("sgd", "rls"))  # fmt: skip
+        if len(own[0]):
+            yield _row(f"{n:,}, other records and permutation", own[0], own[1], pd.Series(), rls)
 
 
 def _row(edits: str, rows: pd.DataFrame, whole: pd.DataFrame, paper: pd.Series, rls: list[pd.DataFrame]) -> str:

@@ -33,10 +33,13 @@ def protection(table: pd.DataFrame, ridge: float) -> Figure:
     return figure
 
 
-def streams(table: pd.DataFrame, protocol: str, paper: pd.DataFrame | None = None) -> Figure:
+def streams(
+    table: pd.DataFrame, protocol: str, paper: pd.DataFrame | None = None, again: pd.DataFrame | None = None
+) -> Figure:
     """Metrics against the number of edits, a line per update. table: columns update, metric, protocol, mean, low, high.
 
-    paper: columns metric, n_edits (ours at the same load), value; drawn as diamonds.
+    paper: columns metric, n_edits (ours at the same load), value; drawn as diamonds. again: as table, of other records;
+    drawn as dotted lines.
     """
     metrics = ["reliability", "generalization", "locality"]
     figure, panels = plt.subplots(1, len(metrics), figsize=(WIDE, 2.5), sharey=True)
@@ -45,6 +48,11 @@ def streams(table: pd.DataFrame, protocol: str, paper: pd.DataFrame | None = Non
         for update, (label, colour) in UPDATES.items():
             if len(own := rows[rows["update"] == update]):
                 curve(axes, own, "n_edits", colour, label=label)
+            if again is not None and len(again):
+                own = again[(again.metric == metric) & (again.protocol == protocol) & (again["update"] == update)]
+                own = own[own.n_edits.isin(rows.n_edits)]
+                if len(own):
+                    axes.plot(own.n_edits, own["mean"], "o:", ms=3, color=colour, label=f"{label}, other records")
         if paper is not None:
             own = paper[paper.metric == metric]
             axes.plot(own.n_edits, own.value, "D", color=COLOURS["paper"], ms=4, label="paper's 8B model, equal load")

@@ -17,7 +17,7 @@ def figures() -> Iterator[tuple[str, Figure]]:
     yield from _first_figures()
     ours = lasting.by_edits("full", "lasting")
     if len(ours):
-        yield "04_load", lasting_plots.by_load(ours, lasting.paper_by_load())
+        yield "04_load", lasting_plots.by_load(lasting.with_other_records(ours), lasting.paper_by_load())
     if len(foretold := fading.predicted()):
         yield "04_foretold", lasting_plots.foretold(foretold)
     for planned, result, tables in evidence.finished("full", "lasting"):

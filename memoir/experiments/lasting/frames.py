@@ -26,6 +26,21 @@ def by_edits(profile: str, experiment: str) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
+def other_records(dataset: str = "zsre") -> pd.DataFrame:
+    """`by_edits` of the streams that edit other records with another permutation, with their update; maybe empty."""
+    rows = by_edits("full", "lasting-again")
+    if not len(rows):
+        return rows
+    rows = rows[rows.dataset == dataset]
+    return rows.assign(update=rows.stream.str.rpartition("-")[2], stream=f"{dataset}, other records")
+
+
+def with_other_records(ours: pd.DataFrame) -> pd.DataFrame:
+    """The streams of notebook 04, then that of ZsRE again with other records, under the paper's update too."""
+    other = other_records()
+    return pd.concat([ours, other[other["update"] == "sgd"]], ignore_index=True) if len(other) else ours
+
+
 def longest(profile: str) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]] | None:
     """The longest stream of ZsRE that has ended: its rows of `by_edits`, its tables by name. None before any has."""
     for experiment in ("lasting", "first-100"):

@@ -77,12 +77,13 @@ def _news(kept: dict[tuple[str, str], pd.Series]) -> Iterator[str]:
 def by_load(ours: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     """Reliability, generalization and locality (teacher-forced) against the load N / D, ours and the paper's points.
 
-    ours: `frames.by_edits`; paper: columns metric, load, value.
+    ours: `frames.by_edits`, with `frames.other_records` if there are any; paper: columns metric, load, value.
     """
     figure, panels = plt.subplots(1, 3, figsize=(WIDE, 2.3), sharey=True, sharex=True)
     shown = ours[ours.protocol == TEACHER_FORCED]
     for axes, metric in zip(panels, METRICS, strict=False):
-        for (name, rows), style in zip(shown[shown.metric == metric].groupby("stream"), ("-", "--", ":"), strict=False):
+        streams = shown[shown.metric == metric].groupby("stream", sort=False)
+        for (name, rows), style in zip(streams, ("-", "--", ":", "-."), strict=False):
             curve(axes, rows, "load", COLOURS[metric], f"o{style}", ms=3, label=name)
         points = paper[paper.metric == metric]
         axes.plot(points.load, points.value, "D", color=COLOURS["paper"], ms=4, label="paper, LLaMA-3-8B")
