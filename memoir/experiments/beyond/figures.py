@@ -9,12 +9,15 @@ from matplotlib.figure import Figure
 from memoir.evidence import files, results as evidence
 from memoir.experiments.beyond import about, frames as beyond, plots as beyond_plots
 from memoir.experiments.lasting import frames as lasting
+from memoir.experiments.scale import widths
 from memoir.metrics import GENERATED, TEACHER_FORCED
+from memoir.models import registry
 from memoir.routing.router import REACHED
 
 PARTS = ("reliability", "generalization", "locality")
 LEFT_OUT = (10, 1000)  # lengths that the README's table can do without
 EXACT = PARTS[:2]  # of what is generated
+LARGER = "qwen2.5-1.5b-sgd"
 AGAIN = (750, 1607)  # lengths at which other records stand beside
 
 
@@ -56,7 +59,8 @@ def readme() -> Iterator[tuple[str, str]]:
 
 
 def _news() -> str:
-    """The two findings that the README begins with: both updates at the longest length, the paper at the same load."""
+    """The findings that the README begins with: both updates at the longest length, a larger model and the paper at
+    the same load."""
     found, both = lasting.longest("full"), beyond.streams("zsre")
     paper = lasting.paper_at_equal_load().query("metric == 'reliability'").sort_values("n_edits")
     *_, same, middle = paper.itertuples()
@@ -68,15 +72,17 @@ def _news() -> str:
         last.append(rows.n_edits.max())
         kept.append(rows.set_index(["metric", "protocol", "n_edits"])["mean"].map("{:.0%}".format))
     (ours, rls), end, n = kept, min(last), middle.n_edits
+    larger = widths.at_load(LARGER, same.n_edits / registry.WIDTH[widths.SMALL])
+    beside = f"Qwen2.5-1.5B keeps {larger['mean']:.0%} of {larger.n_edits:,} and " if larger is not None else ""
     said = (
-        "**The method behaves as the paper says, and keeps less.** On SmolLM2-135M it keeps "
-        f"{ours[*tokens, same.n_edits]} of the tokens of {same.n_edits:,} edits, where the paper reports "
-        f"{same.value:.0%} for LLaMA-3-8B at the same number of edits per column of the memory ({same.printed:,}). "
-        f"Later edits overwrite earlier ones: of {last[0]:,}, {ours[*whole, last[0]]} are still answered word for "
-        "word.",
+        "**The method behaves as the paper says, and keeps somewhat less.** The paper reports that LLaMA-3-8B keeps "
+        f"{same.value:.0%} of the tokens of {same.printed:,} edits. With as many edits per column of the memory "
+        f"{beside}SmolLM2-135M {ours[*tokens, same.n_edits]} of {same.n_edits:,}. Later edits overwrite earlier ones: "
+        f"of {last[0]:,}, SmolLM2 still answers {ours[*whole, last[0]]} word for word.",
         '**An update that does not overwrite keeps far more.** `update="rls"` protects what is already stored. Of '
         f"{n:,} edits, the largest load that the paper reports, it answers {rls[*whole, n]} word for word "
-        f"and the paper's update {ours[*whole, n]}; of {end:,}, {rls[*whole, end]} and {ours[*whole, end]}.",
+        f"and the paper's update {ours[*whole, n]}; of {end:,}, {rls[*whole, end]} and {ours[*whole, end]}. "
+        "It needs a layer in which no single token outweighs all others ([10_scale](notebooks/10_scale.ipynb)).",
     )
     how: dict = {"width": 150, "subsequent_indent": "  ", "break_long_words": False, "break_on_hyphens": False}
     return "".join(textwrap.fill(f"* {text}", **how) + "\n" for text in said)

@@ -105,8 +105,6 @@ def by_layer(tables: list[pd.DataFrame]) -> Figure:
     right.set_ylabel("rephrasings found\nat 1 % of irrelevant")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=SMALL)
     figure.suptitle(
-        "In the last layers of the larger models one token can outweigh all others (circles: edited layers)",
-        x=0.01,
-        ha="left",
+        "In some layers one token outweighs all others; those edited (circles) have none", x=0.01, ha="left"
     )
     return figure

@@ -15,11 +15,30 @@ from memoir.models.registry import WIDTH
 
 EXPERIMENT, SEARCH = "scale-lasting", "scale-search"
 SMALL = "smollm2-135m"  # whose curve the others are compared with
+OTHER_LAYER = "-layer-"  # in the name of a stream on another layer than the model's own
 UPDATES = {"sgd": "the paper's update", "rls": "rls"}
 
 
 def kept() -> pd.DataFrame:
     """Means with intervals: columns model, D, layer, update, batch, stream, n_edits, load, metric, protocol, mean..."""
+    rows = _kept()
+    return rows[~rows.stream.str.contains(OTHER_LAYER)].reset_index(drop=True) if len(rows) else rows
+
+
+def by_layer() -> pd.DataFrame:
+    """Reliability and generalization, teacher-forced, of the small model on a layer with a massive activation and on
+    its own one: a row for each layer, update and metric, a column for each length that both reached."""
+    rows = _kept()
+    if not len(rows) or not rows.stream.str.contains(OTHER_LAYER).any():
+        return pd.DataFrame()
+    rows = rows[
+        (rows.model == SMALL) & (rows.protocol == TEACHER_FORCED) & rows.metric.isin(["reliability", "generalization"])
+    ]
+    wide = rows.pivot_table(index=["layer", "update", "metric"], columns="n_edits", values="mean")
+    return wide.dropna(axis=1)
+
+
+def _kept() -> pd.DataFrame:
     found = [
         pd.DataFrame(result["metrics"]).assign(
             model=planned.model, D=WIDTH[planned.model], layer=result["parameters"]["editor"]["layer"],
@@ -47,6 +66,17 @@ def from_the_law(table: pd.DataFrame) -> pd.DataFrame:
         found.append(inside.assign(small=curve, difference=inside["mean"] - curve))
     names = ["model", "layer", "update", "n_edits", "load", "mean", "small", "difference"]
     return pd.concat(found, ignore_index=True)[names] if found else pd.DataFrame(columns=names)
+
+
+def at_load(stream: str, load: float) -> pd.Series | None:
+    """The row of a stream's reliability, teacher-forced, at the length nearest to a load; None without the stream."""
+    rows = kept()
+    rows = (
+        rows[(rows.stream == stream) & (rows.metric == "reliability") & (rows.protocol == TEACHER_FORCED)]
+        if len(rows)
+        else rows
+    )
+    return rows.loc[(rows.load - load).abs().idxmin()] if len(rows) else None
 
 
 def searched() -> pd.DataFrame:
