@@ -96,9 +96,8 @@ _LLAMA = {
 }  # fmt: skip
 _QWEN = {"model_type": "qwen2", "num_key_value_heads": 2, "vocab_size": 151936, "tie_word_embeddings": False}
 
-# what the default model is edited with, and what the search for the two Qwen2.5 began with. Of the layers that were
-# tried theirs are the best without a massive activation, which `update="rls"` cannot bear (notebook 10); their τ
-# lets in about 1 % of ZsRE's irrelevant questions there
+# what the default model is edited with; the search for the two Qwen2.5 began with it. Their layers are the best of
+# those without a massive activation (notebook 10), their τ lets in about 1 % of ZsRE's irrelevant questions there
 UNTUNED: dict = dict(threshold=0.48, lr=4.0, n_iter=40, weight_decay=0.0, n_prefixes=0, stop_loss=0.1, stop_change=None)
 
 MODELS = {

@@ -80,9 +80,9 @@ def _news() -> str:
         f"{beside}SmolLM2-135M {ours[*tokens, same.n_edits]} of {same.n_edits:,}. Later edits overwrite earlier ones: "
         f"of {last[0]:,}, SmolLM2 still answers {ours[*whole, last[0]]} word for word.",
         '**An update that does not overwrite keeps far more.** `update="rls"` protects what is already stored. Of '
-        f"{n:,} edits, the largest load that the paper reports, it answers {rls[*whole, n]} word for word "
+        f"{n:,} edits, the paper's largest load, it answers {rls[*whole, n]} word for word "
         f"and the paper's update {ours[*whole, n]}; of {end:,}, {rls[*whole, end]} and {ours[*whole, end]}. "
-        "It needs a layer in which no single token outweighs all others ([10_scale](notebooks/10_scale.ipynb)).",
+        "It needs a layer in which no token outweighs all others (notebook 10).",
     )
     how: dict = {"width": 150, "subsequent_indent": "  ", "break_long_words": False, "break_on_hyphens": False}
     return "".join(textwrap.fill(f"* {text}", **how) + "\n" for text in said)

@@ -74,6 +74,9 @@ def _news(kept: dict[tuple[str, str], pd.Series]) -> Iterator[str]:
         yield f"an update that does not overwrite (rls) keeps {said}({tokens['mean']:.0%})"
 
 
+STREAMS = {"zsre": "-", "openfacts": "--", "zsre-singles": ":"}  # their lines
+
+
 def by_load(ours: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     """Reliability, generalization and locality (teacher-forced) against the load N / D, ours and the paper's points.
 
@@ -82,9 +85,8 @@ def by_load(ours: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     figure, panels = plt.subplots(1, 3, figsize=(WIDE, 2.3), sharey=True, sharex=True)
     shown = ours[ours.protocol == TEACHER_FORCED]
     for axes, metric in zip(panels, METRICS, strict=False):
-        streams = shown[shown.metric == metric].groupby("stream", sort=False)
-        for (name, rows), style in zip(streams, ("-", "--", ":", "-."), strict=False):
-            curve(axes, rows, "load", COLOURS[metric], f"o{style}", ms=3, label=name)
+        for name, rows in shown[shown.metric == metric].groupby("stream"):
+            curve(axes, rows, "load", COLOURS[metric], f"o{STREAMS.get(name, '-.')}", ms=3, label=name)
         points = paper[paper.metric == metric]
         axes.plot(points.load, points.value, "D", color=COLOURS["paper"], ms=4, label="paper, LLaMA-3-8B")
         axes.set(xscale="log", xlabel="load N / D", ylim=(0, 1.03))
@@ -170,8 +172,10 @@ def foretold(table: pd.DataFrame) -> Figure:
     axes.set_xticks(counts, spaced(counts))
     axes.minorticks_off()
     end_labels(axes, ends, gap=0.1)
-    worst = table.error[~table.fitted].abs().max()
-    axes.set_title(f"Fitted up to {last:,} edits, right later to within {worst:.2f}")
+    worst = table[~table.fitted].groupby("update", sort=False).error.agg(lambda errors: errors.abs().max())
+    names = {"sgd": "paper's update", "rls": "rls"}
+    each = ", ".join(f"{worst[update]:.2f} ({name})" for update, name in names.items() if update in worst)
+    axes.set_title(f"Fitted up to {last:,} edits, off later by at most {each}")
     return figure
 
 

@@ -205,11 +205,13 @@ def routed(best: pd.DataFrame, thresholds: Sequence[float]) -> pd.DataFrame:
 
 
 def perplexity_curves(profile: str) -> pd.DataFrame:
-    """`perplexities` of SelfCheckGPT's streams by setting (where an edit ends) and n_edits."""
+    """`perplexities` of SelfCheckGPT's streams by setting (where an edit ends, and rls where it is) and n_edits."""
     found = by_stream(profile, "hallucination", perplexities)
     if found.empty:
         return found
-    found = found[found.dataset == "selfcheckgpt"].assign(setting="stop " + found.stop_loss.astype(str))
+    found = found[found.dataset == "selfcheckgpt"]
+    update = found.stream.str.endswith("-rls").map({True: ", rls", False: ""})
+    found = found.assign(setting="stop " + found.stop_loss.astype(str) + update)
     return found.sort_values(["setting", "n_edits", "n"]).drop_duplicates(["setting", "n_edits"], keep="last")
 
 

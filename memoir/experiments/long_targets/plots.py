@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from memoir.experiments.long_targets import frames
-from memoir.plots import COLOURS, SMALL, WIDE
+from memoir.plots import COLOURS, METHODS, SMALL, WIDE
 
 KINDS = {  # questions that no edit is about, and their colours
     "irrelevant": COLOURS["irrelevant"], "another subject": COLOURS["theory"],
@@ -51,7 +51,7 @@ def perplexity_by_edits(ours: pd.DataFrame, paper: pd.DataFrame, before: Sequenc
     before: mean and median of the untouched model.
     """
     figure, axes = plt.subplots(figsize=(WIDE, 2.4))
-    palette = [COLOURS["same template"], COLOURS["irrelevant"], COLOURS["other"], COLOURS["rephrasing"]]
+    palette = [COLOURS["irrelevant"], METHODS["memoir"], METHODS["rls"]]
     for colour, (setting, rows) in zip(palette, ours.groupby("setting"), strict=False):
         rows = rows.sort_values("n_edits")
         axes.plot(rows.n_edits, rows["mean"], color=colour, marker="o", ms=4, label=f"mean, {setting}")
@@ -72,8 +72,8 @@ def perplexity_by_edits(ours: pd.DataFrame, paper: pd.DataFrame, before: Sequenc
     )
     figure.legend(loc="outside right upper")
     end = ours[ours.n_edits == ours.n_edits.max()]
-    best = end.sort_values("median").iloc[0]
-    axes.set_title(f"After {best.n_edits:,} edits: median {best['median']:.2f}, mean {best['mean']:.2f}")
+    each = ", ".join(f"{row['mean']:.1f} ({row.setting})" for _, row in end.iterrows())
+    axes.set_title(f"Mean after {end.n_edits.iloc[0]:,} edits: {each}")
     return figure
 
 
