@@ -83,7 +83,7 @@ def by_load(kept: pd.DataFrame, paper: pd.DataFrame, law: pd.DataFrame) -> Figur
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=SMALL)
     plain = law[law["update"] == "the paper's update"].difference
     figure.suptitle(
-        f"At equal load larger models keep what SmolLM2 keeps, within {plain.abs().max():.2f}",
+        f"Paper's update: equal load keeps the same on 135M and 1.5B, within {plain.abs().max():.2f}",
         x=0.01, ha="left",
     )  # fmt: skip
     return figure
