@@ -6,13 +6,13 @@ U_all holds the keys of all edits so far, a row per token: the masked activation
     ΔW = −η c G^T U P,   c = tr(U U^T) / tr(U P U^T)     G (n, d): gradients at the outputs; U (n, D): this edit's keys
 
 P shrinks a direction in which earlier keys have the energy s by λ / (λ + s), so a write moves the answers of earlier
-keys the less the smaller λ is; c keeps the step as long as the edit's own tokens see it. P = I is plain descent, the
-paper's update. Either is computed in its dual form (`Write`): every step's ΔW is A^T U P for some A (n, d), and an edit
-has few tokens, n ≪ D, so that the steps change A alone and W_m is written once, at the end.
+keys the less the smaller λ is; c keeps the step as long as the edit's own tokens see it. Where one token outweighs all
+others, in a layer with a massive activation, c says nothing of those, and this update fails (notebook 10). P = I is
+plain descent, the paper's update. Either is computed in its dual form (`Write`): every step's ΔW is A^T U P for some
+A (n, d), and an edit has few tokens, n ≪ D, so that the steps change A alone and W_m is written once, at the end.
 This is the gain of recursive least squares, or natural gradient with the keys' second moment as the metric of the
 inputs (one factor of K-FAC, Martens and Grosse 2015). Orthogonal weight modification (Zeng, Chen, Cui and Yu 2019)
-projects the same way to learn tasks in a row; AlphaEdit (Fang et al. 2025) projects edits off the null space's
-complement for keys of general text, fixed beforehand. Here the keys are those of the edits themselves.
+learns tasks in a row so; AlphaEdit (Fang et al. 2025) takes the keys of general text, where these are the edits' own.
 """
 
 import itertools

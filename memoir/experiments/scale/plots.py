@@ -1,4 +1,4 @@
-"""Figures of notebook 10: what an edit takes, how routing grows, what is kept on wider models. Knows frames."""
+"""Figures of notebook 10: what an edit takes, how routing grows, how many edits wider models keep. Knows frames."""
 
 import matplotlib.pyplot as plt
 import pandas as pd

@@ -1,4 +1,4 @@
-"""What is kept on models of other widths, edited with many at once, against the load N / D.
+"""How many edits models of other widths keep, written many at once, against the load N / D.
 
 Frames from the streams of `scale-lasting` and `scale-search`. Knows results, nothing of models.
 """
