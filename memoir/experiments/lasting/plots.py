@@ -172,10 +172,11 @@ def foretold(table: pd.DataFrame) -> Figure:
     axes.set_xticks(counts, spaced(counts))
     axes.minorticks_off()
     end_labels(axes, ends, gap=0.1)
-    worst = table[~table.fitted].groupby("update", sort=False).error.agg(lambda errors: errors.abs().max())
-    names = {"sgd": "paper's update", "rls": "rls"}
-    each = ", ".join(f"{worst[update]:.2f} ({name})" for update, name in names.items() if update in worst)
-    axes.set_title(f"Fitted up to {last:,} edits, off later by at most {each}")
+    worst = table[~table.fitted].groupby("update").error.agg(lambda errors: errors.abs().max())
+    each = ", ".join(
+        f"{name}{worst[update]:.2f}" for update, name in {"sgd": "", "rls": "rls by "}.items() if update in worst
+    )
+    axes.set_title(f"Fitted up to {last:,} edits, later off by {each}")
     return figure
 
 
