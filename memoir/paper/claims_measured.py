@@ -50,8 +50,12 @@ def same_edits_same_load(result: dict, n_edits: int) -> dict[str, int]:
 
 def _reaches(result: dict, metric: str, value: float, n_edits: int) -> Iterator[Reading]:
     for text, n in same_edits_same_load(result, n_edits).items():
-        row = at(result, metric, n)
-        yield Reading(f"{metric} after {text}", row["high"] >= value, {f"{metric}, {text}": shown(row)})
+        yield _reached(result, metric, value, n, text)
+
+
+def _reached(result: dict, metric: str, value: float, n_edits: int, text: str) -> Reading:
+    row = at(result, metric, n_edits)
+    return Reading(f"{metric} after {text}", row["high"] >= value, {f"{metric}, {text}": shown(row)})
 
 
 @rule("1")
@@ -73,8 +77,7 @@ def kept_after(claim: Claim, results: dict) -> Iterator[Reading]:
     for metric in ("reliability", "locality"):
         yield from _reaches(results["stream"], metric, value, n)
         if larger := results.get("larger"):
-            row, text = at(larger, metric, n), f"{n:,} edits on {evidence.model_of(larger)}"
-            yield Reading(f"{metric} after {text}", row["high"] >= value, {f"{metric}, {text}": shown(row)})
+            yield _reached(larger, metric, value, n, f"{n:,} edits on {evidence.model_of(larger)}")
 
 
 @rule("4-collapse")

@@ -105,3 +105,9 @@ def test_what_settings_were_searched_on_is_hardly_reported():
             for n in report.stream.at:
                 met = used & set(range(report.stream.first, report.stream.first + n))
                 assert not met or (n >= 1000 and len(met) <= n / 10), (search.name, report.name, n)
+
+
+def test_a_committed_stream_that_names_the_papers_update_is_done_without_its_model():
+    planned = plan.planned("full", "scale-lasting/")
+    for update in ("sgd", "rls"):
+        assert plan._is_done(planned[f"scale-lasting/qwen2.5-1.5b-{update}"])

@@ -18,21 +18,23 @@ from memoir.theory import overlap
 
 
 def by_edits(profile: str, experiment: str) -> pd.DataFrame:
-    """Means with intervals by stream, metric, protocol and n_edits, with the load N / D."""
+    """Means with intervals by stream, metric, protocol and n_edits, with the load N / D, and what the stream is of:
+    dataset, model, layer (None for methods without) and update ("sgd" or "rls")."""
     found = []
     for planned, result, _ in finished(profile, experiment):
-        rows = pd.DataFrame(result["metrics"]).assign(stream=planned.stream.run, dataset=planned.stream.dataset)
+        how = result["parameters"]["editor"]
+        rows = pd.DataFrame(result["metrics"]).assign(
+            stream=planned.stream.run, dataset=planned.stream.dataset, model=planned.model,
+            layer=how.get("layer"), update=how.get("update", "sgd"),
+        )  # fmt: skip
         found.append(rows.assign(load=rows.n_edits / WIDTH[planned.model]))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
 def other_records(dataset: str = "zsre") -> pd.DataFrame:
-    """`by_edits` of the streams that edit other records with another permutation, with their update; maybe empty."""
+    """`by_edits` of the streams that edit other records with another permutation; maybe empty."""
     rows = by_edits("full", "lasting-again")
-    if not len(rows):
-        return rows
-    rows = rows[rows.dataset == dataset]
-    return rows.assign(update=rows.stream.str.rpartition("-")[2], stream=f"{dataset}, other records")
+    return rows[rows.dataset == dataset].assign(stream=f"{dataset}, other records") if len(rows) else rows
 
 
 def with_other_records(ours: pd.DataFrame) -> pd.DataFrame:

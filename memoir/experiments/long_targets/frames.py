@@ -106,7 +106,7 @@ def by_stream(profile: str, experiment: str, of: Callable[[pd.DataFrame], pd.Dat
     for planned, result, tables in evidence.finished(profile, experiment):
         how = result["parameters"]["editor"]
         about = {"stream": planned.stream.run, "dataset": planned.stream.dataset, "model": planned.model}
-        about |= {name: how[name] for name in ("stop_loss", "lr", "threshold")}
+        about |= {name: how[name] for name in ("stop_loss", "lr", "threshold")} | {"update": how.get("update", "sgd")}
         found.append(of(tables["questions"]).assign(**about))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
@@ -210,8 +210,9 @@ def perplexity_curves(profile: str) -> pd.DataFrame:
     if found.empty:
         return found
     found = found[found.dataset == "selfcheckgpt"]
-    update = found.stream.str.endswith("-rls").map({True: ", rls", False: ""})
-    found = found.assign(setting="stop " + found.stop_loss.astype(str) + update)
+    found = found.assign(
+        setting="stop " + found.stop_loss.astype(str) + found["update"].map({"sgd": "", "rls": ", rls"})
+    )
     return found.sort_values(["setting", "n_edits", "n"]).drop_duplicates(["setting", "n_edits"], keep="last")
 
 

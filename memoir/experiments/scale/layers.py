@@ -70,7 +70,7 @@ def by_layer(
     read = {name: _read(model, tokenizer, prompts) for name, prompts in asked.items()}
     rows = []
     for layer in range(model.config.num_hidden_layers):
-        features = {name: torch.stack([own[layer].mean(dim=0) for own in prompts]) for name, prompts in read.items()}
+        features = {name: torch.stack([own[layer][0] for own in prompts]) for name, prompts in read.items()}
         permutation = random_permutation(features["prompt"].shape[1], 0)
         mu = features["background"].mean(dim=0)
         masks = {name: pack(top_hash(each - mu, k, permutation)) for name, each in features.items()}
@@ -79,7 +79,7 @@ def by_layer(
         # the first τ above all but so many of the irrelevant questions' best overlaps
         threshold = np.sort(overlap_counts(masks["irrelevant"], masks["prompt"]).max(axis=1) / k)[::-1]
         threshold = np.nextafter(threshold[int(LET_IN * len(threshold))], 1)
-        energy = [own[layer].pow(2).sum(dim=1) for own in read["prompt"]]
+        energy = [own[layer][1] for own in read["prompt"]]
         rows.append({
             "layer": layer,
             "largest": float(torch.stack([each.max() / each.sum() for each in energy]).mean()),
@@ -91,14 +91,20 @@ def by_layer(
     return pd.DataFrame(rows)
 
 
-def _read(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[list[Tensor]]:
-    """What the edited map of every layer reads of each prompt: by prompt and layer (T, D) float32."""
+def described(activations: Tensor) -> tuple[Tensor, Tensor]:
+    """Of a prompt's activations (T, D) their mean (D,) and each token's energy (T,): all tokens of all layers would
+    take gigabytes."""
+    return activations.mean(dim=0), activations.pow(2).sum(dim=1)
+
+
+def _read(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[list[tuple]]:
+    """What the edited map of every layer reads of each prompt: by prompt and layer, as `described`."""
     family, found = family_of(model), []
     with ExitStack() as hooks:
-        seen: list[Tensor] = []
+        seen: list[tuple] = []
         for layer in range(model.config.num_hidden_layers):
             linear = edited_map(model, family, layer)
-            hook = linear.register_forward_pre_hook(lambda _, given: seen.append(given[0][0].float().cpu().clone()))
+            hook = linear.register_forward_pre_hook(lambda _, given: seen.append(described(given[0][0].float().cpu())))
             hooks.callback(hook.remove)
         for prompt in prompts:
             seen.clear()

@@ -3,15 +3,13 @@
 Frames from the streams of `scale-lasting` and `scale-search`. Knows results, nothing of models.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 
 from memoir.evidence import plan
 from memoir.evidence.results import finished
+from memoir.experiments.lasting.frames import by_edits
 from memoir.metrics import TEACHER_FORCED
-from memoir.models.registry import WIDTH
 
 EXPERIMENT, SEARCH = "scale-lasting", "scale-search"
 SMALL = "smollm2-135m"  # whose curve the others are compared with
@@ -20,7 +18,7 @@ UPDATES = {"sgd": "the paper's update", "rls": "rls"}
 
 
 def kept() -> pd.DataFrame:
-    """Means with intervals: columns model, D, layer, update, batch, stream, n_edits, load, metric, protocol, mean..."""
+    """`by_edits` of each model in its own layer, the update as readers call it."""
     rows = _kept()
     return rows[~rows.stream.str.contains(OTHER_LAYER)].reset_index(drop=True) if len(rows) else rows
 
@@ -39,16 +37,8 @@ def by_layer() -> pd.DataFrame:
 
 
 def _kept() -> pd.DataFrame:
-    found = [
-        pd.DataFrame(result["metrics"]).assign(
-            model=planned.model, D=WIDTH[planned.model], layer=result["parameters"]["editor"]["layer"],
-            update=UPDATES[result["parameters"]["editor"].get("update", "sgd")], batch=planned.stream.batch,
-            stream=planned.stream.run,
-        )
-        for planned, result, _ in finished("full", EXPERIMENT)
-    ]  # fmt: skip
-    table = pd.concat(found, ignore_index=True) if found else pd.DataFrame()
-    return table.assign(load=table.n_edits / table.D) if len(table) else table
+    rows = by_edits("full", EXPERIMENT)
+    return rows.assign(update=rows["update"].map(UPDATES)) if len(rows) else rows
 
 
 def from_the_law(table: pd.DataFrame) -> pd.DataFrame:
@@ -82,24 +72,18 @@ def at_load(stream: str, load: float) -> pd.Series | None:
 def searched() -> pd.DataFrame:
     """What was tried for each larger model: columns model, tried (what differs from the first), the three metrics after
     100 edits, average, and chosen: the best average."""
-    rows = pd.DataFrame([_tried(*one) for one in finished("full", SEARCH)])
-    if len(rows):
-        rows["chosen"] = rows.groupby("model").average.transform("max") == rows.average
-    return rows
-
-
-def _tried(planned: plan.Planned, result: dict, _: dict[str, pd.DataFrame]) -> dict:
-    first = next(_first(planned))
-    other = {name: value for name, value in planned.editor.items() if first.editor.get(name) != value}
-    means = {row["metric"]: row["mean"] for row in result["metrics"] if row["protocol"] == TEACHER_FORCED}
-    return {
-        "model": planned.model,
-        "tried": ", ".join(f"{name} {value}" for name, value in other.items()) or f"layer {planned.editor['layer']}",
-        **{metric: means[metric] for metric in ("reliability", "generalization", "locality")},
-        "average": plan.average(result),
-    }
-
-
-def _first(planned: plan.Planned) -> Iterator[plan.Planned]:
-    streams = plan.planned("full", f"{SEARCH}/").values()
-    return (one for one in streams if one.model == planned.model)
+    rows, firsts = [], {}
+    for planned, result, _ in finished("full", SEARCH):
+        first = firsts.setdefault(planned.model, planned.editor)
+        other = {name: value for name, value in planned.editor.items() if first.get(name) != value}
+        means = {row["metric"]: row["mean"] for row in result["metrics"] if row["protocol"] == TEACHER_FORCED}
+        rows.append({
+            "model": planned.model,
+            "tried": ", ".join(f"{name} {value}" for name, value in (other or first).items()),
+            **{metric: means[metric] for metric in ("reliability", "generalization", "locality")},
+            "average": plan.average(result),
+        })  # fmt: skip
+    table = pd.DataFrame(rows)
+    if len(table):
+        table["chosen"] = table.groupby("model").average.transform("max") == table.average
+    return table

@@ -102,7 +102,8 @@ def test_a_token_that_outweighs_the_others_is_seen_and_masks_lead_to_their_own_p
     heavy = torch.tensor([6.0, 1, 1, 1, 1])[:, None]
 
     def read(_model, _tokenizer, prompts):
-        return [[own, torch.nn.functional.normalize(own, dim=1) * heavy] for own in tokens[prompts[0]]]
+        planted = ((own, torch.nn.functional.normalize(own, dim=1) * heavy) for own in tokens[prompts[0]])
+        return [[layers.described(layer) for layer in own] for own in planted]
 
     monkeypatch.setattr(layers, "_read", read)
     table = layers.by_layer(editor.model, editor.tokenizer, {name: [name] for name in tokens}, k=18).set_index("layer")
@@ -113,7 +114,7 @@ def test_a_token_that_outweighs_the_others_is_seen_and_masks_lead_to_their_own_p
 def test_what_a_real_model_reads_is_what_its_edited_maps_are_given(toy_editor):
     editor = toy_editor()
     (read,) = layers._read(editor.model, editor.tokenizer, ["The capital of France is"])
-    here = read[editor.settings.layer].mean(dim=0)
+    here, _ = read[editor.settings.layer]
     torch.testing.assert_close(here, editor.features(["The capital of France is"])[0])
 
 
