@@ -39,8 +39,7 @@ def predicted(
     tail: Tail, prefix: Prefix, rows: Rows, places: tuple[Tensor, Tensor], outputs: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Logits (m, V) float32 where target tokens are predicted, these tokens (m,) and the rows that they stand in (m,).
-    The memory gives `outputs` (n, d) at places, (rows, columns) of n tokens.
-    """
+    The memory gives `outputs` (n, d) at places, (rows, columns) of n tokens."""
     row, column = rows.target.nonzero(as_tuple=True)
     delta = torch.zeros(*prefix.mapped.shape, device=outputs.device)
     delta = delta.index_put(on(outputs.device, *places), outputs)

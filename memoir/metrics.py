@@ -94,9 +94,8 @@ def summary(table: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
     groups = table.groupby(["metric", "protocol"], sort=False).value
     found = groups.agg(mean="mean", error="sem", n="count").reset_index()
     half = student_t.ppf((1 + confidence) / 2, found.n - 1) * found.error
-    return found.assign(low=found["mean"] - half, high=found["mean"] + half)[
-        ["metric", "protocol", "mean", "low", "high", "n"]
-    ]
+    found = found.assign(low=found["mean"] - half, high=found["mean"] + half)
+    return found[["metric", "protocol", "mean", "low", "high", "n"]]
 
 
 def share(values: pd.Series) -> dict:

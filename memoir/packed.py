@@ -47,9 +47,8 @@ def pack(modules: Iterable[nn.Module]) -> dict[nn.Module, Callable[[Tensor], Ten
     """
     if not torch.backends.mkldnn.is_available():
         return {}
-    return {
-        m: _packed(m) for m in linear_maps(modules) if m.weight.device.type == "cpu" and m.weight.dtype == torch.float32
-    }
+    here = ("cpu", torch.float32)
+    return {m: _packed(m) for m in linear_maps(modules) if (m.weight.device.type, m.weight.dtype) == here}
 
 
 def _packed(linear: nn.Linear) -> Callable[[Tensor], Tensor]:

@@ -3,16 +3,17 @@
 U_all holds the keys of all edits so far, a row per token: the masked activations u = M ⊙ a that W_m was written with.
 
     P  = (I + U_all^T U_all / λ)^{-1}                    (D, D), symmetric positive definite, I at the start
-    ΔW = −η c G^T U P,   c = tr(U U^T) / tr(U P U^T)     G (n, d): gradients at the outputs; U (n, D): this edit's keys
+    ΔW = −η c G^T U P                                    G (n, d): gradients at the outputs; U (n, D): this edit's keys
+    c = min(tr(U U^T) / tr(U P U^T),  2 ‖G^T U‖² / tr(G^T U P U^T G))
 
 P shrinks a direction in which earlier keys have the energy s by λ / (λ + s), so a write moves the answers of earlier
-keys the less the smaller λ is; c keeps the step as long as the edit's own tokens see it. Where one token outweighs all
-others, in a layer with a massive activation, c says nothing of those, and this update fails (notebook 10). P = I is
-plain descent, the paper's update. Either is computed in its dual form (`Write`): every step's ΔW is A^T U P for some
-A (n, d), and an edit has few tokens, n ≪ D, so that the steps change A alone and W_m is written once, at the end.
-This is the gain of recursive least squares, or natural gradient with the keys' second moment as the metric of the
-inputs (one factor of K-FAC, Martens and Grosse 2015). Orthogonal weight modification (Zeng, Chen, Cui and Yu 2019)
-learns tasks in a row so; AlphaEdit (Fang et al. 2025) takes the keys of general text, where these are the edits' own.
+keys the less the smaller λ is. The first c keeps the step as long as the edit's own tokens see it; by the second, no
+step lowers the loss, to first order, more than twice as much as the plain one: P soon leaves nothing of a massive
+activation that all prompts share, which then says nothing of the other tokens (notebook 10). P = I is plain descent,
+the paper's. Both are computed in dual form (`Write`): each step's ΔW is A^T U P for some A (n, d), where n ≪ D, so that
+the steps change A alone and W_m is written once. This is the gain of recursive least squares, or natural gradient with
+the keys' second moment as the metric of the inputs (one factor of K-FAC, Martens and Grosse 2015). Orthogonal weight
+modification (Zeng, Chen, Cui and Yu 2019) learns tasks in a row so; AlphaEdit (Fang et al. 2025) takes general text.
 """
 
 import itertools
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor
 
 GRADIENT_NORM = 1.0  # the gradient of W_m is clipped to this norm
+LONGEST = 2.0  # no step promises to lower the loss more than so many times what plain descent would
 
 
 class Identity:
@@ -128,15 +130,16 @@ class Write:
     """The steps of one edit, or of several at once, and their change of W_m, in their dual form: nothing of size k × d
     is made before the end.
 
-    An edit e has keys U_e (n_e, D) under its own mask, a c_e of its own, and gradients G_e at the outputs of W_m, which
-    are clipped by ‖G^T U‖² = Σ G ∘ (U U^T G). P stays what it is until the end; with weight decay ω a step is
+    An edit e has keys U_e (n_e, D) under its own mask and gradients G_e at the outputs of W_m. These are clipped, by
+    ‖G^T U‖² = Σ G ∘ (U U^T G), and then multiplied by c_e / t_e, where t_e is the traces' c. P stays what it is until
+    the end; with weight decay ω a step is
 
-        W_m ← (1 − η ω) W_m − η Σ_e c_e clip(G_e)^T U_e P
+        W_m ← (1 − η ω) W_m − η Σ_e t_e g_e^T U_e P,   g_e = (c_e / t_e) clip(G_e)
 
     So every step's ΔW is B^T U P for some B (n, d), with all edits' keys U (n, D), and all that is kept of the steps is
-    A (n, d): A ← (1 − η ω) A + η clip(G), where an edit that takes no more steps has G_e = 0. After s steps the outputs
-    are exactly (1 − η ω)^s U W_m^T − U P U^T c A, each edit's moved by all of A, and in the end W_m becomes
-    (1 − η ω)^s W_m − A^T c U P: the decay shrinks all of W_m once a step, also outside the masks, as in the authors'
+    A (n, d): A ← (1 − η ω) A + η g, where an edit that takes no more steps has g_e = 0. After s steps the outputs are
+    exactly (1 − η ω)^s U W_m^T − U P U^T t A, each edit's moved by all of A, and in the end W_m becomes
+    (1 − η ω)^s W_m − A^T t U P: the decay shrinks all of W_m once a step, also outside the masks, as in the authors'
     code. P^{-1} is a sum over edits, so it takes in all keys at once, in whatever order their steps ended.
     """
 
@@ -151,8 +154,7 @@ class Write:
         inside = torch.cat([self._seen[:, mask] @ keys.double().T for keys, mask in edits], dim=1)
         ends = list(itertools.accumulate(len(keys) for keys, _ in edits))
         self._places = [slice(start, end) for start, end in itertools.pairwise([0, *ends])]
-        # in float64: the sum that clips may cancel
-        self._grams = [keys.double() @ keys.double().T for keys, _ in edits]
+        self._grams = [keys.double() @ keys.double().T for keys, _ in edits]  # float64: the sum that clips may cancel
         scale = torch.cat([self._scale(i, inside) for i in range(len(edits))])
         self._inside, self._spread = (scale * inside).float(), (scale[:, None] * self._seen).float()
         self._start = torch.cat([keys.float() @ weight[:, mask].T for keys, mask in edits])
@@ -160,16 +162,16 @@ class Write:
         self.look_at(range(len(edits)))
 
     def _scale(self, edit: int, inside: Tensor) -> Tensor:
-        """c of an edit, for each of its keys: (n_e,) float64."""
+        """t of an edit, for each of its keys: (n_e,) float64."""
         gram, own = self._grams[edit], self._places[edit]
         energy = inside[own, own].trace().clamp(min=torch.finfo(torch.float64).tiny)
         return (gram.trace() / energy).expand(len(gram))
 
     def look_at(self, edits: Sequence[int]) -> None:
         """From now on the outputs are those of these edits, one after the other, and they alone take steps."""
-        self._live = [self._grams[edit] for edit in edits]
-        every = torch.arange(len(self._sum), device=self._sum.device)
-        self._rows = torch.cat([every[self._places[edit]] for edit in edits])
+        own = [self._places[edit] for edit in edits]
+        self._live = [(self._grams[e], self._inside[at, at].double()) for e, at in zip(edits, own, strict=True)]
+        self._rows = torch.cat([torch.arange(at.start, at.stop, device=self._sum.device) for at in own])
         self._own = self._inside[self._rows], self._start[self._rows]
         self._move()
 
@@ -180,11 +182,12 @@ class Write:
     def step(self, gradient: Tensor) -> None:
         """One step down the gradient (n, d) of the loss with respect to `outputs` (n, d), which it moves on."""
         clipped = []
-        for own, gram in zip(gradient.split([len(gram) for gram in self._live]), self._live, strict=True):
+        for own, (gram, inside) in zip(gradient.split([len(gram) for gram, _ in self._live]), self._live, strict=True):
             wide = own.double()
-            norm = (wide * (gram @ wide)).sum().clamp(min=0).sqrt()
-            clip = (GRADIENT_NORM / (norm + 1e-6)).clamp(max=1.0).float()  # as torch's clip_grad_norm_
-            clipped.append(clip * own)
+            plain = (wide * (gram @ wide)).sum().clamp(min=0)
+            promised = (wide * (inside @ wide)).sum().clamp(min=torch.finfo(torch.float64).tiny)  # with t for c
+            clip = (GRADIENT_NORM / (plain.sqrt() + 1e-6)).clamp(max=1.0)  # as torch's clip_grad_norm_
+            clipped.append((clip * (LONGEST * plain / promised).clamp(max=1.0)).float() * own)
         self.steps += 1
         self._sum = self._kept * self._sum
         self._sum[self._rows] += self._lr * torch.cat(clipped)

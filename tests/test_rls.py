@@ -101,13 +101,14 @@ def test_interference_vanishes_with_lambda_while_the_keys_span_less_than_the_mem
 
 @pytest.mark.parametrize(("update", "decay"), [("rls", 0.0), ("sgd", 0.0), ("sgd", 1e-2)])
 def test_a_write_is_the_dense_form_and_keeps_its_size_on_its_own_tokens(update, decay):
-    """With P and every step's ΔW in full, float64: the outputs at each step, all of W_m at the end; clipped or not."""
+    """With P and every step's ΔW in full, float64: the outputs at each step, all of W_m at the end; clipped, bounded
+    or neither."""
     rng = torch.Generator().manual_seed(1)
     p = rls.projector(update, SIZE, 0.5, None, CPU)
     *earlier, (own, mask) = stream(6)
     for edit in earlier:
         p.add(*edit)
-    weight = torch.randn(4, SIZE, generator=rng)
+    weight, bounds = torch.randn(4, SIZE, generator=rng), []
     write, dense, before = rls.Write(p, weight, [(own, mask)], 0.3, decay), weight.double(), weight.clone()
     u, matrix = wide(own, mask), whole(p)
     c = torch.trace(u @ u.T) / torch.trace(u @ matrix @ u.T)
@@ -117,11 +118,33 @@ def test_a_write_is_the_dense_form_and_keeps_its_size_on_its_own_tokens(update, 
         gradient = size * torch.randn(len(own), 4, generator=rng)
         write.step(gradient)
         full = gradient.double().T @ u
-        dense = dense - 0.3 * (full / full.norm().clamp(min=1) @ (c * matrix) + decay * dense)
+        bounds.append((2 * full.norm() ** 2 / torch.trace(full @ (c * matrix) @ full.T)).clamp(max=1).item())
+        dense = dense - 0.3 * (bounds[-1] * full / full.norm().clamp(min=1) @ (c * matrix) + decay * dense)
+    assert all(bound == 1 for bound in bounds) or update == "rls"
     assert dense.abs().max() <= write.largest() < torch.inf
     assert torch.equal(weight, before) and torch.equal(whole(p), matrix), "nothing is stored before the end"
     write.store()
     torch.testing.assert_close(weight.double(), dense, atol=1e-5, rtol=1e-5)
+
+
+def test_a_massive_activation_that_earlier_edits_share_does_not_lengthen_the_steps_of_the_others():
+    """Each edit's first key is the same and thirty times as long as its others: P leaves nothing of it, so that c by
+    the traces alone would make the steps of the others many times too long."""
+    p, rng = rls.projector("rls", SIZE, 1.0, None, CPU), np.random.default_rng(0)
+    massive, mask = 30 * rng.normal(size=SIZE), torch.ones(SIZE, dtype=torch.bool)
+    edits = [torch.from_numpy(np.vstack([massive, rng.normal(size=(2, SIZE))])).float() for _ in range(6)]
+    for keys in edits[:-1]:
+        p.add(keys, mask)
+    u, matrix = edits[-1].double(), whole(p)
+    gradient = 0.01 * torch.tensor([[0.0, 0.0], [1.0, 2.0], [-1.0, 1.0]])  # nothing is asked of the first token
+    full = gradient.double().T @ u
+    traces = torch.trace(u @ u.T) / torch.trace(u @ matrix @ u.T)
+    assert traces * torch.trace(full @ matrix @ full.T) > 20 * full.norm() ** 2
+    weight = torch.zeros(2, SIZE)
+    write = rls.Write(p, weight, [(edits[-1], mask)], lr=0.5, weight_decay=0.0)
+    write.step(gradient)
+    write.store()
+    assert -(weight.double() * full).sum().item() == pytest.approx(2 * 0.5 * full.norm().item() ** 2, rel=1e-4)
 
 
 def test_an_editor_moves_the_answers_of_earlier_edits_less(toy_editor):
@@ -201,8 +224,10 @@ def dense_edit(editor: Memoir, record, weight: torch.Tensor, p, result) -> tuple
         (w.grad,) = torch.autograd.grad(loss, [w])
         torch.nn.utils.clip_grad_norm_([w], 1.0)
         if p:
-            total += w.grad
-            w.grad = w.grad @ inside
+            ahead = w.grad @ inside
+            bound = (2 * w.grad.square().sum() / (w.grad * ahead).sum()).clamp(max=1.0)
+            total += bound * w.grad
+            w.grad = bound * ahead
         optimizer.step()
     weight = weight * (1 - editor.settings.lr * editor.settings.weight_decay) ** result.steps
     weight[:, mask] = w.detach()
