@@ -23,7 +23,7 @@ WAYS = {
     "MEMOIR, rls": ("memoir rls", *RLS, "rls"),
     "MEMOIR, recommended": ("memoir recommended", *WILD, "recommended"),
 } | {
-    METHODS[name].title: (name, f"baselines/zsre-1000-{name}", f"baselines/openfacts-{name}", None, None)
+    METHODS[name].title: (name, f"baselines/zsre-1000-{name}", f"practice/openfacts-{name}", None, None)
     for name in ("ft-l", "ultraedit", "in-context", "wise", "grace")
 }
 

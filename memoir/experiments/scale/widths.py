@@ -3,17 +3,22 @@
 Frames from the streams of `scale-lasting` and `scale-search`. Knows results, nothing of models.
 """
 
+import json
+
 import numpy as np
 import pandas as pd
 
-from memoir.evidence import plan
+from memoir.evidence import files, plan
 from memoir.evidence.results import finished
 from memoir.experiments.lasting.frames import by_edits
+from memoir.experiments.scale.frames import PAPER
 from memoir.metrics import TEACHER_FORCED
+from memoir.models.registry import WIDTH
 
-EXPERIMENT, SEARCH = "scale-lasting", "scale-search"
+EXPERIMENT, SEARCH, BY_TRACES = "scale-lasting", "scale-search", "scale-by-traces"
 SMALL = "smollm2-135m"  # whose curve the others are compared with
 OTHER_LAYER = "-layer-"  # in the name of a stream on another layer than the model's own
+METRICS = ["reliability", "generalization", "locality"]
 UPDATES = {"sgd": "the paper's update", "rls": "rls"}
 
 
@@ -58,6 +63,56 @@ def from_the_law(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)[names] if found else pd.DataFrame(columns=names)
 
 
+def largest(table: pd.DataFrame, paper: pd.DataFrame, share: float = 0.9) -> pd.DataFrame:
+    """The largest number of edits after which so much of their tokens is still answered, for models by their width D.
+
+    table: as `kept`; paper: as `lasting.frames.paper_by_load`. A curve is drawn along log N / D between the lengths at
+    which it was asked. Columns model, D, update, seen: where the model's own curve, or the paper's, comes down to
+    `share`, missing where it does not; law: where the small model's does, at the same load.
+    """
+    rows = table[(table.metric == "reliability") & (table.protocol == TEACHER_FORCED)]
+    paper = paper[paper.metric == "reliability"].rename(columns={"value": "mean"})
+    paper = paper.assign(model=PAPER, update=UPDATES["sgd"])
+    curves = dict(list(pd.concat([rows[~rows.stream.str.contains(OTHER_LAYER)], paper]).groupby(["model", "update"])))
+    found = [
+        {
+            "model": model,
+            "D": width,
+            "update": update,
+            "seen": _falls_to(curves.get((model, update)), share) * width,
+            "law": _falls_to(curves.get((SMALL, update)), share) * width,
+        }
+        for update in UPDATES.values()
+        for model, width in WIDTH.items()
+    ]
+    return pd.DataFrame(found).sort_values(["update", "D"], ascending=[False, True]).reset_index(drop=True)
+
+
+def _falls_to(curve: pd.DataFrame | None, share: float) -> float:
+    """The load at which a curve (columns load, mean) first comes down to `share`; NaN where it does not."""
+    if curve is None:
+        return np.nan
+    curve = curve.sort_values("load")
+    loads, means = np.log(curve.load.to_numpy()), curve["mean"].to_numpy()
+    below = np.flatnonzero(means <= share)
+    if not len(below) or below[0] == 0:
+        return np.nan
+    i = below[0]
+    return float(np.exp(np.interp(share, [means[i], means[i - 1]], [loads[i], loads[i - 1]])))
+
+
+def by_traces() -> pd.DataFrame:
+    """What rls came to before its c had a bound: columns stream, commit, at which it can be repeated, n_edits and the
+    three metrics, teacher-forced."""
+    rows = []
+    for path in sorted((files.RESULTS / "full" / BY_TRACES).glob("*.json")):
+        result = json.loads(path.read_text())
+        means = pd.DataFrame(result["metrics"]).query("protocol == @TEACHER_FORCED")
+        means = means.pivot(index="n_edits", columns="metric", values="mean").reset_index()
+        rows.append(means.assign(stream=path.stem, commit=result["provenance"]["commit"][:7]))
+    return pd.concat(rows, ignore_index=True)[["stream", "commit", "n_edits", *METRICS]] if rows else pd.DataFrame()
+
+
 def at_load(stream: str, load: float) -> pd.Series | None:
     """The row of a stream's reliability, teacher-forced, at the length nearest to a load; None without the stream."""
     rows = kept()
@@ -80,7 +135,7 @@ def searched() -> pd.DataFrame:
         rows.append({
             "model": planned.model,
             "tried": ", ".join(f"{name} {value}" for name, value in (other or first).items()),
-            **{metric: means[metric] for metric in ("reliability", "generalization", "locality")},
+            **{metric: means[metric] for metric in METRICS},
             "average": plan.average(result),
         })  # fmt: skip
     table = pd.DataFrame(rows)

@@ -128,3 +128,27 @@ def test_the_distance_from_the_law_is_that_from_the_small_models_curve():
     )
     (row,) = widths.from_the_law(pd.concat([small, other]).assign(**about)).itertuples()
     assert row.small == pytest.approx(0.75) and row.difference == pytest.approx(-0.05) and row.n_edits == 3
+
+
+def test_the_largest_number_of_edits_is_where_a_curve_comes_down_and_elsewhere_what_the_small_models_load_gives():
+    about = {"metric": "reliability", "protocol": "teacher-forced", "layer": 1, "update": "the paper's update"}
+    small = pd.DataFrame({"model": widths.SMALL, "stream": "small", "load": [0.1, 10.0], "mean": [1.0, 0.8]})
+    other = pd.DataFrame({"model": "qwen2.5-1.5b", "stream": "a", "load": [1.0, 4.0, 9.0], "mean": [0.95, 0.93, 0.91]})
+    paper = pd.DataFrame({"metric": "reliability", "load": [0.5, 2.0], "value": [0.92, 0.88]})
+    table = widths.largest(pd.concat([small, other]).assign(**about), paper).set_index(["update", "model"])
+    plain = table.loc["the paper's update"]
+    assert plain.law["smollm2-135m"] == plain.seen["smollm2-135m"] == pytest.approx(1536)  # at the load 1
+    assert plain.law["llama-3-8b-instruct"] == plain.seen["llama-3-8b-instruct"] == pytest.approx(14336)
+    assert np.isnan(plain.seen["qwen2.5-1.5b"]), "its curve never comes down that far"
+    assert table.loc["rls"][["seen", "law"]].isna().all(axis=None), "nothing was run"
+
+
+def test_what_an_earlier_rls_came_to_is_read_with_its_commit(monkeypatch, tmp_path):
+    monkeypatch.setattr(files, "RESULTS", tmp_path)
+    assert not len(widths.by_traces())
+    path = files.result_path("full", widths.BY_TRACES, "planted-rls")
+    path.parent.mkdir(parents=True)
+    rows = [{"n_edits": 9, "metric": metric, "protocol": "teacher-forced", "mean": 0.5} for metric in widths.METRICS]
+    path.write_text(json.dumps({"metrics": rows, "provenance": {"commit": "1234567890"}}))
+    (row,) = widths.by_traces().itertuples()
+    assert (row.stream, row.commit, row.n_edits, row.locality) == ("planted-rls", "1234567", 9, 0.5)
