@@ -35,5 +35,8 @@ def tables() -> Iterator[tuple[str, pd.DataFrame]]:
         yield "10_routing_errors", found["errors"].round(4)
     if len(kept := widths.kept()):
         yield "10_from_the_law", widths.from_the_law(kept).round(3)
+        yield "10_largest", widths.largest(kept, paper_by_load()).round(0)
+    if len(batches := widths.by_batch()):
+        yield "10_batches", batches.round(3)
     if len(tried := widths.searched()):
         yield "10_searched", tried.round(3)

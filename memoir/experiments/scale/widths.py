@@ -15,7 +15,7 @@ from memoir.experiments.scale.frames import PAPER
 from memoir.metrics import TEACHER_FORCED
 from memoir.models.registry import WIDTH
 
-EXPERIMENT, SEARCH, BY_TRACES = "scale-lasting", "scale-search", "scale-by-traces"
+EXPERIMENT, SEARCH, BATCHES, BY_TRACES = "scale-lasting", "scale-search", "scale-batches", "scale-by-traces"
 SMALL = "smollm2-135m"  # whose curve the others are compared with
 OTHER_LAYER = "-layer-"  # in the name of a stream on another layer than the model's own
 METRICS = ["reliability", "generalization", "locality"]
@@ -99,6 +99,20 @@ def _falls_to(curve: pd.DataFrame | None, share: float) -> float:
         return np.nan
     i = below[0]
     return float(np.exp(np.interp(share, [means[i], means[i - 1]], [loads[i], loads[i - 1]])))
+
+
+def by_batch() -> pd.DataFrame:
+    """What it means to write several edits at once: columns update, batch, seconds and steps an edit, and the three
+    metrics, teacher-forced; a row for each update and number of edits at once."""
+    rows = []
+    for planned, result, tables in finished("full", BATCHES):
+        means = {row["metric"]: row["mean"] for row in result["metrics"] if row["protocol"] == TEACHER_FORCED}
+        rows.append({
+            "update": UPDATES[planned.editor["update"]], "batch": planned.stream.batch,
+            "seconds": tables["edits"].seconds.mean(), "steps": tables["edits"].steps.mean(),
+            **{metric: means[metric] for metric in METRICS},
+        })  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def by_traces() -> pd.DataFrame:
