@@ -17,7 +17,7 @@ from memoir.routing.router import REACHED
 PARTS = ("reliability", "generalization", "locality")
 LEFT_OUT = (10, 1000)  # lengths that the README's table can do without
 EXACT = PARTS[:2]  # of what is generated
-LARGER = "qwen2.5-1.5b-sgd"
+LARGER, LARGER_RLS = "qwen2.5-1.5b-sgd", "qwen2.5-1.5b-rls"
 AGAIN = (750, 1607)  # lengths at which other records stand beside
 
 
@@ -81,11 +81,18 @@ def _news() -> str:
         f"of {last[0]:,}, SmolLM2 still answers {ours[*whole, last[0]]} word for word.",
         '**An update that does not overwrite keeps far more.** `update="rls"` protects what is already stored. Of '
         f"{n:,} edits, the paper's largest load, it answers {rls[*whole, n]} word for word "
-        f"and the paper's update {ours[*whole, n]}; of {end:,}, {rls[*whole, end]} and {ours[*whole, end]}. "
-        "It needs a layer in which no token outweighs all others (notebook 10).",
+        f"and the paper's update {ours[*whole, n]}; of {end:,}, {rls[*whole, end]} and {ours[*whole, end]}."
+        + _on_the_larger(),
     )
     how: dict = {"width": 150, "subsequent_indent": "  ", "break_long_words": False, "break_on_hyphens": False}
     return "".join(textwrap.fill(f"* {text}", **how) + "\n" for text in said)
+
+
+def _on_the_larger() -> str:
+    """A sentence on the larger model under both updates, where both have ended, at the longest length under rls."""
+    if (rls := widths.at_load(LARGER_RLS, 1.0)) is None or (ours := widths.at_load(LARGER, rls.load)) is None:
+        return ""
+    return f" Of the tokens of {rls.n_edits:,} edits Qwen2.5-1.5B keeps {rls['mean']:.1%} and {ours['mean']:.1%}."
 
 
 def _retention() -> str:

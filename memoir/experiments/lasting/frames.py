@@ -38,9 +38,9 @@ def other_records(dataset: str = "zsre") -> pd.DataFrame:
 
 
 def with_other_records(ours: pd.DataFrame) -> pd.DataFrame:
-    """The streams of notebook 04, then that of ZsRE again with other records, under the paper's update too."""
-    other = other_records()
-    return pd.concat([ours, other[other["update"] == "sgd"]], ignore_index=True) if len(other) else ours
+    """The streams of notebook 04, then those that edit other records, under the paper's update too."""
+    others = [rows[rows["update"] == "sgd"] for name in ("zsre", "openfacts") if len(rows := other_records(name))]
+    return pd.concat([ours, *others], ignore_index=True)
 
 
 def longest(profile: str) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]] | None:

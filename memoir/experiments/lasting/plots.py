@@ -74,7 +74,10 @@ def _news(kept: dict[tuple[str, str], pd.Series]) -> Iterator[str]:
         yield f"an update that does not overwrite (rls) keeps {said}({tokens['mean']:.0%})"
 
 
-STREAMS = {"zsre": "-", "openfacts": "--", "zsre-singles": ":"}  # their lines
+STREAMS = {  # their marks and lines
+    "zsre": "o-", "openfacts": "o--", "zsre-singles": "o:",
+    "zsre, other records": "s-", "openfacts, other records": "s--",
+}  # fmt: skip
 
 
 def by_load(ours: pd.DataFrame, paper: pd.DataFrame) -> Figure:
@@ -82,17 +85,17 @@ def by_load(ours: pd.DataFrame, paper: pd.DataFrame) -> Figure:
 
     ours: `frames.by_edits`, with `frames.other_records` if there are any; paper: columns metric, load, value.
     """
-    figure, panels = plt.subplots(1, 3, figsize=(WIDE, 2.3), sharey=True, sharex=True)
+    figure, panels = plt.subplots(1, 3, figsize=(WIDE, 2.4), sharey=True, sharex=True)
     shown = ours[ours.protocol == TEACHER_FORCED]
     for axes, metric in zip(panels, METRICS, strict=False):
         for name, rows in shown[shown.metric == metric].groupby("stream"):
-            curve(axes, rows, "load", COLOURS[metric], f"o{STREAMS.get(name, '-.')}", ms=3, label=name)
+            curve(axes, rows, "load", COLOURS[metric], STREAMS.get(name, "o-."), ms=3, label=name)
         points = paper[paper.metric == metric]
         axes.plot(points.load, points.value, "D", color=COLOURS["paper"], ms=4, label="paper, LLaMA-3-8B")
         axes.set(xscale="log", xlabel="load N / D", ylim=(0, 1.03))
         axes.set_title(metric, fontweight="normal")
     panels[0].set_ylabel("token accuracy,\n95 % interval")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=SMALL)
     figure.suptitle(_kept(shown), x=0.01, ha="left")
     return figure
 

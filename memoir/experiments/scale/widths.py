@@ -28,17 +28,14 @@ def kept() -> pd.DataFrame:
     return rows[~rows.stream.str.contains(OTHER_LAYER)].reset_index(drop=True) if len(rows) else rows
 
 
-def by_layer() -> pd.DataFrame:
-    """Reliability and generalization, teacher-forced, of the small model on a layer with a massive activation and on
-    its own one: a row for each layer, update and metric, a column for each length that both reached."""
+def by_layer(model: str) -> pd.DataFrame:
+    """Reliability and generalization, teacher-forced, of a model on its own layer and on another, one of which has a
+    massive activation: a row for each layer, update and metric, a column for each length that all of them reached."""
     rows = _kept()
-    if not len(rows) or not rows.stream.str.contains(OTHER_LAYER).any():
+    if not len(rows) or not rows[rows.model == model].stream.str.contains(OTHER_LAYER).any():
         return pd.DataFrame()
-    rows = rows[
-        (rows.model == SMALL) & (rows.protocol == TEACHER_FORCED) & rows.metric.isin(["reliability", "generalization"])
-    ]
-    wide = rows.pivot_table(index=["layer", "update", "metric"], columns="n_edits", values="mean")
-    return wide.dropna(axis=1)
+    rows = rows[(rows.model == model) & (rows.protocol == TEACHER_FORCED) & rows.metric.isin(METRICS[:2])]
+    return rows.pivot_table(index=["layer", "update", "metric"], columns="n_edits", values="mean").dropna(axis=1)
 
 
 def _kept() -> pd.DataFrame:
