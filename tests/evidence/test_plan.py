@@ -109,5 +109,5 @@ def test_what_settings_were_searched_on_is_hardly_reported():
 
 def test_a_committed_stream_that_names_the_papers_update_is_done_without_its_model():
     planned = plan.planned("full", "scale-lasting/")
-    for update in ("sgd", "rls"):
-        assert plan._is_done(planned[f"scale-lasting/qwen2.5-1.5b-{update}"])
+    for name in ("qwen2.5-1.5b-sgd", "qwen2.5-1.5b-layer-24-rls"):
+        assert plan._is_done(planned[f"scale-lasting/{name}"])
