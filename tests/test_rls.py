@@ -99,13 +99,19 @@ def test_interference_vanishes_with_lambda_while_the_keys_span_less_than_the_mem
     assert all(b < a for a, b in pairwise(moved)) and moved[-1] < 1e-3 * moved[0]
 
 
-@pytest.mark.parametrize(("update", "decay"), [("rls", 0.0), ("sgd", 0.0), ("sgd", 1e-2)])
-def test_a_write_is_the_dense_form_and_keeps_its_size_on_its_own_tokens(update, decay):
+@pytest.mark.parametrize(
+    ("update", "decay", "massive"), [("rls", 0.0, 0), ("rls", 0.0, 30), ("sgd", 0.0, 0), ("sgd", 1e-2, 0)]
+)
+def test_a_write_is_the_dense_form_and_keeps_its_size_on_its_own_tokens(update, decay, massive):
     """With P and every step's ΔW in full, float64: the outputs at each step, all of W_m at the end; clipped, bounded
-    or neither."""
+    or neither. massive: how long a first key is that all edits share, and that no gradient comes through."""
     rng = torch.Generator().manual_seed(1)
     p = rls.projector(update, SIZE, 0.5, None, CPU)
     *earlier, (own, mask) = stream(6)
+    if massive:  # under one mask, or the first key would not be the same
+        shared = massive * torch.randn(1, ONES, generator=rng)
+        *earlier, own = (torch.cat([shared, keys[1:]]) for keys, _ in stream(6))
+        earlier = [(keys, mask) for keys in earlier]
     for edit in earlier:
         p.add(*edit)
     weight, bounds = torch.randn(4, SIZE, generator=rng), []
@@ -116,11 +122,12 @@ def test_a_write_is_the_dense_form_and_keeps_its_size_on_its_own_tokens(update, 
     for size in (1e-2, 10.0, 1.0, 1e-3):
         torch.testing.assert_close(write.outputs.double(), u @ dense.T, atol=1e-5, rtol=1e-5)
         gradient = size * torch.randn(len(own), 4, generator=rng)
+        gradient[: bool(massive)] = 0
         write.step(gradient)
         full = gradient.double().T @ u
         bounds.append((2 * full.norm() ** 2 / torch.trace(full @ (c * matrix) @ full.T)).clamp(max=1).item())
         dense = dense - 0.3 * (bounds[-1] * full / full.norm().clamp(min=1) @ (c * matrix) + decay * dense)
-    assert all(bound == 1 for bound in bounds) or update == "rls"
+    assert all((bound < 1) == bool(massive) for bound in bounds)
     assert dense.abs().max() <= write.largest() < torch.inf
     assert torch.equal(weight, before) and torch.equal(whole(p), matrix), "nothing is stored before the end"
     write.store()

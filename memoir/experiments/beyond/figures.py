@@ -29,7 +29,7 @@ def figures() -> Iterator[tuple[str, Figure]]:
     if found := beyond.streams("zsre"):
         paper = lasting.paper_at_equal_load()
         paper = paper[paper.n_edits <= found[0].n_edits.max()]
-        yield "12_streams", beyond_plots.streams(found[0], TEACHER_FORCED, paper, lasting.other_records())
+        yield "12_streams", beyond_plots.streams(found[0], TEACHER_FORCED, paper, lasting.other_records("zsre"))
         yield "12_forgetting", beyond_plots.forgetting(found[1], 8)
     curves = evidence.read("full", "beyond/routing-frontier.parquet")
     if curves is not None and files.read_result("full", "beyond", "routing"):
@@ -118,7 +118,7 @@ def _retention() -> str:
 
 def _again() -> Iterator[str]:
     """The same loads with other records and another permutation: how far two runs lie apart."""
-    rows = lasting.other_records()
+    rows = lasting.other_records("zsre")
     for n in AGAIN if len(rows) else ():
         at = rows[rows.n_edits == n]
         own, rls = ([at[(at["update"] == update) & (at.protocol == each)] for each in (TEACHER_FORCED, GENERATED)]

@@ -31,16 +31,16 @@ def by_edits(profile: str, experiment: str) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
-def other_records(dataset: str = "zsre") -> pd.DataFrame:
-    """`by_edits` of the streams that edit other records with another permutation; maybe empty."""
+def other_records(*datasets: str) -> pd.DataFrame:
+    """`by_edits` of the streams that edit other records of these with another permutation; maybe empty."""
     rows = by_edits("full", "lasting-again")
-    return rows[rows.dataset == dataset].assign(stream=f"{dataset}, other records") if len(rows) else rows
+    return rows[rows.dataset.isin(datasets)].assign(stream=rows.dataset + ", other records") if len(rows) else rows
 
 
 def with_other_records(ours: pd.DataFrame) -> pd.DataFrame:
     """The streams of notebook 04, then those that edit other records, under the paper's update too."""
-    others = [rows[rows["update"] == "sgd"] for name in ("zsre", "openfacts") if len(rows := other_records(name))]
-    return pd.concat([ours, *others], ignore_index=True)
+    other = other_records("zsre", "openfacts")
+    return pd.concat([ours, other[other["update"] == "sgd"]], ignore_index=True) if len(other) else ours
 
 
 def longest(profile: str) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]] | None:

@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from memoir.experiments.scale.frames import PAPER
+from memoir.experiments.scale.widths import METRICS
 from memoir.metrics import TEACHER_FORCED
 from memoir.plots import COLOURS, METHODS, SMALL, WIDE, curve
 
@@ -70,7 +71,7 @@ def by_load(kept: pd.DataFrame, paper: pd.DataFrame, law: pd.DataFrame) -> Figur
     figure, panels = plt.subplots(1, 3, figsize=(WIDE, 2.7), sharey=True, sharex=True)
     colours = {"the paper's update": METHODS["memoir"], "rls": METHODS["rls"]}
     shown = kept[kept.protocol == TEACHER_FORCED]
-    for axes, metric in zip(panels, ("reliability", "generalization", "locality"), strict=True):
+    for axes, metric in zip(panels, METRICS, strict=True):
         for (model, update, layer), rows in shown[shown.metric == metric].groupby(["model", "update", "layer"]):
             style, title = MODELS[model]
             label = f"{title}, layer {layer}, {update}"

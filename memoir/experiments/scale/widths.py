@@ -1,6 +1,7 @@
 """How many edits models of other widths keep, written many at once, against the load N / D.
 
-Frames from the streams of `scale-lasting` and `scale-search`. Knows results, nothing of models.
+Frames from the streams of `scale-lasting`, `scale-search` and `scale-batches`, and from the results that are set aside
+in `scale-by-traces`. Knows results, nothing of models.
 """
 
 import json
@@ -49,8 +50,7 @@ def from_the_law(table: pd.DataFrame) -> pd.DataFrame:
     table: as `kept`. The small model's curve is drawn along log N / D between its lengths. Columns model, layer,
     update, n_edits, load, mean, small: the curve's value, difference; a row for each length within that curve.
     """
-    rows = table[(table.metric == "reliability") & (table.protocol == TEACHER_FORCED)]
-    found = []
+    rows, found = _reliability(table), []
     for _, own in rows[rows.model != SMALL].groupby(["stream"]):
         small = rows[(rows.model == SMALL) & (rows["update"] == own["update"].iloc[0])].sort_values("load")
         inside = own[own.load.between(small.load.min() * 0.99, small.load.max())]
@@ -67,28 +67,29 @@ def largest(table: pd.DataFrame, paper: pd.DataFrame, share: float = 0.9) -> pd.
     which it was asked. Columns model, D, update, seen: where the model's own curve, or the paper's, comes down to
     `share`, missing where it does not; law: where the small model's does, at the same load.
     """
-    rows = table[(table.metric == "reliability") & (table.protocol == TEACHER_FORCED)]
     paper = paper[paper.metric == "reliability"].rename(columns={"value": "mean"})
-    paper = paper.assign(model=PAPER, update=UPDATES["sgd"])
-    curves = dict(list(pd.concat([rows[~rows.stream.str.contains(OTHER_LAYER)], paper]).groupby(["model", "update"])))
+    every = pd.concat([_reliability(table), paper.assign(model=PAPER, update=UPDATES["sgd"])])
+    falls = {key: _falls_to(curve, share) for key, curve in every.groupby(["model", "update"])}
     found = [
         {
             "model": model,
             "D": width,
             "update": update,
-            "seen": _falls_to(curves.get((model, update)), share) * width,
-            "law": _falls_to(curves.get((SMALL, update)), share) * width,
+            "seen": falls.get((model, update), np.nan) * width,
+            "law": falls.get((SMALL, update), np.nan) * width,
         }
         for update in UPDATES.values()
-        for model, width in WIDTH.items()
+        for model, width in sorted(WIDTH.items(), key=lambda item: item[1])
     ]
-    return pd.DataFrame(found).sort_values(["update", "D"], ascending=[False, True]).reset_index(drop=True)
+    return pd.DataFrame(found)
 
 
-def _falls_to(curve: pd.DataFrame | None, share: float) -> float:
+def _reliability(table: pd.DataFrame) -> pd.DataFrame:
+    return table[(table.metric == "reliability") & (table.protocol == TEACHER_FORCED)] if len(table) else table
+
+
+def _falls_to(curve: pd.DataFrame, share: float) -> float:
     """The load at which a curve (columns load, mean) first comes down to `share`; NaN where it does not."""
-    if curve is None:
-        return np.nan
     curve = curve.sort_values("load")
     loads, means = np.log(curve.load.to_numpy()), curve["mean"].to_numpy()
     below = np.flatnonzero(means <= share)
@@ -103,13 +104,18 @@ def by_batch() -> pd.DataFrame:
     metrics, teacher-forced; a row for each update and number of edits at once."""
     rows = []
     for planned, result, tables in finished("full", BATCHES):
-        means = {row["metric"]: row["mean"] for row in result["metrics"] if row["protocol"] == TEACHER_FORCED}
         rows.append({
             "update": UPDATES[planned.editor["update"]], "batch": planned.stream.batch,
             "seconds": tables["edits"].seconds.mean(), "steps": tables["edits"].steps.mean(),
-            **{metric: means[metric] for metric in METRICS},
+            **_means(result),
         })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _means(result: dict) -> dict[str, float]:
+    """The three metrics, teacher-forced, of a stream that was asked at one length."""
+    means = {row["metric"]: row["mean"] for row in result["metrics"] if row["protocol"] == TEACHER_FORCED}
+    return {metric: means[metric] for metric in METRICS}
 
 
 def by_traces() -> pd.DataFrame:
@@ -126,12 +132,8 @@ def by_traces() -> pd.DataFrame:
 
 def at_load(stream: str, load: float) -> pd.Series | None:
     """The row of a stream's reliability, teacher-forced, at the length nearest to a load; None without the stream."""
-    rows = kept()
-    rows = (
-        rows[(rows.stream == stream) & (rows.metric == "reliability") & (rows.protocol == TEACHER_FORCED)]
-        if len(rows)
-        else rows
-    )
+    rows = _reliability(kept())
+    rows = rows[rows.stream == stream] if len(rows) else rows
     return rows.loc[(rows.load - load).abs().idxmin()] if len(rows) else None
 
 
@@ -142,11 +144,10 @@ def searched() -> pd.DataFrame:
     for planned, result, _ in finished("full", SEARCH):
         first = firsts.setdefault(planned.model, planned.editor)
         other = {name: value for name, value in planned.editor.items() if first.get(name) != value}
-        means = {row["metric"]: row["mean"] for row in result["metrics"] if row["protocol"] == TEACHER_FORCED}
         rows.append({
             "model": planned.model,
             "tried": ", ".join(f"{name} {value}" for name, value in (other or first).items()),
-            **{metric: means[metric] for metric in METRICS},
+            **_means(result),
             "average": plan.average(result),
         })  # fmt: skip
     table = pd.DataFrame(rows)
