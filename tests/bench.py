@@ -1,6 +1,7 @@
 """Speed, as ratios measured side by side in one process: `make bench`. Absolute times mean little across machines."""
 
 import time
+from contextlib import nullcontext
 from statistics import median
 
 import numpy as np
@@ -11,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 import memoir
 from memoir import tophash
 from memoir.conversation import forms
+from memoir.facts.record import LOCALITIES, questions
 from memoir.memory import ResidualMemory
 from memoir.rls import Identity
 from memoir.routing.gate import LexicalGate
@@ -139,7 +141,7 @@ def batches_against_one_by_one(n: int = 48, size: int = 16) -> None:
         editors = {batch: memoir.Memoir(*memoir.load_model("smollm2-135m"), **options) for batch in took}
         for start in range(0, n, size):
             for batch, editor in editors.items():
-                results = editor.edit_all(facts[start : start + size], batch=batch, generated=False)
+                results = editor.edit_all(facts[start : start + size], batch=batch)
                 took[batch].append(sum(result.seconds for result in results))
         summaries = [memoir.summary(memoir.evaluate(editor, facts, generated=False)) for editor in editors.values()]
         one, many = (found.set_index("metric")["mean"]["reliability"] for found in summaries)
@@ -147,6 +149,36 @@ def batches_against_one_by_one(n: int = 48, size: int = 16) -> None:
         print(f"batches of {size}, {update}: {sum(took[1][1:]) / sum(took[size][1:]):.2f} times the edits a second "
               f"(bar: 1.8; runs {', '.join(f'{r:.2f}' for r in ratios)}); reliability "
               f"{many:.3f} against {one:.3f} one by one (bar: 0.01 apart)")  # fmt: skip
+
+
+def evaluation_against_plain(n: int = 24, edits: int = 8) -> None:
+    """Records' questions asked one by one, the untouched model each time as well, beside `evaluate`, in turns.
+
+    `evaluate` asks as at every checkpoint of a stream but its first: the untouched model's answers are known by then.
+    """
+    facts = memoir.load_records("zsre", n)
+    editor = memoir.Memoir(*memoir.load_model("smollm2-135m"), **memoir.settings("smollm2-135m"))
+    editor.edit_all(facts[:edits])
+    asked = [question for fact in facts for question in questions(fact)]
+
+    def one_by_one(generated: bool) -> None:
+        for metric, prompt, answer in asked:
+            for within in (nullcontext, editor.base) if metric in LOCALITIES else (nullcontext,):
+                with within():
+                    editor.score(prompt, answer)
+                    if generated:
+                        editor.said([prompt], [answer])
+
+    for generated in (False, True):
+        ratios = []
+        for _ in range(PAIRS + 1):
+            plain = seconds(lambda generated=generated: one_by_one(generated))
+            ratios.append(
+                plain / seconds(lambda generated=generated: memoir.evaluate(editor, facts, generated=generated))
+            )
+        print(f"evaluation{', generated too' if generated else ''}: {median(ratios[1:]):.2f}x faster than question by "
+              f"question (bar: 2; runs {', '.join(f'{r:.2f}' for r in ratios[1:])})")  # fmt: skip
+    editor.detach()
 
 
 def router_by_meaning(stored: int = 7000, asked: int = 200) -> None:
@@ -211,6 +243,7 @@ if __name__ == "__main__":
     packed_against_plain()
     frozen_prefix_against_plain()
     recommended_against_bare()
+    evaluation_against_plain()
     batches_against_one_by_one()
     rls_against_sgd("the default model", *memoir.load_model("smollm2-135m"))
     rls_against_sgd("two layers of random weights", *wide_model(), layer=0, k=2561)

@@ -108,10 +108,15 @@ def test_locality_is_against_the_answers_of_the_untouched_model(toy_editor):
     assert table["locality", "generated"] < 1
 
 
-def test_edit_all_remembers_the_base_answers_before_the_first_edit(toy_editor):
-    editor = toy_editor()
-    editor.edit_all([RECORD])
-    assert (RECORD.irrelevant, RECORD.irrelevant_answer) in editor.base_answers
+def test_what_the_base_model_says_is_the_same_when_it_is_asked_after_edits(toy_editor):
+    before, after = (toy_editor(threshold=0.0, n_iter=30, lr=4.0) for _ in range(2))
+    before.remember_base([RECORD])
+    after.edit_all([RECORD])
+    after.remember_base([RECORD])
+    assert before.base_answers.keys() == after.base_answers.keys()
+    for pair, (earlier, text) in before.base_answers.items():
+        later = after.base_answers[pair]
+        assert later.text == text and torch.equal(later.score.log_probs, earlier.log_probs)
 
 
 def test_generation_is_as_long_as_the_answer(toy_editor):

@@ -173,9 +173,8 @@ def _evaluated_at(
     tables = [*parts, *(["untouched"] if stream.untouched else []), *probes]
     paths = {name: work / f"at-{n}-{name}.parquet" for name in tables}
     if n == stream.at[-1] or not all(path.exists() for path in paths.values()):
-        editor.remember_base(chosen)
         how: dict = {"checkpoint": work / "checkpoint", "every": stream.every, "batch": stream.batch}
-        editor.edit_all(facts[len(editor.edits) : n], **how, generated=False)
+        editor.edit_all(facts[len(editor.edits) : n], **how)
     for name, path in paths.items():
         if path.exists():
             continue

@@ -123,22 +123,14 @@ class EditedModel(Kept):
         return [i for i, edit in enumerate(self.edits) if bare(edit.prompt) == same]
 
     def edit_all(
-        self,
-        records: Iterable[EditRecord],
-        *,
-        checkpoint: Path | str | None = None,
-        every: int = 50,
-        generated: bool = True,
-        batch: int = 1,
+        self, records: Iterable[EditRecord], *, checkpoint: Path | str | None = None, every: int = 50, batch: int = 1
     ) -> list[EditResult]:
         """Write the records in their order; returns the results of the edits that this call made.
 
         One after the other, or up to `batch` at once (`batches/joint.py`), which takes less time for each; ValueError
         where an editor cannot. A batch never holds two edits of one prompt, and is stored whole or not at all; each of
         its edits has an equal share of the seconds that it took.
-        All records are looked at before the first is written: a TypeError or ValueError names the one at fault. Then
-        the base model's answers to their irrelevant questions are remembered: locality compares with them,
-        teacher-forced and, unless `generated` is False, generated.
+        All records are looked at before the first is written: a TypeError or ValueError names the one at fault.
         With `checkpoint`, the state is saved there after each `every` edits, or the batch that completes them, and at
         the end. Called again after a crash, with the same records and batch, it goes on from there and ends in the same
         state, bit for bit; when all are written, it does nothing. A checkpoint that is damaged, or was made with other
@@ -154,7 +146,6 @@ class EditedModel(Kept):
         if folder is not None and (folder / store.HEADER).exists():
             done = self._resume(folder, records)
             records, begun = records[done:], len(self.edits) - done
-        self.remember_base(records, generated=generated)
         results, kept = [], 0
         try:
             for some in progress(list(together(records, batch)), "edits" if batch == 1 else "batches"):

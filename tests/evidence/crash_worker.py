@@ -54,7 +54,7 @@ def keep(folder: Path, kind: str, said: Connection) -> None:
             KEEPER.save(folder)
         else:
             record = memoir.EditRecord(f"{n}", "item", f"Where is item {n}?", f"shelf {n}")
-            KEEPER.edit_all([record], checkpoint=folder, every=1, generated=False)
+            KEEPER.edit_all([record], checkpoint=folder, every=1)
         said.send(n + 1)
 
 

@@ -89,7 +89,7 @@ def test_a_candidate_comes_to_what_an_editor_with_its_settings_does(small, monke
     assert rows[0][0]["irrelevant answered"] == 0 < rows[-1][0]["irrelevant answered"] <= max(candidates.RATES)
     for row, each in (rows[0], rows[-1]):
         editor = memoir.Memoir(model, tokenizer, **asdict(how) | {"threshold": row["threshold"]})
-        editor.edit_all(found.records, generated=False)
+        editor.edit_all(found.records)
         direct = memoir.evaluate(editor, found.records, generated=False).groupby("metric").value.mean().to_dict()
         assert {name: row[name] for name in candidates.PARTS} == pytest.approx(direct, abs=1e-4)
         most = 1 - row["irrelevant answered"]
