@@ -22,7 +22,7 @@ def no_formula(claim: Claim, results: dict) -> Iterator[Reading]:
         off = np.interp(np.log(inside.n_edits), np.log(law.N), law.reliability) - inside["mean"]
         worst = inside.n_edits[off.abs().idxmax()]
         numbers = {f"{name}, largest error": f"{off.abs().max():.2f} at {worst:,} edits"}
-        yield Reading(f"{name} misses it", bool(off.abs().max() > claim.article["error"]), numbers)
+        yield Reading(f"{name}: off by more than allowed", bool(off.abs().max() > claim.article["error"]), numbers)
     streams = ("zsre", "openfacts")
     pairs = {name: fading.paired(results[f"exposures_{name}"], results[f"questions_{name}"]) for name in streams}
     later = fading.foretold(pairs).query("not fitted")
@@ -30,5 +30,5 @@ def no_formula(claim: Claim, results: dict) -> Iterator[Reading]:
         raise Untested(f"no stream has more than {fading.FITTED:,} edits")
     worst = later.loc[later.error.abs().idxmax()]
     numbers = {"largest error at later lengths": f"{abs(worst.error):.3f} at {worst.n_edits:,} edits of {worst.stream}"}
-    text = f"the formula of notebook 04, fitted on the first {fading.FITTED:,} edits of a stream, misses it"
+    text = f"notebook 04's formula, fitted on the first {fading.FITTED:,} edits of a stream: off by more than allowed"
     yield Reading(text, bool(abs(worst.error) > claim.article["error"]), numbers)

@@ -52,7 +52,10 @@ def caption(item: Item) -> str:
     alike = (
         ", teacher-forced, means with 95 % intervals over records (of the average: as if its parts were independent)"
     )
-    load = "; same load: after as many edits as make the same number per column of the memory (N / D)"
+    load = (
+        "; same load: after as many edits as make the same number per column of the memory (N / D) as the paper's make "
+        "on LLaMA-3-8B"
+    )
     return (
         f"{item.item} of the paper: {item.title}. The paper's numbers are on {models}. "
         f"{ours}{alike if of_ours else ''}{load if any(row.load for row in item.ours) else ''}."

@@ -59,9 +59,10 @@ def readme_section(verdicts: list[Verdict]) -> str:
     """What stands in the README between the markers."""
     return (
         f"{markdown(summary(verdicts))}\nWritten by `make figures` from the committed results: {counts(verdicts)}. "
-        "A claim has two verdicts\nwhere it can be held against the paper's print and against a result here; “–” is a "
-        "side that it does not have. Every reading, its numbers, their\nsources, and the commands for what is not "
-        "tested: [14_claims](notebooks/14_claims.ipynb).\n"
+        "*Yes* and\n*No* name the first reading in which a claim holds and in which it does not. It has two verdicts "
+        "where it can be held against the paper's print and\nagainst a result here; “–” is a side that it does not "
+        "have. Every reading, its numbers, their sources, and the commands for what is not tested:\n"
+        "[14_claims](notebooks/14_claims.ipynb).\n"
     )
 
 

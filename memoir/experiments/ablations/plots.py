@@ -51,7 +51,7 @@ def _largest(table: pd.DataFrame) -> str:
     held = table.how == HELD
     edited = table[(held | ((table.how == ALWAYS) & ~table.row.isin(table.row[held]))) & table.default.notna()]
     row = edited.loc[(edited["mean"] - edited.default).idxmin()]
-    return f"the largest loss is in {row.metric},\n{row['mean']:.2f} for {row.default:.2f}, with {_label(row)}"
+    return f"the largest loss is in {row.metric},\n{row['mean']:.2f} instead of {row.default:.2f}, with {_label(row)}"
 
 
 def by_k(table: pd.DataFrame, paper: pd.DataFrame) -> Figure:

@@ -73,12 +73,14 @@ def _news() -> str:
         kept.append(rows.set_index(["metric", "protocol", "n_edits"])["mean"].map("{:.0%}".format))
     (ours, rls), end, n = kept, min(last), middle.n_edits
     larger = widths.at_load(LARGER, same.n_edits / registry.WIDTH[widths.SMALL])
-    beside = f"Qwen2.5-1.5B keeps {larger['mean']:.0%} of {larger.n_edits:,} and " if larger is not None else ""
+    beside = ""
+    if larger is not None:
+        beside = f"Qwen2.5-1.5B, written 64 at once, keeps {larger['mean']:.0%} of {larger.n_edits:,} and "
     said = (
         "**The method behaves as the paper says, and keeps somewhat less.** The paper reports that LLaMA-3-8B keeps "
         f"{same.value:.0%} of the tokens of {same.printed:,} edits. With as many edits per column of the memory "
-        f"{beside}SmolLM2-135M {ours[*tokens, same.n_edits]} of {same.n_edits:,}. Later edits overwrite earlier ones: "
-        f"of {last[0]:,}, SmolLM2 still answers {ours[*whole, last[0]]} word for word.",
+        f"{beside}SmolLM2-135M, one by one, {ours[*tokens, same.n_edits]} of {same.n_edits:,}. Later edits overwrite "
+        f"earlier ones: of {last[0]:,}, SmolLM2 still answers {ours[*whole, last[0]]} word for word.",
         '**An update that does not overwrite keeps far more.** `update="rls"` protects what is already stored. Of '
         f"{n:,} edits, the paper's largest load, it answers {rls[*whole, n]} word for word "
         f"and the paper's update {ours[*whole, n]}; of {end:,}, {rls[*whole, end]} and {ours[*whole, end]}."

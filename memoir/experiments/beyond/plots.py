@@ -81,9 +81,9 @@ def forgetting(values: pd.DataFrame, blocks: int) -> Figure:
             at=("position", "mean"), mean=("value", "mean"), error=("value", "sem")
         )
         axes.errorbar(found["at"], found["mean"], 1.96 * found.error, fmt="o-", color=colour, capsize=2, label=label)
-        oldest.append(f"{found['mean'].iloc[0]:.2f}")
+        oldest.append(f"{'' if update == 'sgd' else f'under {update} '}{found['mean'].iloc[0]:.2f}")
     axes.set(ylim=(0, 1.05), xlabel="place in the stream (left: written first)", ylabel="reliability at the end",
-             title=f"Of the oldest {1 / blocks:.0%}, {' against '.join(oldest)} is left")  # fmt: skip
+             title=f"Left of the oldest {1 / blocks:.0%}: {', '.join(oldest)}")  # fmt: skip
     axes.legend(loc="lower right", fontsize=SMALL)
     return figure
 

@@ -67,7 +67,7 @@ def lengths(table: pd.DataFrame) -> Figure:
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=SMALL)
     words = table[table.kind == "words of the target"].astype({"group": int}).groupby("group").said.max()
     short = words.index[words >= 0.5].max()
-    figure.suptitle(f"Most targets of {short} words are said in full, of longer ones few", x=0.01, ha="left")
+    figure.suptitle(f"Most targets of {short} words are said in full; longer ones lose tokens", x=0.01, ha="left")
     return figure
 
 
@@ -88,7 +88,7 @@ def hops(table: pd.DataFrame) -> Figure:
 def stored(table: pd.DataFrame) -> Figure:
     """What masks let in and find, by the number of stored prompts. table: as `many.measure`; dotted: continued."""
     figure, panels = plt.subplots(1, 3, figsize=(WIDE, 2.4), sharey=True, sharex=True)
-    names = {"default": "default τ", "calibrated": "τ for 1 % of irrelevant prompts at the first point"}
+    names = {"default": "default τ", "calibrated": "τ that lets in 1 % of other irrelevant prompts"}
     titles = {
         "irrelevant": "irrelevant prompts let in", "near neighbour": "near neighbours let in",
         "rephrasing": "rephrasings that find\ntheir own fact",

@@ -59,10 +59,11 @@ def ood(questions: pd.DataFrame) -> pd.DataFrame:
     """What texts on the edited subject came to, by n_edits: means with Student's intervals over records.
 
     Columns n_edits, measure, mean, low, high, n. Measures: "texts" as the WISE paper defines OOD generalization,
-    "tokens" as its code computes it, and "arg-max", token accuracy.
+    "tokens" as its code computes it, "arg-max", token accuracy, and "loss", the mean of -log p in nats.
     """
     rows = questions[questions.metric == OOD]
     named = {"texts": metrics.likely_texts(rows.nll), "tokens": rows.likely, "arg-max": rows[TEACHER_FORCED]}
+    named |= {"loss": rows.nll}
     long = pd.concat([rows[["n_edits"]].assign(metric=name, value=value) for name, value in named.items()])
     found = [
         metrics.summary(part.assign(protocol=TEACHER_FORCED)).assign(n_edits=n) for n, part in long.groupby("n_edits")

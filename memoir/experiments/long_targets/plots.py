@@ -104,7 +104,7 @@ def out_of_distribution(ours: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     table = paper.pivot_table(index="method", columns="n_edits", values="value", sort=False)
     for place, n in enumerate(table.columns):
         at = np.arange(len(table)) + 0.4 * (place - (len(table.columns) - 1) / 2)
-        right.bar(at, table[n], width=0.36, color=shades[place], label=f"T = {n}")
+        right.bar(at, table[n], width=0.36, color=shades[place + 1], label=f"T = {n}")
         for x, value in zip(at, table[n], strict=True):
             right.text(x, value + 0.02, f"{value:.2f}", ha="center", fontsize=SMALL, rotation=90)
     right.set_xticks(range(len(table)), table.index, rotation=30, fontsize=SMALL)

@@ -85,7 +85,7 @@ def simulation(counts: NDArray, frame: pd.DataFrame) -> Figure:
     with_tau = rows.dropna(subset="tau")
     right.plot(with_tau.tau, with_tau.index, "x", color=COLOURS["same template"], ms=6, mew=2)
     right.set(yticks=rows.index, xlim=(0, 1), xlabel="share, least to greatest pair",
-              title="Only means near τ (×) collide")  # fmt: skip
+              title="Collisions: k/D beyond τ (×)")  # fmt: skip
     right.set_yticklabels(rows.label, fontsize=SMALL)
     right.invert_yaxis()
     return figure
@@ -100,7 +100,7 @@ def disturbance(pairs: pd.DataFrame, totals: pd.DataFrame) -> Figure:
     for axis in (left.xaxis, left.yaxis):
         axis.set_minor_formatter(NullFormatter())
     left.set(xlabel="predicted: ‖ΔW$_j$‖ ‖u$_i$‖ |cos(u$_i$, u$_j$)|", ylabel="measured: ‖ΔW$_j$ u$_i$‖",
-             title="Cosine, not overlap, sets the damage")  # fmt: skip
+             title="The cosine predicts the damage")  # fmt: skip
     for column, marker, colour, words in (
         ("bound", "_", COLOURS["theory"], "bound"), ("walk", "x", COLOURS["same template"], "unrelated steps"),
         ("drift", ".", COLOURS["other"], "measured"),
@@ -134,5 +134,6 @@ def capacities(curves: pd.DataFrame, streams: dict[str, pd.DataFrame], level: fl
     axes.axhline(level, color=INK, lw=1, ls=":")
     axes.text(curves.N.min(), level - 0.01, f"{level:.0%}", fontsize=SMALL, color=INK, va="top")
     axes.set(xscale="log", xlabel="edits in the stream",
-             ylabel="edits still answered (share)", title="How edits write decides how many fit")  # fmt: skip
+             ylabel="share still right:\nanswers, or their tokens",
+             title="How edits write decides how many fit")  # fmt: skip
     return figure

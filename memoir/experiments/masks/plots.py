@@ -115,7 +115,7 @@ def geometry(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def kept_features(feature: Tensor, k: int, title: str = "A few features stand out: those are kept") -> Figure:
+def kept_features(feature: Tensor, k: int, title: str = "The largest features of a prompt are kept") -> Figure:
     """|f_j| of one centred feature (D,), sorted, with the k that TopHash keeps; and the share of the norm they hold."""
     sizes = feature.abs().sort(descending=True).values.numpy()
     figure, axes = plt.subplots(figsize=(COLUMN, 2.0))
@@ -132,7 +132,7 @@ def kept_features(feature: Tensor, k: int, title: str = "A few features stand ou
 
 
 def overlap_histograms(
-    table: pd.DataFrame, law: float, title: str = "Centring takes away what all prompts have in common"
+    table: pd.DataFrame, law: float, title: str = "Centring takes away some of what all prompts share"
 ) -> Figure:
     """Overlap shares of pairs of prompts. table: columns overlap, pairs, panel (one panel each); law: k/D by chance."""
     panels = list(table.panel.unique())

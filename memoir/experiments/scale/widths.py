@@ -45,18 +45,20 @@ def _kept() -> pd.DataFrame:
 
 
 def from_the_law(table: pd.DataFrame) -> pd.DataFrame:
-    """How far each larger model's reliability is from the small one's at the same load and update, teacher-forced.
+    """How far each larger model's metrics are from the small one's at the same load and update, teacher-forced.
 
-    table: as `kept`. The small model's curve is drawn along log N / D between its lengths. Columns model, layer,
-    update, n_edits, load, mean, small: the curve's value, difference; a row for each length within that curve.
+    table: as `kept`. The small model's curve is drawn along log N / D between its lengths. Columns metric, model,
+    layer, update, n_edits, load, mean, small: the curve's value, difference; a row for each metric and length within
+    that curve.
     """
-    rows, found = _reliability(table), []
-    for _, own in rows[rows.model != SMALL].groupby(["stream"]):
-        small = rows[(rows.model == SMALL) & (rows["update"] == own["update"].iloc[0])].sort_values("load")
+    rows, found = table[(table.protocol == TEACHER_FORCED) & table.metric.isin(METRICS)], []
+    for (_, update, metric), own in rows[rows.model != SMALL].groupby(["stream", "update", "metric"], sort=False):
+        alike = (rows.model == SMALL) & (rows["update"] == update) & (rows.metric == metric)
+        small = rows[alike].sort_values("load")
         inside = own[own.load.between(small.load.min() * 0.99, small.load.max())]
         curve = np.interp(np.log(inside.load), np.log(small.load), small["mean"])
         found.append(inside.assign(small=curve, difference=inside["mean"] - curve))
-    names = ["model", "layer", "update", "n_edits", "load", "mean", "small", "difference"]
+    names = ["metric", "model", "layer", "update", "n_edits", "load", "mean", "small", "difference"]
     return pd.concat(found, ignore_index=True)[names] if found else pd.DataFrame(columns=names)
 
 
@@ -65,18 +67,18 @@ def largest(table: pd.DataFrame, paper: pd.DataFrame, share: float = 0.9) -> pd.
 
     table: as `kept`; paper: as `lasting.frames.paper_by_load`. A curve is drawn along log N / D between the lengths at
     which it was asked. Columns model, D, update, seen: where the model's own curve, or the paper's, comes down to
-    `share`, missing where it does not; law: where the small model's does, at the same load.
+    `share`, missing where it does not; scaled: where the small model's does, at the same load.
     """
     paper = paper[paper.metric == "reliability"].rename(columns={"value": "mean"})
     every = pd.concat([_reliability(table), paper.assign(model=PAPER, update=UPDATES["sgd"])])
-    falls = {key: _falls_to(curve, share) for key, curve in every.groupby(["model", "update"])}
+    falls = {key: falls_to(curve, share) for key, curve in every.groupby(["model", "update"])}
     found = [
         {
             "model": model,
             "D": width,
             "update": update,
             "seen": falls.get((model, update), np.nan) * width,
-            "law": falls.get((SMALL, update), np.nan) * width,
+            "scaled": falls.get((SMALL, update), np.nan) * width,
         }
         for update in UPDATES.values()
         for model, width in sorted(WIDTH.items(), key=lambda item: item[1])
@@ -88,7 +90,7 @@ def _reliability(table: pd.DataFrame) -> pd.DataFrame:
     return table[(table.metric == "reliability") & (table.protocol == TEACHER_FORCED)] if len(table) else table
 
 
-def _falls_to(curve: pd.DataFrame, share: float) -> float:
+def falls_to(curve: pd.DataFrame, share: float = 0.9) -> float:
     """The load at which a curve (columns load, mean) first comes down to `share`; NaN where it does not."""
     curve = curve.sort_values("load")
     loads, means = np.log(curve.load.to_numpy()), curve["mean"].to_numpy()

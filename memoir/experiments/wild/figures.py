@@ -22,7 +22,7 @@ def figures() -> Iterator[tuple[str, Figure]]:
             title = f"{metric.capitalize()}: teacher-forced, and what is said"
             yield f"13_published_{metric}", wild_plots.beside_published(wild.beside_published("full"), metric, title)
     if len(parts := wild.parts("full")):
-        yield "13_parts", wild_plots.parts(parts, "What each part of the recommended settings adds (exact match)")
+        yield "13_parts", wild_plots.parts(parts, "QAEdit, 107 edits: exact match as parts are added")
 
 
 def tables() -> Iterator[tuple[str, pd.DataFrame]]:

@@ -17,7 +17,7 @@ from memoir.evidence import plan, results as evidence
 PUBLISHED = DATA / "published" / "wild_results.csv"
 LABELS = {"recommended": "recommended", "rls": "rls", "paper": "as in the paper"}
 STREAMS = ("wild", "wild-750")  # at 107 edits, and at 750
-PARTS = ("rls", "+ the question's span", "+ the answer's end", "+ chat rows", "+ cue rows", "+ context rows")
+PARTS = ("rls", "+ the question's span", "+ the answer's end", "+ chat rows, lr 16", "+ cue rows", "recommended")
 PROTOCOL = ("alone", "instruction", "chat")
 AGES = ("oldest third", "middle third", "newest third")
 COLUMNS = ["dataset", "label", "n_edits", "form", "kind", "measure", "mean", "low", "high", "n"]

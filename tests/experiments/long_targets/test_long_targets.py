@@ -63,7 +63,7 @@ def test_perplexities_by_hand():
 def test_ood_by_hand():
     rows = [(2, "a", OOD, 0.5, 0.30, 0.6, 1.0), (2, "b", OOD, 0.7, 0.10, 0.8, 1.0)]
     found = long_targets.ood(questions(rows)).set_index("measure")["mean"]
-    assert found.to_dict() == pytest.approx({"texts": 0.5, "tokens": 0.7, "arg-max": 0.6})
+    assert found.to_dict() == pytest.approx({"texts": 0.5, "tokens": 0.7, "arg-max": 0.6, "loss": 0.2})
     assert long_targets.ood(questions([(1, "a", "reliability", 1.0, 0.1, 1.0, 1.0)])).empty
 
 

@@ -137,10 +137,10 @@ def test_the_largest_number_of_edits_is_where_a_curve_comes_down_and_elsewhere_w
     paper = pd.DataFrame({"metric": "reliability", "load": [0.5, 2.0], "value": [0.92, 0.88]})
     table = widths.largest(pd.concat([small, other]).assign(**about), paper).set_index(["update", "model"])
     plain = table.loc["the paper's update"]
-    assert plain.law["smollm2-135m"] == plain.seen["smollm2-135m"] == pytest.approx(1536)  # at the load 1
-    assert plain.law["llama-3-8b-instruct"] == plain.seen["llama-3-8b-instruct"] == pytest.approx(14336)
+    assert plain.scaled["smollm2-135m"] == plain.seen["smollm2-135m"] == pytest.approx(1536)  # at the load 1
+    assert plain.scaled["llama-3-8b-instruct"] == plain.seen["llama-3-8b-instruct"] == pytest.approx(14336)
     assert np.isnan(plain.seen["qwen2.5-1.5b"]), "its curve never comes down that far"
-    assert table.loc["rls"][["seen", "law"]].isna().all(axis=None), "nothing was run"
+    assert table.loc["rls"][["seen", "scaled"]].isna().all(axis=None), "nothing was run"
 
 
 def test_what_an_earlier_rls_came_to_is_read_with_its_commit(monkeypatch, tmp_path):
