@@ -139,6 +139,18 @@ def at_load(stream: str, load: float) -> pd.Series | None:
     return rows.loc[(rows.load - load).abs().idxmin()] if len(rows) else None
 
 
+def routed(stream: str) -> pd.DataFrame:
+    """Where a stream's rephrasings went after each length, and what became of them: a row for each n_edits and route,
+    columns share and accuracy (teacher-forced)."""
+    found = next((tables["questions"] for planned, _, tables in finished("full", EXPERIMENT)
+                  if planned.stream.run == stream), pd.DataFrame())  # fmt: skip
+    if not len(found):
+        return pd.DataFrame(columns=["share", "accuracy"])
+    rows = found[found.metric == "generalization"].groupby(["n_edits", "route"])[TEACHER_FORCED].agg(["size", "mean"])
+    share = rows["size"] / rows.groupby("n_edits")["size"].transform("sum")
+    return pd.DataFrame({"share": share, "accuracy": rows["mean"]})
+
+
 def searched() -> pd.DataFrame:
     """What was tried for each larger model: columns model, tried (what differs from the first), the three metrics after
     100 edits, average, and chosen: the best average."""

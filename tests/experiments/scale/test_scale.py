@@ -1,6 +1,7 @@
 """Scale: the approximate search against the exact one, and what stands beside a model against sums by hand."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -152,3 +153,15 @@ def test_what_an_earlier_rls_came_to_is_read_with_its_commit(monkeypatch, tmp_pa
     path.write_text(json.dumps({"metrics": rows, "provenance": {"commit": "1234567890"}}))
     (row,) = widths.by_traces().itertuples()
     assert (row.stream, row.commit, row.n_edits, row.locality) == ("planted-rls", "1234567", 9, 0.5)
+
+
+def test_rephrasings_are_told_apart_by_where_they_went(monkeypatch):
+    rows = [(5, "generalization", "own edit", 1.0), (5, "generalization", "other edit", 0.25),
+            (5, "generalization", "own edit", 0.5), (5, "reliability", "own edit", 0.0),
+            (9, "generalization", "own edit", 1.0)]  # fmt: skip
+    questions = pd.DataFrame(rows, columns=["n_edits", "metric", "route", "teacher-forced"])
+    planned = SimpleNamespace(stream=SimpleNamespace(run="a"))
+    monkeypatch.setattr(widths, "finished", lambda *_: iter([(planned, {}, {"questions": questions})]))
+    found = widths.routed("a")
+    assert found.share.round(2).to_dict() == {(5, "own edit"): 0.67, (5, "other edit"): 0.33, (9, "own edit"): 1.0}
+    assert found.accuracy[5, "own edit"] == 0.75 and widths.routed("another").empty
