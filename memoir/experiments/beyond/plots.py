@@ -103,7 +103,7 @@ def about(rates: pd.DataFrame, chosen: float) -> Figure:
     unseen = rates[(rates.kind == "rephrasing") & (rates.part == "unseen")].sort_values("threshold")
     axes.plot(unseen.threshold, unseen.own, "o--", ms=4, color=COLOURS["rephrasing"],
               label="rephrasing, of relations\nthat the map has not seen")  # fmt: skip
-    axes.axvline(chosen, color="0.5", lw=0.8)
+    axes.axvline(chosen, color="black", lw=1, ls=":", label="the router's threshold")
     axes.set(ylim=(0, 1.02), xlabel="threshold on share of words + cosine − 1", ylabel="share that is routed",
              title="What is let in, by how near a question must come")  # fmt: skip
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=SMALL)

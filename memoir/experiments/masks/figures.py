@@ -59,7 +59,10 @@ def _of_overlap() -> Iterator[tuple[str, Figure]]:
     claimed = tables["simulation-histogram"].pairs.to_numpy()
     real = _of(tables["real_masks-histograms"], first)
     here = real[(real.layer == how["layer"]) & real.centred]
-    yield "02_overlap_bound", law_plots.collisions(claimed, here, how["k"], how["D"], how["N"], how["tau"], size)
+    yield (
+        "02_overlap_bound",
+        law_plots.collisions(claimed, here, how["k"], how["D"], how["N"], how["tau"], (*size, tau)),
+    )
     yield "02_simulation", law_plots.simulation(claimed, pd.DataFrame(of["simulation"]["runs"]))
     pairs = _of(pd.DataFrame(of["real_masks"]["pairs"]), first)
     yield "02_real_masks", mask_plots.real_shares(real, pairs, how["layer"], *size, tau)

@@ -21,7 +21,8 @@ def _power(value: float, _position: int) -> str:
 def collisions(simulated: NDArray, real: pd.DataFrame, k: int, D: int, N: int, tau: float, size: tuple) -> Figure:
     """The whole question: P(two masks share at least x), for random masks and for a model's own.
 
-    simulated: pair histogram of uniform masks at (k, D); real: a histogram row per kind and count at size = (k, D).
+    simulated: pair histogram of uniform masks at (k, D); real: a histogram row per kind and count at size = (k, D, τ)
+    of the small model; tau: the paper's.
     Labels are placed for the claim's size.
     """
     figure, axes = plt.subplots(figsize=(WIDE, 3.3))
@@ -29,7 +30,7 @@ def collisions(simulated: NDArray, real: pd.DataFrame, k: int, D: int, N: int, t
     axes.plot(share, np.log10(law), color=COLOURS["theory"], lw=4, alpha=0.6)
     any_pair = np.minimum(np.log10(law) + math.log10(math.comb(N, 2)), 0)
     axes.plot(share, any_pair, color=COLOURS["theory"], lw=1.5, ls="--")
-    small, wide = overlap.survival(overlap.overlap_law(*size).pmf(np.arange(size[0] + 1)), size[0])
+    small, wide = overlap.survival(overlap.overlap_law(*size[:2]).pmf(np.arange(size[0] + 1)), size[0])
     axes.plot(small, np.log10(wide), color=COLOURS["theory"], lw=1.2, ls=":")
     x, seen = overlap.survival(simulated, k)
     pick = np.unique(np.r_[np.arange(0, len(x), max(len(x) // 80, 1)), len(x) - 1])
@@ -48,6 +49,8 @@ def collisions(simulated: NDArray, real: pd.DataFrame, k: int, D: int, N: int, t
     axes.text(0.145, math.log10(0.05) - 0.08, "5 %", color=INK, fontsize=SMALL, va="top")
     axes.axvline(tau, color=INK, lw=1)
     axes.text(tau, -4.9, f" τ = {tau:g}", color=INK, fontsize=SMALL)
+    axes.axvline(size[2], color=INK, lw=1, ls=":")
+    axes.text(size[2], -3.4, f" τ = {size[2]:g}, this model's", color=INK, fontsize=SMALL)
     uniform = f"random masks,\nk = {k},\nD = {D}:\nexact law (grey),\nsimulated (dots)"
     notes = [
         (0.312, -5.6, (0.145, -5.6), uniform, "other"),

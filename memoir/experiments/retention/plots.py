@@ -2,7 +2,6 @@
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, StrMethodFormatter
@@ -16,6 +15,13 @@ STYLES = {  # what routes to a memory is drawn solid, what writes the model's ow
     "FT, lr 1e-5": dict(color=METHODS["ft"], marker="^", linestyle="--"),
     "FT, lr 5e-4": dict(color=METHODS["lora"], marker="v", linestyle="--"),
 }
+
+
+# ROME's scores, each with the colour of the questions that it is about
+SCORES = {
+    "efficacy": COLOURS["edited prompt"], "paraphrase": COLOURS["rephrasing"],
+    "neighbourhood": COLOURS["near neighbour"],
+}  # fmt: skip
 
 
 def retention(shares: pd.DataFrame, claimed: float) -> Figure:
@@ -71,10 +77,10 @@ def ability(table: pd.DataFrame) -> Figure:
 def traded(table: pd.DataFrame, marked: dict[str, float]) -> Figure:
     """What τ trades: shares kept and ROME's scores against τ. table: `frames.by_threshold`; marked: τ by its label."""
     figure, axes = plt.subplots(figsize=(WIDE, 2.4))
-    palette = iter(sns.color_palette("colorblind"))
+    known = iter([COLOURS["irrelevant"], COLOURS["theory"], "black"])
     for what, rows in table.groupby("what", sort=False):
-        style = "-" if what in ("efficacy", "paraphrase", "neighbourhood") else "--"
-        axes.plot(rows.tau, rows.value, style, color=next(palette), label=what)
+        style, colour = ("-", SCORES[what]) if what in SCORES else ("--", next(known))
+        axes.plot(rows.tau, rows.value, style, color=colour, label=what)
     for height, (label, tau) in zip((0.12, 0.04), marked.items(), strict=False):
         axes.axvline(tau, color="black", lw=1)
         axes.text(tau, height, f" {label}: {tau:.2f}", fontsize=SMALL)
