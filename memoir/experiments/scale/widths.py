@@ -70,7 +70,7 @@ def largest(table: pd.DataFrame, paper: pd.DataFrame, share: float = 0.9) -> pd.
     `share`, missing where it does not; scaled: where the small model's does, at the same load.
     """
     paper = paper[paper.metric == "reliability"].rename(columns={"value": "mean"})
-    every = pd.concat([_reliability(table), paper.assign(model=PAPER, update=UPDATES["sgd"])])
+    every = pd.concat([reliability(table), paper.assign(model=PAPER, update=UPDATES["sgd"])])
     falls = {key: falls_to(curve, share) for key, curve in every.groupby(["model", "update"])}
     found = [
         {
@@ -86,7 +86,8 @@ def largest(table: pd.DataFrame, paper: pd.DataFrame, share: float = 0.9) -> pd.
     return pd.DataFrame(found)
 
 
-def _reliability(table: pd.DataFrame) -> pd.DataFrame:
+def reliability(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table like `by_edits` that are reliability, teacher-forced; maybe empty."""
     return table[(table.metric == "reliability") & (table.protocol == TEACHER_FORCED)] if len(table) else table
 
 
@@ -134,7 +135,7 @@ def by_traces() -> pd.DataFrame:
 
 def at_load(stream: str, load: float) -> pd.Series | None:
     """The row of a stream's reliability, teacher-forced, at the length nearest to a load; None without the stream."""
-    rows = _reliability(kept())
+    rows = reliability(kept())
     rows = rows[rows.stream == stream] if len(rows) else rows
     return rows.loc[(rows.load - load).abs().idxmin()] if len(rows) else None
 
