@@ -4,6 +4,7 @@ A stream has a name, experiment/run, and what differs from the default settings.
 the Snakefile run the same streams through `run`: whoever comes second finds the result. Knows no method's inside.
 """
 
+import gc
 import itertools
 import json
 import os
@@ -122,6 +123,8 @@ def run(plan: Planned) -> Path:
     finally:
         if editor is not None:
             editor.detach()
+        editor = None
+        gc.collect()  # its model is in a circle of references: the next one would be loaded beside it
 
 
 def _failed(plan: Planned, editor: EditedModel | None, sentence: str) -> Path:

@@ -1,10 +1,14 @@
 """The plan names streams, refuses what it does not know, and whoever runs a stream second finds its result."""
 
+import gc
 import json
+import weakref
 
 import pytest
+from conftest import BACKGROUND, toy_model
 
 from memoir import notebooks
+from memoir.editor import Memoir
 from memoir.evidence import files, plan, runs
 
 
@@ -59,6 +63,27 @@ def test_a_planned_stream_runs_once_and_a_smoke_stream_every_time(params, toy_ed
         content = json.loads(path.read_text())
         counts = {(row["metric"], row["protocol"], row["n_edits"]): row["n"] for row in content["metrics"]}
         assert counts["reliability", "teacher-forced", 2] == 2 and counts["reliability", "generated", 2] == 1
+
+
+def test_a_model_is_gone_before_the_next_stream_loads_its_own(params, tokenizer, monkeypatch):
+    made = []
+
+    def make(planned):
+        editor = Memoir(
+            toy_model(), tokenizer, layer=1, k=24, threshold=0.5, n_iter=1, background=BACKGROUND, prefixes=()
+        )
+        editor.circle = editor  # as every module of a model is in one
+        made.append(weakref.ref(editor.model))
+        return editor
+
+    monkeypatch.setattr(plan, "make", make)
+    params("streams: {x/one: {dataset: openfacts, at: [1]}}")
+    gc.disable()
+    try:
+        plan.run(plan.planned("laptop")["x/one"])
+        assert made[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_single_edits_are_each_made_into_an_empty_memory(params, toy_editor, monkeypatch):
