@@ -2,7 +2,7 @@
 
 Files are read through `datasets`, from the folder $MEMOIR_DATA when it is set and otherwise fetched with pooch from a
 pinned address; either way their SHA-256 is checked. What the sets are stands in `registry.py`. Knows texts. Of
-models it only asks a tokenizer how long a prompt is.
+models it only asks a tokenizer how long a prompt is, and whether it keeps an answer apart from it.
 """
 
 import os
@@ -16,9 +16,10 @@ import pooch
 import requests
 from transformers import PreTrainedTokenizerBase
 
+from memoir import texts
 from memoir.checks import inputs
 from memoir.checks.places import DATA
-from memoir.facts.record import EditRecord
+from memoir.facts.record import EditRecord, questions
 from memoir.facts.registry import DATASETS, DataFile, DataSet
 from memoir.models.loading import cache_folder, need_published
 
@@ -69,7 +70,8 @@ def same_template(records: list[EditRecord], n: int, share: float) -> list[EditR
 def read_records(
     name: str, *, tokenizer: PreTrainedTokenizerBase | None = None, limit: int = 1024
 ) -> tuple[list[EditRecord], list[Reject]]:
-    """All valid records of a data set and the rejected rows; with a tokenizer, prompts over `limit` tokens too."""
+    """All valid records of a data set and the rejected rows; with a tokenizer, also those whose prompt has more than
+    `limit` tokens, or where it makes one token of a prompt's end and its answer's beginning."""
     if name not in DATASETS:
         raise ValueError(inputs.unknown("data set", name, DATASETS, "memoir.DATASETS, or python -m memoir data"))
     dataset = DATASETS[name]
@@ -115,6 +117,17 @@ def _reason(
         return f"the target {record.target!r} is the true answer already: the edit would change nothing"
     if tokenizer and (length := len(tokenizer(record.prompt).input_ids)) > limit:
         return f"the prompt has {length} tokens, more than {limit}"
+    return _lost_border(record, tokenizer) if tokenizer else None
+
+
+def _lost_border(record: EditRecord, tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """Why one of a record's answers that begin with a space or a line break cannot be asked for; others always can."""
+    for _, prompt, answer in questions(record):
+        if answer[:1].isspace():
+            try:
+                texts.target_ids(tokenizer, prompt, answer)
+            except ValueError as error:
+                return str(error)
     return None
 
 

@@ -32,6 +32,7 @@ def changed(**fields) -> EditRecord:
         (changed(subject="Italy"), "subject 'Italy' is not in the prompt"),
         (changed(target="paris"), "true answer already"),
         (changed(prompt="France " + "very " * 50), "more than 20"),
+        (changed(irrelevant="A line.\n", irrelevant_answer="\n\nAnother."), "border between them is lost"),
     ],
 )
 def test_the_validator_says_what_is_wrong(tokenizer, record, reason):
