@@ -115,6 +115,7 @@ def run(plan: Planned) -> Path:
     if _is_done(plan):
         return plan.result
     editor = None
+    gc.collect()  # the model of the stream before is in a circle of references: this one's would be loaded beside it
     try:
         editor = make(plan)
         return (runs.run_singles if plan.singles else runs.run_stream)(stream, editor, plan.probes)
@@ -123,8 +124,6 @@ def run(plan: Planned) -> Path:
     finally:
         if editor is not None:
             editor.detach()
-        editor = None
-        gc.collect()  # its model is in a circle of references: the next one would be loaded beside it
 
 
 def _failed(plan: Planned, editor: EditedModel | None, sentence: str) -> Path:
@@ -136,13 +135,12 @@ def _failed(plan: Planned, editor: EditedModel | None, sentence: str) -> Path:
     work = files.WORK / stream.profile / stream.experiment / stream.run
     tables = [pd.read_parquet(path) for n in stream.at for path in sorted(work.glob(f"at-{n}-questions-*.parquet"))]
     found = {"questions": pd.concat(tables, ignore_index=True)} if tables else {}
-    rows = runs.summary_at(found["questions"]) if tables else []
     how = {kind: stream.described(), "method": plan.method, "editor": settings(plan)}
     how = runs.parameters(stream, editor, kind) if editor else json.loads(json.dumps(how))
     how["failed"] = {"n_edits": len(editor.edits) if editor else 0, "sentence": sentence}
     found |= {"edits": editor.edits_table()} if editor and editor.log else {}
     born = files.provenance(files.now(), editor=editor, dataset=stream.dataset)
-    files.write_result(plan.result, rows, how, born, found)
+    files.write_result(plan.result, runs.summary_at(found["questions"]) if tables else [], how, born, found)
     return plan.result
 
 
@@ -247,7 +245,6 @@ def _one(profile: str, name: str, entry: dict, chosen: dict) -> Planned:
         raise ValueError(f"{profile}.yaml: the stream {name} asks for {sorted(unknown)}; probes are {sorted(PROBES)}.")
     entry = entry | {key: value for key, value in chosen.items() if key in of_plan | of_stream}
     chosen = {key: value for key, value in chosen.items() if key not in of_plan | of_stream}
-    about = {key: value for key, value in entry.items() if key in of_stream}
+    about, options = ({key: value for key, value in entry.items() if key in names} for names in (of_stream, of_plan))
     stream = runs.Stream(profile, experiment, run_name, **about | {"at": tuple(entry["at"])})
-    options = {key: value for key, value in entry.items() if key in of_plan}
     return Planned(stream, **options | {"editor": entry.get("editor", {}) | chosen})

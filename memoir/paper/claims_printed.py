@@ -15,6 +15,7 @@ from memoir.theory import overlap
 
 LLAMA_3 = "llama-3-8b-instruct"
 SIMULATED = 1e-3  # how far a simulated mean share may lie from the law's
+IRRELEVANT = {"openfacts": "a prompt of an unrelated fact", "zsre": "a question of Natural Questions"}
 
 
 @rule("1-paper", "2-paper", "3-paper", "11-paper")
@@ -130,7 +131,9 @@ def overlap_below_5_percent(claim: Claim, results: dict) -> Iterator[Reading]:
         yield Reading(row["reading"], row["below_5_percent"] if agrees else None, numbers)
     for row in results["real"]["metrics"]["routing"]:
         if row["threshold"] == "default":
-            text = f"an irrelevant prompt is routed to one of {row['N']:,} edits of {row['dataset']}, real masks"
+            text = (
+                f"{IRRELEVANT[row['dataset']]} is routed to one of {row['N']:,} edits of {row['dataset']}, real masks"
+            )
             yield Reading(text, row["irrelevant"] < 0.05, {f"{text}, τ = {row['tau']:g}": f"{row['irrelevant']:.1%}"})
 
 

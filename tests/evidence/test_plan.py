@@ -69,6 +69,7 @@ def test_a_model_is_gone_before_the_next_stream_loads_its_own(params, tokenizer,
     made = []
 
     def make(planned):
+        assert all(model() is None for model in made), "two models at once"
         editor = Memoir(
             toy_model(), tokenizer, layer=1, k=24, threshold=0.5, n_iter=1, background=BACKGROUND, prefixes=()
         )
@@ -77,13 +78,14 @@ def test_a_model_is_gone_before_the_next_stream_loads_its_own(params, tokenizer,
         return editor
 
     monkeypatch.setattr(plan, "make", make)
-    params("streams: {x/one: {dataset: openfacts, at: [1]}}")
+    params("streams: {'x/{n}': {dataset: openfacts, at: [1], tries: [{}, {}]}}")
     gc.disable()
     try:
-        plan.run(plan.planned("laptop")["x/one"])
-        assert made[0]() is None
+        for planned in plan.planned("laptop").values():
+            plan.run(planned)
     finally:
         gc.enable()
+    assert len(made) == 2
 
 
 def test_single_edits_are_each_made_into_an_empty_memory(params, toy_editor, monkeypatch):

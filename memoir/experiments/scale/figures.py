@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from memoir.experiments.lasting.frames import paper_by_load
-from memoir.experiments.scale import frames as scale, layers, plots as scale_plots, widths
+from memoir.experiments.scale import frames as scale, layers, others, plots as scale_plots, widths
 from memoir.models.registry import WIDTH
 
 
@@ -20,6 +20,8 @@ def figures() -> Iterator[tuple[str, Figure]]:
         yield "10_load", scale_plots.by_load(kept, paper_by_load(), widths.from_the_law(kept))
     if tables := looked_at():
         yield "10_layers", scale_plots.by_layer(tables)
+    if len(compared := others.methods()):
+        yield "10_methods", scale_plots.methods(compared)
 
 
 def looked_at() -> list[pd.DataFrame]:
@@ -40,3 +42,7 @@ def tables() -> Iterator[tuple[str, pd.DataFrame]]:
         yield "10_batches", batches.round(3)
     if len(tried := widths.searched()):
         yield "10_searched", tried.round(3)
+    if len(compared := others.methods()):
+        yield "10_methods", compared.round(3)
+    if len(edited := others.records()):
+        yield "10_records", edited.round(3)

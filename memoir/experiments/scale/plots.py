@@ -58,6 +58,26 @@ def growth(speed: pd.DataFrame, errors: pd.DataFrame) -> Figure:
     return figure
 
 
+def methods(table: pd.DataFrame) -> Figure:
+    """Each method on both models after as many edits, a panel for each metric. table: as `others.methods`."""
+    order = table.groupby("method").average.max().sort_values().index
+    figure, panels = plt.subplots(1, 3, figsize=(WIDE, 0.17 * len(order) + 1.1), sharey=True, sharex=True)
+    for axes, metric in zip(panels, METRICS, strict=True):
+        for model, face in (("smollm2-135m", "white"), ("qwen2.5-1.5b", METHODS["memoir"])):
+            rows = table[table.model == model].set_index("method")[metric].reindex(order)
+            axes.plot(rows, range(len(order)), "o", mfc=face, mec=METHODS["memoir"], ls="", label=MODELS[model][1])
+        axes.set(xlim=(-0.03, 1.03), xticks=(0, 0.5, 1), xlabel="token accuracy")
+        axes.set(yticks=range(len(order)), yticklabels=order)
+        axes.grid(axis="y", lw=0.4)
+        axes.set_title(metric, fontweight="normal")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=SMALL)
+    best = table[table.model == "qwen2.5-1.5b"].set_index("method").average
+    figure.suptitle(
+        f"A hundred edits: on the 1.5B the best average is {best.max():.2f}, of {best.idxmax()}", x=0.01, ha="left"
+    )
+    return figure
+
+
 MODELS = {  # marks and lines by model, the same in both figures
     "smollm2-135m": ("o-", "SmolLM2-135M"),
     "qwen2.5-0.5b": ("s--", "Qwen2.5-0.5B"),
@@ -84,7 +104,7 @@ def by_load(kept: pd.DataFrame, paper: pd.DataFrame, law: pd.DataFrame) -> Figur
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=SMALL)
     far = law[law["update"] == "the paper's update"].groupby("metric").difference.agg(lambda off: off.abs().max())
     figure.suptitle(
-        f"Paper's update, equal load:\n135M and 1.5B within {far.get('reliability', 0):.2f} in reliability, "
+        f"Paper's update, equal load:\nthree models within {far.get('reliability', 0):.2f} in reliability, "
         f"{far.get('generalization', 0):.2f} in generalization", x=0.01, ha="left",
     )  # fmt: skip
     return figure

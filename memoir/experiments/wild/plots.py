@@ -78,6 +78,9 @@ def beside_published(table: pd.DataFrame, metric: str, title: str) -> Figure:
             axes.plot(row.wild, place, "o", color=colour)
         axes.set(xlim=(-0.03, 1.05), ylim=(len(names) - 0.5, -0.5), yticks=range(len(names)), yticklabels=names)
         axes.set_title(TITLES.get(dataset, dataset), fontweight="normal")
-    figure.supxlabel("open: teacher-forced; filled: generated to its natural end", fontsize=SMALL)
+    figure.supxlabel(
+        "open: teacher-forced; filled: generated to its natural end; in brackets: edits in one memory, else each alone",
+        fontsize=SMALL,
+    )
     figure.suptitle(title, x=0.01, ha="left")
     return figure

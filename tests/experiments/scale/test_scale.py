@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from memoir.evidence import files
-from memoir.experiments.scale import figures, frames, growth, layers, widths
+from memoir.evidence import files, plan
+from memoir.experiments.scale import figures, frames, growth, layers, others, widths
 from memoir.theory.overlap import random_masks
 from memoir.tophash import overlap_counts
 
@@ -165,3 +165,42 @@ def test_rephrasings_are_told_apart_by_where_they_went(monkeypatch):
     found = widths.routed("a")
     assert found.share.round(2).to_dict() == {(5, "own edit"): 0.67, (5, "other edit"): 0.33, (9, "own edit"): 1.0}
     assert found.accuracy[5, "own edit"] == 0.75 and widths.routed("another").empty
+
+
+def test_methods_stand_beside_the_small_model_only_where_the_larger_ran_them(monkeypatch):
+    def stream(experiment: str, model: str, method: str, **editor) -> tuple:
+        about = SimpleNamespace(dataset="zsre", at=(10, 100))
+        means = {n: dict(zip(widths.METRICS, (n / 100, 0.5, 0.0), strict=True)) for n in about.at}
+        rows = [{"n_edits": n, "metric": metric, "protocol": "teacher-forced", "mean": mean}
+                for n, by_metric in means.items() for metric, mean in by_metric.items()]  # fmt: skip
+        return SimpleNamespace(stream=about, model=model, method=method, editor=editor, singles=False), rows
+
+    found = {
+        others.COMPARED: [stream(others.COMPARED, "qwen2.5-1.5b", "memoir", update="rls"),
+                          stream(others.COMPARED, "qwen2.5-1.5b", "grace")],
+        "baselines": [stream("baselines", "smollm2-135m", "grace"), stream("baselines", "smollm2-135m", "wise")],
+    }  # fmt: skip
+    monkeypatch.setattr(
+        others, "finished", lambda _, name: ((planned, {"metrics": rows}, {}) for planned, rows in found[name])
+    )
+    table = others.methods()
+    assert table[["method", "model"]].to_numpy().tolist() == [
+        ["MEMOIR, rls", "qwen2.5-1.5b"], ["GRACE", "qwen2.5-1.5b"], ["GRACE", "smollm2-135m"]
+    ]  # fmt: skip
+    assert table.reliability.eq(1).all() and table.average.eq(0.5).all() and table["exact match"].isna().all()
+
+
+def test_what_the_committed_search_chose_is_what_the_baselines_of_the_larger_model_ran_with():
+    tried = others.searched()
+    assert len(tried) and tried.groupby("method").chosen.sum().eq(1).all()
+    for planned in plan.planned("full", f"{others.COMPARED}/").values():
+        if planned.candidates and planned.ended:
+            how = files.read_result("full", others.COMPARED, planned.stream.run)["parameters"]["editor"]
+            chosen = plan.best(planned.candidates)
+            assert chosen.items() <= how.items(), planned.name
+
+
+def test_long_targets_have_a_perplexity_and_others_none():
+    table = others.records().set_index("dataset")
+    assert table.loc["selfcheckgpt"].perplexity.gt(1).all() and table.loc["counterfact"].perplexity.isna().all()
+    assert table.loc["counterfact"].generalization.notna().all()
