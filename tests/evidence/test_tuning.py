@@ -21,7 +21,9 @@ from memoir.evidence import candidates, files, tuning
 from memoir.models import own, registry
 
 README = files.ROOT / "memoir" / "README.md"
-CHOOSING = {"search", "beyond-search", "baselines-search", "scale-layers", "scale-search", "wild-search"}
+CHOOSING = {
+    "search", "beyond-search", "baselines-search", "scale-layers", "scale-search", "scale-baselines-search", "wild-search",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
