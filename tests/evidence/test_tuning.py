@@ -22,7 +22,8 @@ from memoir.models import own, registry
 
 README = files.ROOT / "memoir" / "README.md"
 CHOOSING = {
-    "search", "beyond-search", "baselines-search", "scale-layers", "scale-search", "scale-baselines-search", "wild-search",
+    "search", "beyond-search", "baselines-search", "wild-search",
+    "scale-layers", "scale-search", "scale-baselines-search",
 }  # fmt: skip
 
 
