@@ -121,7 +121,7 @@ def _reason(
 
 
 def _lost_border(record: EditRecord, tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """Why one of a record's answers that begin with a space or a line break cannot be asked for; others always can."""
+    """Why an answer that brings its own space or line break cannot be asked for; others follow after a space."""
     for _, prompt, answer in questions(record):
         if answer[:1].isspace():
             try:

@@ -29,14 +29,14 @@ def results(profile: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def searched(profile: str) -> pd.DataFrame:
-    """The search: a row for each candidate that is finished, in the order of the plan.
+def searched(profile: str, experiment: str = SEARCH) -> pd.DataFrame:
+    """A search: a row for each candidate that is finished, in the order of the plan.
 
     Columns method, changed (from the default settings), the teacher-forced metrics, average, s/edit, chosen, failed.
     """
     rows = []
-    for planned in plan.planned(profile, f"{SEARCH}/").values():
-        found = files.read_result(profile, SEARCH, planned.stream.run)
+    for planned in plan.planned(profile, f"{experiment}/").values():
+        found = files.read_result(profile, experiment, planned.stream.run)
         if found is None:
             continue
         changed = ", ".join(f"{name} = {value}" for name, value in planned.editor.items()) or "nothing"

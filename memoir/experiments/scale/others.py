@@ -12,8 +12,9 @@ import pandas as pd
 from memoir.baselines import METHODS
 from memoir.evidence import plan
 from memoir.evidence.results import finished
+from memoir.experiments.comparison import frames as comparison
 from memoir.experiments.long_targets.frames import perplexities
-from memoir.experiments.scale.widths import METRICS, UPDATES
+from memoir.experiments.scale.widths import METRICS, SMALL, UPDATES
 from memoir.metrics import GENERATED, TEACHER_FORCED
 from memoir.models.registry import WIDTH
 
@@ -36,7 +37,7 @@ def methods(n_edits: int = 100) -> pd.DataFrame:
             if planned.stream.dataset == "zsre" and not planned.singles and n_edits in planned.stream.at:
                 rows.append({"method": _title(planned), "model": planned.model} | _means(result, n_edits))
     table = pd.DataFrame(rows, columns=["method", "model", *METRICS, "average", "exact match"])
-    return table[table.method.isin(table.method[table.model != "smollm2-135m"])].reset_index(drop=True)
+    return table[table.method.isin(table.method[table.model != SMALL])].reset_index(drop=True)
 
 
 def _title(planned: plan.Planned) -> str:
@@ -54,15 +55,8 @@ def _means(result: dict, n_edits: int) -> dict[str, float]:
 
 
 def searched() -> pd.DataFrame:
-    """What was tried of each baseline on the larger model: columns method, changed (from the defaults), the three
-    metrics, teacher-forced, average, and chosen: the first with the best average."""
-    rows = []
-    for planned, result, _ in finished("full", SEARCH):
-        changed = {name: value for name, value in planned.editor.items() if name != "layer"}
-        about = {"method": _title(planned), "changed": ", ".join(f"{k} {v}" for k, v in changed.items()) or "nothing"}
-        rows.append(about | _means(result, planned.stream.at[-1]))
-    table = pd.DataFrame(rows, columns=["method", "changed", *METRICS, "average"])
-    return table.assign(chosen=table.index.isin(table.groupby("method", sort=False).average.idxmax()))
+    """What was tried of each baseline on the larger model: `comparison.frames.searched` of that search."""
+    return comparison.searched("full", SEARCH).drop(columns="failed")
 
 
 def records() -> pd.DataFrame:
