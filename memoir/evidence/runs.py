@@ -19,7 +19,7 @@ import psutil
 from torch import Tensor
 
 from memoir import metrics
-from memoir.evidence import files, untouched
+from memoir.evidence import files, longer, untouched
 from memoir.evidence.probes import PROBES, unedited
 from memoir.evidence.stream import Stream
 from memoir.facts.reading import load_records
@@ -46,7 +46,8 @@ def run_stream(stream: Stream, editor: EditedModel, probes: Mapping[str, int] | 
     """Run a stream with a fresh editor, or go on with it; returns the path of its result file, at once when it is done.
 
     probes: what else is asked after each of `at` edits, see `probes.py`; each gives a table of its name.
-    Also a stream that was made longer since, by more numbers in `at`, goes on from where it ended.
+    Also a stream that was made longer since, by more numbers in `at`, goes on from where it ended; where its checkpoint
+    is gone, it makes its edits again, and what its result file has is not asked again (`longer.py`).
     ValueError when a result or a checkpoint of this name was made with other settings; MemoryError when it cannot fit.
     """
     result = files.result_path(stream.profile, stream.experiment, stream.run)
@@ -56,7 +57,8 @@ def run_stream(stream: Stream, editor: EditedModel, probes: Mapping[str, int] | 
         return result
     work = files.WORK / stream.profile / stream.experiment / stream.run
     work.mkdir(parents=True, exist_ok=True)
-    starts, facts = _starts(work, settings), _facts(stream, editor)
+    before, began = longer.found_before(result, settings)
+    starts, facts = _starts(work, settings, began), _facts(stream, editor)
     lasting = stream.profile != "smoke"  # the others run anew each time
     if lasting:
         untouched.recall(editor)
@@ -66,13 +68,16 @@ def run_stream(stream: Stream, editor: EditedModel, probes: Mapping[str, int] | 
             print(expected, file=sys.stderr, flush=True)
     found = []
     for n in stream.at:
-        found.append(_evaluated_at(n, facts, stream, editor, work, probes))
+        if n in before and longer.held(work / "checkpoint") < n:  # batches end where they ended the first time
+            _edit_up_to(n, facts, stream, editor, work)
+        found.append(before.get(n) or _evaluated_at(n, facts, stream, editor, work, probes))
         if lasting:
             untouched.keep(editor)
     tables = {name: pd.concat([tables[name] for tables in found], ignore_index=True) for name in found[0]}
     edits = editor.edits_table()
     born = files.provenance(starts[0]["time"], editor=editor, dataset=stream.dataset)
     born |= {"starts": starts, "edit_seconds": round(float(edits.seconds.sum()), 1)}
+    born |= {"found_before": sorted(before)} if before else {}
     files.write_result(result, summary_at(tables["questions"]), settings, born, tables | {"edits": edits})
     return result
 
@@ -173,8 +178,7 @@ def _evaluated_at(
     tables = [*parts, *(["untouched"] if stream.untouched else []), *probes]
     paths = {name: work / f"at-{n}-{name}.parquet" for name in tables}
     if n == stream.at[-1] or not all(path.exists() for path in paths.values()):
-        how: dict = {"checkpoint": work / "checkpoint", "every": stream.every, "batch": stream.batch}
-        editor.edit_all(facts[len(editor.edits) : n], **how)
+        _edit_up_to(n, facts, stream, editor, work)
     for name, path in paths.items():
         if path.exists():
             continue
@@ -193,6 +197,11 @@ def _evaluated_at(
     place = {fact.id: i for i, fact in enumerate(facts)}  # those that are also generated were asked before the others
     found = pd.concat(read.values()).sort_values("record", key=lambda ids: ids.map(place), kind="stable")
     return {"questions": found.reset_index(drop=True)} | others
+
+
+def _edit_up_to(n: int, facts: Sequence[EditRecord], stream: Stream, editor: EditedModel, work: Path) -> None:
+    how: dict = {"checkpoint": work / "checkpoint", "every": stream.every, "batch": stream.batch}
+    editor.edit_all(facts[len(editor.edits) : n], **how)
 
 
 def _spread(facts: Sequence[EditRecord], most: int | None) -> Sequence[EditRecord]:
@@ -214,31 +223,23 @@ def _done(result: Path, settings: dict) -> bool:
     if not result.exists():
         return False
     found = json.loads(result.read_text())["parameters"]
-    if found == settings or _lengthened(found, settings):
+    if found == settings or longer.is_longer(found, settings):
         return found == settings
     raise ValueError(f"{result} was made with other settings. Give this run another name, or delete the file.")
 
 
-def _starts(work: Path, settings: dict) -> list[dict]:
+def _starts(work: Path, settings: dict, before: list[dict]) -> list[dict]:
     """Note one more start of this run in its folder; returns the time and the commit of each.
 
+    before: those of the run that it goes on from, which stand in its result file.
     ValueError when it was begun with other settings.
     """
     path = work / "began.json"
-    note = json.loads(path.read_text()) if path.exists() else {"starts": []}
-    if note["starts"] and note["settings"] != settings and not _lengthened(note["settings"], settings):
+    note: dict = json.loads(path.read_text()) if path.exists() else {"starts": before}
+    if "settings" in note and note["settings"] != settings and not longer.is_longer(note["settings"], settings):
         raise ValueError(
             f"{work} holds a run that was begun with other settings. Name this run otherwise, or delete it."
         )
     note = {"starts": [*note["starts"], {"time": files.now(), "commit": files.commit()}], "settings": settings}
     files.write_whole(path, note)
     return note["starts"]
-
-
-def _lengthened(earlier: dict, settings: dict) -> bool:
-    """Whether these settings are the earlier ones but for more edits: `at` has grown at its end."""
-    if "stream" not in earlier or "stream" not in settings:
-        return False
-    at = earlier["stream"]["at"]
-    begun = settings["stream"]["at"][: len(at)] == at
-    return begun and settings | {"stream": settings["stream"] | {"at": at}} == earlier

@@ -93,6 +93,30 @@ def test_a_stream_that_was_made_longer_goes_on_from_where_it_ended(toy_editor):
             runs.run_stream(other, toy_editor())
 
 
+def test_a_stream_that_was_made_longer_asks_nothing_again_though_its_checkpoint_is_gone(toy_editor, monkeypatch):
+    """It edits again, with batches that end where they ended; a result without its table is not gone on from."""
+    whole = json.loads(runs.run_stream(stream(run="whole", batch=2), toy_editor()).read_text())
+    result = runs.run_stream(stream(at=(1, 3), batch=2), toy_editor())
+    begun = json.loads(result.read_text())["provenance"]["starts"]
+    shutil.rmtree(files.WORK)
+    ask, asked = runs.asking.ask, []
+    monkeypatch.setattr(
+        runs.asking, "ask", lambda editor, facts, **how: asked.extend(facts) or ask(editor, facts, **how)
+    )
+    grown = json.loads(runs.run_stream(stream(batch=2), toy_editor()).read_text())
+    assert len(asked) == 5, "the five of the last length, and none of the one and the three before"
+    assert grown["metrics"] == whole["metrics"]
+    born = grown["provenance"]
+    assert born["starts"][:-1] == begun and born["began"] == begun[0]["time"] and born["found_before"] == [1, 3]
+    shutil.rmtree(files.WORK)
+    result.with_name("one-questions.parquet").unlink()
+    asked.clear()
+    with pytest.raises(ValueError, match="other settings"):
+        runs.run_stream(stream(at=(1, 3, 4), batch=2), toy_editor())
+    runs.run_stream(stream(at=(1, 3, 5, 6), batch=2), toy_editor())
+    assert len(asked) == 15, "without the table everything is asked again"
+
+
 def test_an_interrupted_run_goes_on_and_ends_the_same(toy_editor, monkeypatch, tmp_path):
     whole = runs.run_stream(stream(run="whole"), toy_editor())
 
