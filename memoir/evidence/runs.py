@@ -140,9 +140,10 @@ def estimate(stream: Stream, editor: EditedModel, facts: Sequence[EditRecord]) -
             f"{n} edits of {stream.dataset} need about {needed:,.0f} MiB more; {free:,.0f} MiB are free. Edit fewer."
         )
     editing, answering = seconds_each(editor, facts)
+    asked = sum(len(_spread(facts[:at], stream.asked)) for at in stream.at)
     return (
         f"{stream.run}: {n} edits of {stream.dataset}, about {editing * n / 60:.0f} minutes to edit, "
-        f"{answering * sum(stream.at) / 60:.0f} to evaluate teacher-forced, {needed:,.0f} MiB beside the model"
+        f"{answering * asked / 60:.0f} to evaluate teacher-forced, {needed:,.0f} MiB beside the model"
     )
 
 

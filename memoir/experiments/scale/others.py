@@ -14,8 +14,8 @@ from memoir.evidence import plan
 from memoir.evidence.results import finished
 from memoir.experiments.comparison import frames as comparison
 from memoir.experiments.long_targets.frames import perplexities
-from memoir.experiments.scale.widths import METRICS, SMALL, UPDATES
-from memoir.metrics import GENERATED, TEACHER_FORCED
+from memoir.experiments.scale.widths import METRICS, SMALL, UPDATES, means_at
+from memoir.metrics import GENERATED
 from memoir.models.registry import WIDTH
 
 COMPARED, SEARCH, RECORDS = "scale-baselines", "scale-baselines-search", "scale-other"
@@ -46,12 +46,9 @@ def _title(planned: plan.Planned) -> str:
 
 
 def _means(result: dict, n_edits: int) -> dict[str, float]:
-    found = {(row["metric"], row["protocol"]): row["mean"] for row in result["metrics"] if row["n_edits"] == n_edits}
-    means = {metric: found.get((metric, TEACHER_FORCED), np.nan) for metric in METRICS}
-    return means | {
-        "average": float(np.mean(list(means.values()))),
-        "exact match": found.get(("reliability", GENERATED), np.nan),
-    }
+    means, wanted = means_at(result, n_edits), ("reliability", GENERATED, n_edits)
+    exact = (row["mean"] for row in result["metrics"] if (row["metric"], row["protocol"], row["n_edits"]) == wanted)
+    return means | {"average": float(np.mean(list(means.values()))), "exact match": next(exact, np.nan)}
 
 
 def searched() -> pd.DataFrame:

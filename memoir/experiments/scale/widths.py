@@ -110,15 +110,16 @@ def by_batch() -> pd.DataFrame:
         rows.append({
             "update": UPDATES[planned.editor["update"]], "batch": planned.stream.batch,
             "seconds": tables["edits"].seconds.mean(), "steps": tables["edits"].steps.mean(),
-            **_means(result),
+            **means_at(result, planned.stream.at[-1]),
         })  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def _means(result: dict) -> dict[str, float]:
-    """The three metrics, teacher-forced, of a stream that was asked at one length."""
-    means = {row["metric"]: row["mean"] for row in result["metrics"] if row["protocol"] == TEACHER_FORCED}
-    return {metric: means[metric] for metric in METRICS}
+def means_at(result: dict, n_edits: int) -> dict[str, float]:
+    """The three metrics, teacher-forced, of a result after so many edits; NaN for one that its records have not."""
+    rows = [row for row in result["metrics"] if (row["protocol"], row["n_edits"]) == (TEACHER_FORCED, n_edits)]
+    means = {row["metric"]: row["mean"] for row in rows}
+    return {metric: means.get(metric, np.nan) for metric in METRICS}
 
 
 def by_traces() -> pd.DataFrame:
@@ -162,7 +163,7 @@ def searched() -> pd.DataFrame:
         rows.append({
             "model": planned.model,
             "tried": ", ".join(f"{name} {value}" for name, value in (other or first).items()),
-            **_means(result),
+            **means_at(result, planned.stream.at[-1]),
             "average": plan.average(result),
         })  # fmt: skip
     table = pd.DataFrame(rows)
