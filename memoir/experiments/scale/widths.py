@@ -144,13 +144,26 @@ def at_load(stream: str, load: float) -> pd.Series | None:
 def routed(stream: str) -> pd.DataFrame:
     """Where a stream's rephrasings went after each length, and what became of them: a row for each n_edits and route,
     columns share and accuracy (teacher-forced)."""
-    found = next((tables["questions"] for planned, _, tables in finished("full", EXPERIMENT)
-                  if planned.stream.run == stream), pd.DataFrame())  # fmt: skip
-    if not len(found):
+    if not len(found := _questions(stream)):
         return pd.DataFrame(columns=["share", "accuracy"])
     rows = found[found.metric == "generalization"].groupby(["n_edits", "route"])[TEACHER_FORCED].agg(["size", "mean"])
     share = rows["size"] / rows.groupby("n_edits")["size"].transform("sum")
     return pd.DataFrame({"share": share, "accuracy": rows["mean"]})
+
+
+def whole(stream: str) -> pd.Series:
+    """The share of a stream's prompts whose target has every token right under teacher forcing, so that greedy
+    generation says all of it: by n_edits, over all that were asked."""
+    if not len(found := _questions(stream)):
+        return pd.Series(dtype=float)
+    own = found[found.metric == "reliability"]
+    return (own[TEACHER_FORCED] == 1).groupby(own.n_edits).mean()
+
+
+def _questions(stream: str) -> pd.DataFrame:
+    """What was asked in a finished stream of `scale-lasting`; empty where it has not ended."""
+    streams = ((planned.stream.run, tables["questions"]) for planned, _, tables in finished("full", EXPERIMENT))
+    return next((questions for run, questions in streams if run == stream), pd.DataFrame())
 
 
 def searched() -> pd.DataFrame:
