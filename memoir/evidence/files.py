@@ -33,6 +33,11 @@ def result_path(profile: str, experiment: str, run: str) -> Path:
     return RESULTS / profile / experiment / f"{run}.json"
 
 
+def table_path(result: Path, name: str) -> Path:
+    """Where a table of this name lies beside a result file."""
+    return result.with_name(f"{result.stem}-{name}.parquet")
+
+
 def read_result(profile: str, experiment: str, run: str) -> dict | None:
     """A finished run's file, or None when it was not run."""
     path = result_path(profile, experiment, run)
@@ -49,7 +54,7 @@ def write_result(
     found: the metrics, fit for JSON; born: what `provenance` gave.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    named = {path.with_name(f"{path.stem}-{name}.parquet"): table for name, table in (tables or {}).items()}
+    named = {table_path(path, name): table for name, table in (tables or {}).items()}
     for place, table in named.items():
         table.to_parquet(place.with_suffix(".draft"), compression="zstd", index=False)
     content = {"run": path.stem, "metrics": found, "parameters": parameters, "provenance": born}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from memoir.evidence import files
 from memoir.interface import store
 
 
@@ -30,7 +31,7 @@ def found_before(result: Path, settings: dict) -> tuple[dict[int, dict[str, pd.D
     content = json.loads(result.read_text())
     stream = settings["stream"]
     names = ["questions", *settings.get("probes", {}), *(["untouched"] if stream["untouched"] else [])]
-    paths = {name: result.with_name(f"{result.stem}-{name}.parquet") for name in names}
+    paths = {name: files.table_path(result, name) for name in names}
     if not is_longer(content["parameters"], settings) or not all(path.exists() for path in paths.values()):
         return {}, []
     read = {name: pd.read_parquet(path) for name, path in paths.items()}

@@ -68,7 +68,7 @@ class Planned:
     def tables(self) -> dict[str, Path]:
         """The tables that it leaves beside the result, by name."""
         names = ["questions", "edits", *self.probes, *(["untouched"] if self.stream.untouched else [])]
-        return {name: self.result.with_name(f"{self.result.stem}-{name}.parquet") for name in names}
+        return {name: files.table_path(self.result, name) for name in names}
 
     @property
     def ended(self) -> bool:

@@ -68,9 +68,12 @@ def run_stream(stream: Stream, editor: EditedModel, probes: Mapping[str, int] | 
             print(expected, file=sys.stderr, flush=True)
     found = []
     for n in stream.at:
-        if n in before and longer.held(work / "checkpoint") < n:  # batches end where they ended the first time
-            _edit_up_to(n, facts, stream, editor, work)
-        found.append(before.get(n) or _evaluated_at(n, facts, stream, editor, work, probes))
+        if n in before:
+            if longer.held(work / "checkpoint") < n:  # batches end where they ended the first time
+                _edit_up_to(n, facts, stream, editor, work)
+            found.append(before[n])
+            continue
+        found.append(_evaluated_at(n, facts, stream, editor, work, probes))
         if lasting:
             untouched.keep(editor)
     tables = {name: pd.concat([tables[name] for tables in found], ignore_index=True) for name in found[0]}

@@ -192,7 +192,7 @@ def untouched(
 def read_untouched(profile: str, experiment: str, dataset: str) -> dict[str, pd.DataFrame]:
     """The tables that `untouched` left, by name; none where it was not run, or one of them is missing."""
     result = files.result_path(profile, experiment, f"untouched-{dataset}")
-    paths = {name: result.with_name(f"{result.stem}-{name}.parquet") for name in UNTOUCHED}
+    paths = {name: files.table_path(result, name) for name in UNTOUCHED}
     whole = result.exists() and all(path.exists() for path in paths.values())
     return {name: pd.read_parquet(path) for name, path in paths.items()} if whole else {}
 

@@ -46,9 +46,8 @@ def _title(planned: plan.Planned) -> str:
 
 
 def _means(result: dict, n_edits: int) -> dict[str, float]:
-    means, wanted = means_at(result, n_edits), ("reliability", GENERATED, n_edits)
-    exact = (row["mean"] for row in result["metrics"] if (row["metric"], row["protocol"], row["n_edits"]) == wanted)
-    return means | {"average": float(np.mean(list(means.values()))), "exact match": next(exact, np.nan)}
+    means, exact = means_at(result, n_edits), means_at(result, n_edits, GENERATED)["reliability"]
+    return means | {"average": float(np.mean(list(means.values()))), "exact match": exact}
 
 
 def searched() -> pd.DataFrame:

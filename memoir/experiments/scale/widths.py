@@ -115,9 +115,9 @@ def by_batch() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def means_at(result: dict, n_edits: int) -> dict[str, float]:
-    """The three metrics, teacher-forced, of a result after so many edits; NaN for one that its records have not."""
-    rows = [row for row in result["metrics"] if (row["protocol"], row["n_edits"]) == (TEACHER_FORCED, n_edits)]
+def means_at(result: dict, n_edits: int, protocol: str = TEACHER_FORCED) -> dict[str, float]:
+    """The three metrics of a result after so many edits; NaN for one that its records have not, or was not asked."""
+    rows = [row for row in result["metrics"] if (row["protocol"], row["n_edits"]) == (protocol, n_edits)]
     means = {row["metric"]: row["mean"] for row in rows}
     return {metric: means.get(metric, np.nan) for metric in METRICS}
 

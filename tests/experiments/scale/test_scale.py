@@ -167,6 +167,14 @@ def test_rephrasings_are_told_apart_by_where_they_went(monkeypatch):
     assert found.accuracy[5, "own edit"] == 0.75 and widths.routed("another").empty
 
 
+def test_a_target_counts_as_whole_only_with_every_token_right(monkeypatch):
+    rows = [(5, "reliability", 1.0), (5, "reliability", 0.75), (5, "generalization", 0.0), (9, "reliability", 1.0)]
+    questions = pd.DataFrame(rows, columns=["n_edits", "metric", "teacher-forced"])
+    planned = SimpleNamespace(stream=SimpleNamespace(run="a"))
+    monkeypatch.setattr(widths, "finished", lambda *_: iter([(planned, {}, {"questions": questions})]))
+    assert widths.whole("a").to_dict() == {5: 0.5, 9: 1.0} and widths.whole("another").empty
+
+
 def test_methods_stand_beside_the_small_model_only_where_the_larger_ran_them(monkeypatch):
     def stream(experiment: str, model: str, method: str, **editor) -> tuple:
         about = SimpleNamespace(dataset="zsre", at=(10, 100))
