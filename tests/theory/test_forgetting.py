@@ -38,7 +38,26 @@ def test_a_stream_that_loses_nothing_has_no_rate():
     assert forgetting.kept(50, found.rate, found.floor) > 0.97
 
 
+def test_an_answer_is_held_while_its_random_walk_stays_within_the_margin():
+    held = forgetting.within([0, 1, 4, 1e12], 2.0, 0.3)
+    assert held[0] == 1 and held[-1] == pytest.approx(0.3, abs=1e-4) and (np.diff(held) < 0).all()
+    moved = np.random.default_rng(0).normal(size=100_000) * 2  # variance 4
+    assert held[2] == pytest.approx(0.3 + 0.7 * (np.abs(moved) < 2).mean(), abs=0.01)
+
+
+def test_the_margin_is_found_again_and_foretells_a_longer_stream():
+    rng = np.random.default_rng(3)
+    short, long = (np.linspace(n / 100, 0, n) for n in (750, 7000))
+    lost = [rng.binomial(3, forgetting.within(x, 3.0, 0.4)) / 3 for x in (short, long)]
+    found = forgetting.fit_margin(short, lost[0], 0.4)
+    assert found.margin == pytest.approx(3.0, rel=0.1) and found.floor == 0.4
+    assert found.squares <= ((lost[0] - forgetting.within(short, 3.0, 0.4)) ** 2).sum()
+    assert forgetting.within(long, found.margin, found.floor).mean() == pytest.approx(lost[1].mean(), abs=0.03)
+
+
 def test_nothing_measured_or_other_lengths_are_refused():
     for exposures, measured in (([], []), ([1.0, 2.0], [1.0])):
         with pytest.raises(ValueError, match="A fit needs measured shares"):
             forgetting.fit(exposures, measured)
+        with pytest.raises(ValueError, match="A fit needs measured shares"):
+            forgetting.fit_margin(exposures, measured, 0.3)

@@ -1,10 +1,11 @@
 """Is what a long stream keeps foretold by a short one? The exposure of edits to later ones, and the formula over it.
 
-The layers below the memory are frozen, so the keys of a stream's edits come out of the untouched model. The formula is
-`theory/forgetting.py`: its numbers are fitted on checkpoints up to `FITTED` edits and asked about all later ones.
+The layers below the memory are frozen, so the keys of a stream's edits come out of the untouched model. The formulas
+are `theory/forgetting.py`: a hazard for the paper's update, a margin for rls. Their numbers are fitted on checkpoints
+up to `FITTED` edits and asked about all later ones.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,14 @@ FEWEST = 100  # below, a checkpoint says too little
 EXPONENTS = (2, 4, 6, 8)
 LAST, AGAIN = "the last edit about it", "edited again later"
 FIFTHS = ["least exposed", "second fifth", "third fifth", "fourth fifth", "most exposed"]
-STREAMS = ("lasting/zsre", "lasting/openfacts", "beyond/rls-zsre", "beyond/rls-openfacts")
+STREAMS = ("lasting/zsre", "lasting/openfacts", "lasting-again/zsre-sgd", "lasting-again/openfacts-sgd")
+UNDER_RLS = {  # with the stream of the same records under the paper's update, which tells the floor
+    "beyond/rls-zsre": "lasting/zsre",
+    "beyond/rls-openfacts": "lasting/openfacts",
+    "lasting-again/zsre-rls": "lasting-again/zsre-sgd",
+    "lasting-again/openfacts-rls": "lasting-again/openfacts-sgd",
+}
+AGAIN_IN = "lasting-again/"  # other records and another permutation
 
 
 @torch.no_grad()
@@ -60,8 +68,8 @@ def exposed(editor: Memoir, records: Sequence[EditRecord], steps: Sequence[float
 
 
 def run() -> None:
-    """The exposure of the edits of each of `STREAMS` that has ended: a result file each, not again when finished."""
-    for name in STREAMS:
+    """The exposure of the edits of each stream here that has ended: a result file each, not again when finished."""
+    for name in (*STREAMS, *UNDER_RLS):
         planned, result = plan.planned("full", name).get(name), files.read_result("full", *name.split("/"))
         if planned is None or result is None or len(_exposures(name)) or not plan.is_here(planned.stream.dataset):
             continue
@@ -90,34 +98,53 @@ def about(editor: EditedModel, records: Sequence[EditRecord]) -> pd.DataFrame:
 
 
 def predicted() -> pd.DataFrame:
-    """What the formula foretells of `STREAMS` beside what was measured: `foretold`'s columns, and dataset and update.
+    """What the formulas foretell beside what was measured: `foretold`'s and `held`'s columns, and dataset, update, and
+    again: whether other records were edited with another permutation.
 
     Empty without results.
     """
-    if not (found := _found()):
+    found = _found()
+    if not (plain := {name: found[name] for name in STREAMS if name in found}):
         return pd.DataFrame()
-    table, told = foretold(found), {name: files.read_result("full", *name.split("/"))["parameters"] for name in found}
+    table = foretold(plain)
+    floors = table.groupby("stream").floor.first()
+    under = {name: found[name] for name, twin in UNDER_RLS.items() if name in found and twin in floors}
+    if under:
+        table = pd.concat([table, held(under, {name: floors[UNDER_RLS[name]] for name in under})], ignore_index=True)
+    told = {name: files.read_result("full", *name.split("/"))["parameters"] for name in (*plain, *under)}
     return table.assign(
         dataset=[told[name]["stream"]["dataset"] for name in table.stream],
         update=[told[name]["editor"].get("update", "sgd") for name in table.stream],
+        again=table.stream.str.startswith(AGAIN_IN),
     )
 
 
 def foretold(found: Mapping[str, Mapping[int, pd.DataFrame]], exponents: Sequence[int] = EXPONENTS) -> pd.DataFrame:
-    """The formula with its numbers fitted on the short lengths of each stream, asked about all its lengths.
+    """The hazard with its numbers fitted on the short lengths of each stream, asked about all its lengths.
 
     found: `paired` by stream. One exponent for all streams: the one that leaves least. Columns stream, n_edits, n,
     mean, low, high (measured reliability, teacher-forced), predicted, error, fitted (whether the numbers were fitted on
     this length), exponent, rate, floor, squares (what the fit leaves).
     """
+    return _asked(found, exponents, forgetting.kept, lambda _, x, y: forgetting.fit(x, y))
+
+
+def held(
+    found: Mapping[str, Mapping[int, pd.DataFrame]], floors: Mapping[str, float], exponents: Sequence[int] = (2,)
+) -> pd.DataFrame:
+    """The margin, in the same way: `foretold`'s columns, margin in place of rate. floors: by stream."""
+    return _asked(found, exponents, forgetting.within, lambda name, x, y: forgetting.fit_margin(x, y, floors[name]))
+
+
+def _asked(found: Mapping, exponents: Sequence[int], formula: Callable, fit: Callable) -> pd.DataFrame:
     short = {name: pd.concat(table for n, table in pairs.items() if n <= FITTED) for name, pairs in found.items()}
-    fits = {b: {name: forgetting.fit(table[f"x{b}"], table.kept) for name, table in short.items()} for b in exponents}
+    fits = {b: {name: fit(name, table[f"x{b}"], table.kept) for name, table in short.items()} for b in exponents}
     best = min(fits, key=lambda b: sum(one.squares for one in fits[b].values()))
     rows = []
     for name, pairs in found.items():
         one = fits[best][name]
         for n, table in pairs.items():
-            share = forgetting.kept(table[f"x{best}"], one.rate, one.floor).mean()
+            share = formula(table[f"x{best}"], *one[:2]).mean()
             row = {"stream": name, "n_edits": n} | metrics.mean_of(table.kept) | {"predicted": share}
             rows.append(row | {"fitted": n <= FITTED, "exponent": best} | one._asdict())
     return pd.DataFrame(rows).assign(error=lambda t: t.predicted - t["mean"])
@@ -130,21 +157,28 @@ def paired(exposures: pd.DataFrame, questions: pd.DataFrame) -> dict[int, pd.Dat
 
 
 def tried() -> pd.DataFrame:
-    """Each exponent's fit: exponent, squares (summed over streams), and of each stream its largest error later on.
+    """Each formula with each exponent: formula, exponent, and of each stream its largest error at a later length.
 
-    0 is age alone. Empty without results.
+    Exponent 0 is age alone. Without the streams that were edited again; empty without results.
     """
-    found, rows = _found(), []
-    for exponent in (0, *EXPONENTS) if found else ():
-        table = foretold(found, (exponent,))
+    found = {name: pairs for name, pairs in _found().items() if not name.startswith(AGAIN_IN)}
+    plain = predicted()
+    if not len(plain):
+        return pd.DataFrame()
+    floors, rows = dict(plain.groupby("stream").floor.first()), []
+    tables = [("hazard", foretold(found, (exponent,))) for exponent in (0, *EXPONENTS)]
+    tables += [
+        ("margin", held({name: found[name] for name in found if name in floors}, floors, (b,))) for b in EXPONENTS
+    ]
+    for formula, table in tables:
         later = table[~table.fitted].groupby("stream").error.agg(lambda errors: errors[errors.abs().idxmax()])
-        rows.append({"exponent": exponent, "squares": table.groupby("stream").squares.first().sum()} | dict(later))
+        rows.append({"formula": formula, "exponent": table.exponent.iloc[0]} | dict(later))
     return pd.DataFrame(rows)
 
 
 def _found() -> dict[str, dict[int, pd.DataFrame]]:
-    """`_pairs` of those of `STREAMS` whose exposures are there."""
-    return {name: pairs for name in STREAMS if (pairs := _pairs(name))}
+    """`_pairs` of those of the streams whose exposures are there."""
+    return {name: pairs for name in (*STREAMS, *UNDER_RLS) if (pairs := _pairs(name))}
 
 
 def _name(stream: str, table: str = "") -> str:
@@ -174,10 +208,10 @@ def _pairs(name: str) -> dict[int, pd.DataFrame]:
 def continued(name: str, lengths: Sequence[int]) -> pd.DataFrame:
     """What the formula says of a stream that goes on for ever like its end: columns n_edits, predicted.
 
-    An extrapolation: each of the older half of its edits is taken to be exposed by every later step as it was up to
-    now, and edits of all ages to be alike. Without rows before `run`.
+    An extrapolation, for the paper's update: each of the older half of its edits is taken to be exposed by every later
+    step as it was up to now, and edits of all ages to be alike. Without rows before `run`.
     """
-    found = _found()
+    found = {stream: pairs for stream, pairs in _found().items() if stream in STREAMS}
     if name not in found:
         return pd.DataFrame(columns=["n_edits", "predicted"])
     table, last = foretold(found), found[name][max(found[name])]

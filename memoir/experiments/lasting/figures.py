@@ -19,7 +19,7 @@ def figures() -> Iterator[tuple[str, Figure]]:
     if len(ours):
         yield "04_load", lasting_plots.by_load(lasting.with_other_records(ours), lasting.paper_by_load())
     if len(foretold := fading.predicted()):
-        yield "04_foretold", lasting_plots.foretold(foretold)
+        yield "04_foretold", lasting_plots.foretold(foretold[~foretold.again])
     for planned, result, tables in evidence.finished("full", "lasting"):
         if planned.singles:
             continue

@@ -153,9 +153,9 @@ def where_lost(table: pd.DataFrame) -> Figure:
 
 
 def foretold(table: pd.DataFrame) -> Figure:
-    """What streams keep (points, 95 % interval) and what the formula foretells (lines), fitted left of the dotted line.
+    """What streams keep (points, 95 % interval) and what the formulas foretell (lines), fitted left of the dotted line.
 
-    table: `fading.predicted`.
+    table: `fading.predicted`, a stream for each data set and update.
     """
     figure, axes = plt.subplots(figsize=(COLUMN + 0.6, 2.4))
     ends = []

@@ -96,9 +96,10 @@ def test_later_lengths_are_foretold_from_short_ones(results):
     found = fading.predicted().set_index("n_edits")
     assert found.index.tolist() == [107, 750, 3000] and found.fitted.tolist() == [True, True, False]
     assert found.exponent.unique().tolist() == [6] and abs(found.error[3000]) < 0.03
-    tried = fading.tried().set_index("exponent")
-    assert tried.index.tolist() == [0, *fading.EXPONENTS] and tried.squares.idxmin() == 6
-    assert abs(tried.loc[0, "lasting/zsre"]) > abs(tried.loc[6, "lasting/zsre"])
+    assert not found.again.any() and fading.foretold({"it": fading._pairs("lasting/zsre")}).exponent.eq(6).all()
+    tried = fading.tried().set_index(["formula", "exponent"])["lasting/zsre"].abs()
+    assert [b for formula, b in tried.index if formula == "hazard"] == [0, *fading.EXPONENTS]
+    assert tried["hazard", 0] > tried["hazard", 6]
     further = fading.continued("lasting/zsre", [1, 3000, 10**6]).predicted
     assert further[0] == pytest.approx(1, abs=0.05) and further.is_monotonic_decreasing
     assert further[1] == pytest.approx(found["mean"][3000], abs=0.1)
@@ -112,3 +113,32 @@ def test_later_lengths_are_foretold_from_short_ones(results):
     files.write_result(planned.result, [*lengths, {"n_edits": 7000}], about, {}, tables)
     assert fading.predicted().empty and fading.who_is_lost("lasting/zsre").empty
     assert fading.continued("lasting/zsre", [10]).empty
+
+
+def test_under_rls_the_margin_foretells_with_the_floor_of_the_same_records(results, monkeypatch):
+    rng = np.random.default_rng(1)
+    lengths, tables = (107, 750, 3000), {}
+    for name, formula in (("lasting/zsre", lambda x: forgetting.kept(x, 0.5, 0.3)),
+                          ("beyond/rls-zsre", lambda x: forgetting.within(x, 3.0, 0.3))):  # fmt: skip
+        exposures, questions = [], []
+        for n in lengths:
+            x = np.linspace(n / 100, 0, n)
+            exposures.append(pd.DataFrame({"n_edits": n, "edit": range(n)} | {f"x{b}": x for b in fading.EXPONENTS}))
+            value = {"record": range(n), "metric": "reliability", "teacher-forced": rng.binomial(3, formula(x)) / 3}
+            questions.append(pd.DataFrame({"n_edits": n} | value))
+        tables[name] = {"questions": pd.concat(questions), "edits": pd.DataFrame({"steps": [1.0] * 3000})}
+        path = files.result_path("full", *fading._name(name).split("/"))
+        files.write_result(path, [], {}, {}, {"edits": pd.concat(exposures)})
+    results("""streams:
+  lasting/zsre: {dataset: zsre, at: [107, 750, 3000]}
+  beyond/rls-zsre: {dataset: zsre, at: [107, 750, 3000], editor: {update: rls}}""", tables)  # fmt: skip
+    for name, planned in plan.planned("full").items():
+        about = {"stream": {"dataset": "zsre"}, "editor": {"update": "rls"} if "rls" in name else {}}
+        files.write_result(planned.result, [{"n_edits": n} for n in lengths], about, {}, tables[name])
+    found = fading.predicted().set_index(["update", "n_edits"])
+    assert found.loc["rls"].floor.unique() == found.loc["sgd"].floor.unique()
+    assert found.loc["rls"].margin.unique() == pytest.approx([3.0], rel=0.15)
+    assert not found.loc[("rls", 3000)].fitted and abs(found.loc[("rls", 3000)].error) < 0.03
+    assert found.loc["sgd"].margin.isna().all() and found.loc["rls"].rate.isna().all()
+    tried = fading.tried().set_index(["formula", "exponent"])["beyond/rls-zsre"].abs()
+    assert tried["margin", 2] < tried["hazard", 2]
