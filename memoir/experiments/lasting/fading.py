@@ -70,7 +70,7 @@ def exposed(editor: Memoir, records: Sequence[EditRecord], steps: Sequence[float
 def run() -> None:
     """The exposure of the edits of each stream here that has ended: a result file each, not again when finished."""
     for name in (*STREAMS, *UNDER_RLS):
-        planned, result = plan.planned("full", name).get(name), files.read_result("full", *name.split("/"))
+        planned, result = _planned(name), files.read_result("full", *name.split("/"))
         if planned is None or result is None or len(_exposures(name)) or not plan.is_here(planned.stream.dataset):
             continue
         began, stream = files.now(), planned.stream
@@ -181,6 +181,10 @@ def _found() -> dict[str, dict[int, pd.DataFrame]]:
     return {name: pairs for name in (*STREAMS, *UNDER_RLS) if (pairs := _pairs(name))}
 
 
+def _planned(name: str) -> plan.Planned | None:
+    return plan.planned("full", name.split("/")[0] + "/").get(name)
+
+
 def _name(stream: str, table: str = "") -> str:
     """The name of the result that holds a stream's exposures, or of a table beside it."""
     return f"exposure/{stream.replace('/', '-')}" + (f"-{table}.parquet" if table else "")
@@ -188,7 +192,7 @@ def _name(stream: str, table: str = "") -> str:
 
 def _exposures(name: str) -> pd.DataFrame:
     """The exposures of a stream's edits; without rows unless they reach as far as the stream does."""
-    planned, table = plan.planned("full", name).get(name), evidence.read("full", _name(name, "edits"))
+    planned, table = _planned(name), evidence.read("full", _name(name, "edits"))
     if planned is None or not planned.ended or table is None:
         return pd.DataFrame()
     result = files.read_result("full", *name.split("/"))
@@ -199,7 +203,7 @@ def _pairs(name: str) -> dict[int, pd.DataFrame]:
     """`paired` of a stream, and as x0 the steps that later edits took; without any where exposures are missing."""
     if not len(exposures := _exposures(name)):
         return {}
-    read = {kind: pd.read_parquet(path) for kind, path in plan.planned("full", name)[name].tables.items()}
+    read = {kind: pd.read_parquet(path) for kind, path in _planned(name).tables.items()}
     steps = read["edits"].steps
     return {n: table.assign(x0=steps[:n].sum() - steps[:n].cumsum().to_numpy())
             for n, table in paired(exposures, read["questions"]).items()}  # fmt: skip

@@ -142,3 +142,9 @@ def test_under_rls_the_margin_foretells_with_the_floor_of_the_same_records(resul
     assert found.loc["sgd"].margin.isna().all() and found.loc["rls"].rate.isna().all()
     tried = fading.tried().set_index(["formula", "exponent"])["beyond/rls-zsre"].abs()
     assert tried["margin", 2] < tried["hazard", 2]
+
+
+def test_every_stream_that_a_formula_is_asked_about_is_planned():
+    for name in (*fading.STREAMS, *fading.UNDER_RLS):
+        assert fading._planned(name) is not None, name
+    assert set(fading.UNDER_RLS.values()) <= set(fading.STREAMS)
