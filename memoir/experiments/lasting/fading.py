@@ -101,12 +101,14 @@ def predicted() -> pd.DataFrame:
     """What the formulas foretell beside what was measured: `foretold`'s and `held`'s columns, and dataset, update, and
     again: whether other records were edited with another permutation.
 
-    Empty without results.
+    The exponent is the one of the first records. Empty without results.
     """
     found = _found()
-    if not (plain := {name: found[name] for name in STREAMS if name in found}):
+    plain = {name: found[name] for name in STREAMS if name in found}
+    if not (first := {name: pairs for name, pairs in plain.items() if not name.startswith(AGAIN_IN)}):
         return pd.DataFrame()
-    table = foretold(plain)
+    exponent = foretold(first).exponent.iloc[0]
+    table = foretold(plain, (exponent,))
     floors = table.groupby("stream").floor.first()
     under = {name: found[name] for name, twin in UNDER_RLS.items() if name in found and twin in floors}
     if under:
@@ -215,10 +217,10 @@ def continued(name: str, lengths: Sequence[int]) -> pd.DataFrame:
     An extrapolation, for the paper's update: each of the older half of its edits is taken to be exposed by every later
     step as it was up to now, and edits of all ages to be alike. Without rows before `run`.
     """
-    found = {stream: pairs for stream, pairs in _found().items() if stream in STREAMS}
-    if name not in found:
+    found, table = _found(), predicted()
+    if name not in found or name not in STREAMS:
         return pd.DataFrame(columns=["n_edits", "predicted"])
-    table, last = foretold(found), found[name][max(found[name])]
+    last = found[name][max(found[name])]
     fitted = table[table.stream == name].iloc[-1]
     old, steps = last[: len(last) // 2], last.x0.iloc[0] / (len(last) - 1)
     each = np.maximum(fitted.rate * steps * old[f"x{fitted.exponent}"] / old.x0, 1e-12)  # chance per later edit
