@@ -115,10 +115,11 @@ def test_later_lengths_are_foretold_from_short_ones(results):
     assert fading.continued("lasting/zsre", [10]).empty
 
 
-def test_under_rls_the_margin_foretells_with_the_floor_of_the_same_records(results, monkeypatch):
+def test_under_rls_the_margin_foretells_with_the_floor_of_the_same_records(results):
     rng = np.random.default_rng(1)
     lengths, tables = (107, 750, 3000), {}
     for name, formula in (("lasting/zsre", lambda x: forgetting.kept(x, 0.5, 0.3)),
+                          ("lasting-again/zsre-sgd", lambda x: forgetting.kept(x, 0.2, 0.1)),
                           ("beyond/rls-zsre", lambda x: forgetting.within(x, 3.0, 0.3))):  # fmt: skip
         exposures, questions = [], []
         for n in lengths:
@@ -131,11 +132,14 @@ def test_under_rls_the_margin_foretells_with_the_floor_of_the_same_records(resul
         files.write_result(path, [], {}, {}, {"edits": pd.concat(exposures)})
     results("""streams:
   lasting/zsre: {dataset: zsre, at: [107, 750, 3000]}
+  lasting-again/zsre-{update}: {dataset: zsre, first: 3000, at: [107, 750, 3000], each: {update: [sgd]}}
   beyond/rls-zsre: {dataset: zsre, at: [107, 750, 3000], editor: {update: rls}}""", tables)  # fmt: skip
     for name, planned in plan.planned("full").items():
         about = {"stream": {"dataset": "zsre"}, "editor": {"update": "rls"} if "rls" in name else {}}
         files.write_result(planned.result, [{"n_edits": n} for n in lengths], about, {}, tables[name])
-    found = fading.predicted().set_index(["update", "n_edits"])
+    found = fading.predicted()
+    assert found[found.again].stream.unique().tolist() == ["lasting-again/zsre-sgd"]
+    found = found[~found.again].set_index(["update", "n_edits"])
     assert found.loc["rls"].floor.unique() == found.loc["sgd"].floor.unique()
     assert found.loc["rls"].margin.unique() == pytest.approx([3.0], rel=0.15)
     assert not found.loc[("rls", 3000)].fitted and abs(found.loc[("rls", 3000)].error) < 0.03
