@@ -85,7 +85,8 @@ class Planned:
 
 
 def planned(profile: str, experiment: str = "") -> dict[str, Planned]:
-    """The streams of a profile by name, in the order of the plan; of one experiment only, where it is given.
+    """The streams of a profile by name, in the order of the plan; of one experiment only, where it is given, or of it
+    those whose names begin so.
 
     An entry whose key has {fields} stands for one stream for each combination of the values under `each`, which are
     put into its name and into the editor's settings (what a stream has, such as `method`, into the stream). With
@@ -94,15 +95,13 @@ def planned(profile: str, experiment: str = "") -> dict[str, Planned]:
     """
     found = {}
     for key, entry in _entries((PARAMS / f"{profile}.yaml").read_text()).items():
-        if not key.startswith(experiment):
-            continue
         each = entry.get("each", {})
         about = {name: value for name, value in entry.items() if name not in ("each", "tries")}
         for n, tried in enumerate(entry.get("tries", [{}])):
             for combination in itertools.product(*each.values()):
                 chosen = dict(zip(each, combination, strict=True))
-                one = _one(profile, key.format(n=n, **chosen), about, tried | chosen)
-                found[one.name] = one
+                if (name := key.format(n=n, **chosen)).startswith(experiment):
+                    found[name] = _one(profile, name, about, tried | chosen)
     return found
 
 

@@ -30,6 +30,7 @@ def test_one_entry_stands_for_every_combination(params):
     assert found["x/l-4-k-5"].editor == {"lr": 2.0, "layer": 4, "k": 5}
     assert found["x/l-4-k-5"].stream == runs.Stream("laptop", "x", "l-4-k-5", "openfacts", (2,))
     assert plan.planned("laptop", "y/") == {}
+    assert list(plan.planned("laptop", "x/l-4-k-5")) == ["x/l-4-k-5"]  # by the name, not by the entry's key
 
 
 def test_an_entry_that_names_something_unknown_is_refused(params):

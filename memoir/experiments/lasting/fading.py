@@ -5,7 +5,7 @@ are `theory/forgetting.py`: a hazard for the paper's update, a margin for rls. T
 up to `FITTED` edits and asked about all later ones.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -33,7 +33,7 @@ UNDER_RLS = {  # with the stream of the same records under the paper's update, w
     "lasting-again/zsre-rls": "lasting-again/zsre-sgd",
     "lasting-again/openfacts-rls": "lasting-again/openfacts-sgd",
 }
-AGAIN_IN = "lasting-again/"  # other records and another permutation
+REPEATED = "lasting-again/"  # other records and another permutation
 
 
 @torch.no_grad()
@@ -70,7 +70,7 @@ def exposed(editor: Memoir, records: Sequence[EditRecord], steps: Sequence[float
 def run() -> None:
     """The exposure of the edits of each stream here that has ended: a result file each, not again when finished."""
     for name in (*STREAMS, *UNDER_RLS):
-        planned, result = _planned(name), files.read_result("full", *name.split("/"))
+        planned, result = plan.planned("full", name).get(name), files.read_result("full", *name.split("/"))
         if planned is None or result is None or len(_exposures(name)) or not plan.is_here(planned.stream.dataset):
             continue
         began, stream = files.now(), planned.stream
@@ -99,25 +99,18 @@ def about(editor: EditedModel, records: Sequence[EditRecord]) -> pd.DataFrame:
 
 def predicted() -> pd.DataFrame:
     """What the formulas foretell beside what was measured: `foretold`'s and `held`'s columns, and dataset, update, and
-    again: whether other records were edited with another permutation.
-
-    The exponent is the one of the first records. Empty without results.
-    """
+    again: whether other records were edited with another permutation. Empty without results."""
     found = _found()
-    plain = {name: found[name] for name in STREAMS if name in found}
-    if not (first := {name: pairs for name, pairs in plain.items() if not name.startswith(AGAIN_IN)}):
+    if not len(table := _hazards(found)):
         return pd.DataFrame()
-    exponent = foretold(first).exponent.iloc[0]
-    table = foretold(plain, (exponent,))
-    floors = table.groupby("stream").floor.first()
-    under = {name: found[name] for name, twin in UNDER_RLS.items() if name in found and twin in floors}
-    if under:
-        table = pd.concat([table, held(under, {name: floors[UNDER_RLS[name]] for name in under})], ignore_index=True)
-    told = {name: files.read_result("full", *name.split("/"))["parameters"] for name in (*plain, *under)}
+    floors = _floors(table, found)
+    if under := {name: pairs for name, pairs in found.items() if name in UNDER_RLS and name in floors}:
+        table = pd.concat([table, held(under, floors)], ignore_index=True)
+    told = {name: files.read_result("full", *name.split("/"))["parameters"] for name in table.stream.unique()}
     return table.assign(
         dataset=[told[name]["stream"]["dataset"] for name in table.stream],
         update=[told[name]["editor"].get("update", "sgd") for name in table.stream],
-        again=table.stream.str.startswith(AGAIN_IN),
+        again=table.stream.str.startswith(REPEATED),
     )
 
 
@@ -159,22 +152,21 @@ def paired(exposures: pd.DataFrame, questions: pd.DataFrame) -> dict[int, pd.Dat
 
 
 def tried() -> pd.DataFrame:
-    """Each formula with each exponent: formula, exponent, and of each stream its largest error at a later length.
+    """Each formula with each exponent: formula, exponent, squares (what the fits leave, summed over streams), and of
+    each stream, but those edited again, its largest error at a later length.
 
-    Exponent 0 is age alone. Without the streams that were edited again; empty without results.
+    Exponent 0 is age alone. Empty without results.
     """
-    found = {name: pairs for name, pairs in _found().items() if not name.startswith(AGAIN_IN)}
-    plain = predicted()
-    if not len(plain):
+    found = {name: pairs for name, pairs in _found().items() if not name.startswith(REPEATED)}
+    if not (floors := _floors(_hazards(found), found)):
         return pd.DataFrame()
-    floors, rows = dict(plain.groupby("stream").floor.first()), []
-    tables = [("hazard", foretold(found, (exponent,))) for exponent in (0, *EXPONENTS)]
-    tables += [
-        ("margin", held({name: found[name] for name in found if name in floors}, floors, (b,))) for b in EXPONENTS
-    ]
+    told, rows = {name: pairs for name, pairs in found.items() if name in floors}, []
+    tables = [("hazard", foretold(told, (exponent,))) for exponent in (0, *EXPONENTS)]
+    tables += [("margin", held(told, floors, (exponent,))) for exponent in EXPONENTS]
     for formula, table in tables:
         later = table[~table.fitted].groupby("stream").error.agg(lambda errors: errors[errors.abs().idxmax()])
-        rows.append({"formula": formula, "exponent": table.exponent.iloc[0]} | dict(later))
+        left = table.groupby("stream").squares.first().sum()
+        rows.append({"formula": formula, "exponent": table.exponent.iloc[0], "squares": left} | dict(later))
     return pd.DataFrame(rows)
 
 
@@ -183,8 +175,17 @@ def _found() -> dict[str, dict[int, pd.DataFrame]]:
     return {name: pairs for name in (*STREAMS, *UNDER_RLS) if (pairs := _pairs(name))}
 
 
-def _planned(name: str) -> plan.Planned | None:
-    return plan.planned("full", name.split("/")[0] + "/").get(name)
+def _hazards(found: Mapping[str, Mapping[int, pd.DataFrame]]) -> pd.DataFrame:
+    """`foretold` of the streams under the paper's update, with the exponent of the first records; maybe empty."""
+    plain = {name: found[name] for name in STREAMS if name in found}
+    first = {name: pairs for name, pairs in plain.items() if not name.startswith(REPEATED)}
+    return foretold(plain, (foretold(first).exponent.iloc[0],)) if first else pd.DataFrame(columns=["stream", "floor"])
+
+
+def _floors(hazards: pd.DataFrame, names: Iterable[str]) -> dict[str, float]:
+    """The floor of each stream: its own under the paper's update, under rls that of the same records."""
+    own = dict(hazards.groupby("stream").floor.first())
+    return {name: own[plain] for name in names if (plain := UNDER_RLS.get(name, name)) in own}
 
 
 def _name(stream: str, table: str = "") -> str:
@@ -194,7 +195,7 @@ def _name(stream: str, table: str = "") -> str:
 
 def _exposures(name: str) -> pd.DataFrame:
     """The exposures of a stream's edits; without rows unless they reach as far as the stream does."""
-    planned, table = _planned(name), evidence.read("full", _name(name, "edits"))
+    planned, table = plan.planned("full", name).get(name), evidence.read("full", _name(name, "edits"))
     if planned is None or not planned.ended or table is None:
         return pd.DataFrame()
     result = files.read_result("full", *name.split("/"))
@@ -205,10 +206,10 @@ def _pairs(name: str) -> dict[int, pd.DataFrame]:
     """`paired` of a stream, and as x0 the steps that later edits took; without any where exposures are missing."""
     if not len(exposures := _exposures(name)):
         return {}
-    read = {kind: pd.read_parquet(path) for kind, path in _planned(name).tables.items()}
-    steps = read["edits"].steps
+    edits, questions = (evidence.read("full", f"{name}-{kind}.parquet") for kind in ("edits", "questions"))
+    steps = edits.steps
     return {n: table.assign(x0=steps[:n].sum() - steps[:n].cumsum().to_numpy())
-            for n, table in paired(exposures, read["questions"]).items()}  # fmt: skip
+            for n, table in paired(exposures, questions).items()}  # fmt: skip
 
 
 def continued(name: str, lengths: Sequence[int]) -> pd.DataFrame:
@@ -217,11 +218,10 @@ def continued(name: str, lengths: Sequence[int]) -> pd.DataFrame:
     An extrapolation, for the paper's update: each of the older half of its edits is taken to be exposed by every later
     step as it was up to now, and edits of all ages to be alike. Without rows before `run`.
     """
-    found, table = _found(), predicted()
-    if name not in found or name not in STREAMS:
+    table = _hazards(found := _found())
+    if not len(table := table[table.stream == name]):
         return pd.DataFrame(columns=["n_edits", "predicted"])
-    last = found[name][max(found[name])]
-    fitted = table[table.stream == name].iloc[-1]
+    last, fitted = found[name][max(found[name])], table.iloc[-1]
     old, steps = last[: len(last) // 2], last.x0.iloc[0] / (len(last) - 1)
     each = np.maximum(fitted.rate * steps * old[f"x{fitted.exponent}"] / old.x0, 1e-12)  # chance per later edit
     shares = [((1 - np.exp(-each * n)) / (each * n)).mean() for n in lengths]  # mean over ages 0 to n
