@@ -164,7 +164,7 @@ def foretold(table: pd.DataFrame) -> Figure:
         error = [rows["mean"] - rows.low, rows.high - rows["mean"]]
         axes.errorbar(rows.n_edits, rows["mean"], yerr=error, fmt=marker, color=colour, ms=3.5, lw=0.9)
         axes.plot(rows.n_edits, rows.predicted, "-" if dataset == "zsre" else "--", color=colour, lw=1)
-        ends.append((rows["mean"].iloc[-1], f"{TITLES[dataset]}, {UPDATES[update]}", colour))
+        ends.append((rows.predicted.iloc[-1], f"{TITLES[dataset]}, {UPDATES[update]}", colour))
     axes.set(
         xscale="log", ylim=(0, 1.05), xlabel="edits, one after the other", ylabel="token accuracy of edited prompts"
     )

@@ -75,6 +75,12 @@ def test_what_a_gpu_took_stands_beside_its_estimate(monkeypatch, tmp_path):
     path.write_text(json.dumps({"metrics": found}))
     table = frames.seconds()
     assert (table[table.on == "Planted"].seconds == 0.5).all() and (table.on == "Planted").sum() == 3
+    assert not (table.on == "a CPU core").any()
+    edits = files.result_path("full", "lasting", "zsre").with_name("zsre-edits.parquet")
+    edits.parent.mkdir(parents=True)
+    pd.DataFrame({"seconds": [0.2, 0.25, 2500.0]}).to_parquet(edits)
+    timed = frames.seconds()
+    assert timed[timed.on == "a CPU core"].seconds.tolist() == [0.25], "one edit in which the machine was halted"
     printed = table[table.kind == "printed"].iloc[0]
     assert printed.seconds == 10.8 and printed.on == "A100 80 GB"
 
