@@ -118,11 +118,12 @@ def layer(claim: Claim, results: dict) -> Iterator[Reading]:
     for dataset, sweep in results.items():
         found = layer_frames.averages(layer_frames.as_read(sweep)).set_index("layer")
         best, how = found.average.idxmax(), claim.article
-        counterpart = min(found.index, key=lambda layer: abs(layer - how["depth"] * len(found)))
+        n_layers = found.index.max() + 1  # every second layer may have been tried: the last one always is
+        counterpart = min(found.index, key=lambda layer: abs(layer - how["depth"] * n_layers))
         fall = 1 - found.average.drop(best) / found.average[best]
         yield Reading(f"the layer at the paper's depth is the best, {dataset}",
                       bool(found.average[counterpart] >= found.average[best] - found.error[best]), {
-            "best layer": f"{best} of {len(found)}, average {found.average[best]:.3f} ± {found.error[best]:.3f}",
+            "best layer": f"{best} of {n_layers}, average {found.average[best]:.3f} ± {found.error[best]:.3f}",
             f"layer {counterpart}, at the paper's depth": f"{found.average[counterpart]:.3f}",
         })  # fmt: skip
         yield Reading(f"the others are 15 to 30 % worse, {dataset}", bool(how["low"] <= fall.median() <= how["high"]), {

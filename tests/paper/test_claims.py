@@ -122,6 +122,8 @@ def test_the_layer_claim_is_decided_by_the_sweep():
     assert verdict("10", OpenFacts=sweep(flat | {27: 0.9})) == TRUE
     assert verdict("10", OpenFacts=sweep(flat | {10: 0.71})) == NOT_REPRODUCED
     assert verdict("10", OpenFacts=sweep(flat | {27: 0.71})) == PARTLY_TRUE
+    every_second = dict.fromkeys(range(1, 32, 2), 0.7)  # 27 is still at the paper's depth
+    assert verdict("10", OpenFacts=sweep(every_second | {27: 0.9})) == TRUE
     assert verdict("10", OpenFacts=sweep(flat | {10: 0.71}), ZsRE=sweep(flat | {27: 0.9})) == PARTLY_TRUE
 
 

@@ -77,8 +77,10 @@ def row_of(name: str, size: int) -> Row:
 class Read:
     """A finished stream as read at several thresholds: at[how] is τ and the questions of its last length at this τ."""
 
+    run: str
     row: str
     seed: int
+    model: str
     layer: int | None
     k: int | None
     D: int
@@ -99,21 +101,24 @@ def _read(profile: str, experiment: str, _stamp: tuple) -> tuple[Read, ...]:
 def _reading(profile: str, experiment: str) -> Iterator[Read]:
     finished = evidence.finished(profile, experiment)
     ended = [(*_named(planned.stream.run), planned, result, tables) for planned, result, tables in finished]
-    closed = {seed: tables["questions"] for name, seed, _, _, tables in ended if name == Unedited.method}
+    untouched = [one for one in ended if one[2].method == Unedited.method]
+    closed = {(planned.model, seed): tables["questions"] for _, seed, planned, _, tables in untouched}
     for name, seed, planned, result, tables in ended:
-        if seed not in closed:
+        if (planned.model, seed) not in closed:
             continue
         n, settings = planned.stream.at[-1], result["parameters"]["editor"]
         k = settings.get("k")
         asked = tables["questions"].query("n_edits == @n")
-        at = {BASE if name == Unedited.method else ALWAYS: (0.0, asked)}
-        if name not in (Unedited.method, "own", "whole"):
+        at = {BASE if planned.method == Unedited.method else ALWAYS: (0.0, asked)}
+        if planned.method != Unedited.method and name not in ("own", "whole"):
             taus = {HELD: registry.settings(planned.model)["threshold"]}
             for key in tables:
                 if key.startswith("irrelevant-"):
                     taus[RECALIBRATED] = thresholds.calibrated(tables[key], k, RATE)
-            at |= {how: (tau, thresholds.gated(asked, closed[seed], tau)) for how, tau in taus.items()}
-        yield Read(name, seed, settings.get("layer"), k, registry.WIDTH[planned.model], n, at)
+            base = closed[planned.model, seed]
+            at |= {how: (tau, thresholds.gated(asked, base, tau)) for how, tau in taus.items()}
+        about = (planned.stream.run, name, seed, planned.model, settings.get("layer"), k)
+        yield Read(*about, registry.WIDTH[planned.model], n, at)
 
 
 def rows(profile: str, experiment: str = "ablations") -> pd.DataFrame:
@@ -218,5 +223,5 @@ def forced(asked: pd.DataFrame) -> pd.DataFrame:
 
 
 def _named(run: str) -> tuple[str, int]:
-    name, _, seed = run.rpartition("-seed-")
-    return name, int(seed)
+    name, _, seed = run.partition("-seed-")
+    return name, int(seed or 0)

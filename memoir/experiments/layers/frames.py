@@ -7,7 +7,8 @@ from memoir.evidence.results import finished
 from memoir.experiments.ablations import frames as ablations
 from memoir.metrics import GENERATED, TEACHER_FORCED
 
-PAPER_DEPTH = round(27 / 32 * 30)  # the paper's layer 27 of LLaMA-3's 32, among SmolLM2's 30
+PAPER = 27 / 32  # the paper's layer of LLaMA-3's 32
+PAPER_DEPTH = round(PAPER * 30)  # among SmolLM2's
 
 
 def sweep(profile: str) -> pd.DataFrame:
@@ -29,22 +30,24 @@ def recalibrated_sweep(profile: str, experiment: str) -> pd.DataFrame:
     """A sweep over layers, each at its own recalibrated τ, as `sweep` gives it.
 
     Its questions were all answered from memory (τ = 0).
-    Columns layer, k, seed, threshold, metric, protocol, mean, low, high, n.
+    Columns run, model, layer, k, seed, threshold, metric, protocol, mean, low, high, n.
     """
     found = []
     for one in ablations.read(profile, experiment):
         if ablations.RECALIBRATED in one.at:
             tau, asked = one.at[ablations.RECALIBRATED]
             table = metrics.summary(ablations.forced(asked))
-            found.append(table.assign(layer=one.layer, k=one.k, seed=one.seed, threshold=tau))
+            about = {name: getattr(one, name) for name in ("run", "model", "layer", "k", "seed")}
+            found.append(table.assign(**about, threshold=tau))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
 def as_read(results: list[dict]) -> pd.DataFrame:
     """The metrics of a sweep's result files, with their layer; of one at τ = 0, at each layer's recalibrated τ."""
     if {one["parameters"]["editor"].get("threshold") for one in results} == {0.0}:
-        stream = results[0]["parameters"]["stream"]
-        return recalibrated_sweep(stream["profile"], stream["experiment"])
+        streams = [one["parameters"]["stream"] for one in results]
+        swept = recalibrated_sweep(streams[0]["profile"], streams[0]["experiment"])
+        return swept[swept.run.isin([stream["run"] for stream in streams])]
     return pd.concat(
         [pd.DataFrame(one["metrics"]).assign(layer=one["parameters"]["editor"]["layer"]) for one in results]
     )

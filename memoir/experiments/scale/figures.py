@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from memoir.experiments.lasting.frames import paper_by_load
-from memoir.experiments.scale import frames as scale, layers, others, plots as scale_plots, widths
+from memoir.experiments.scale import frames as scale, layers, others, plots as scale_plots, sweeps, widths
 from memoir.models.registry import WIDTH
 
 
@@ -20,6 +20,8 @@ def figures() -> Iterator[tuple[str, Figure]]:
         yield "10_load", scale_plots.by_load(kept, paper_by_load(), widths.from_the_law(kept))
     if tables := looked_at():
         yield "10_layers", scale_plots.by_layer(tables)
+    if len(swept := sweeps.swept()) and swept.model.nunique() > 1:
+        yield "10_layer_sweeps", scale_plots.sweeps(swept, sweeps.chosen(swept))
     if len(compared := others.methods()):
         yield "10_methods", scale_plots.methods(compared)
 
@@ -42,6 +44,8 @@ def tables() -> Iterator[tuple[str, pd.DataFrame]]:
         yield "10_batches", batches.round(3)
     if len(tried := widths.searched()):
         yield "10_searched", tried.round(3)
+    if len(swept := sweeps.swept()) and swept.model.nunique() > 1:
+        yield "10_layer_sweeps", sweeps.by_layer(swept).round(3)
     if len(compared := others.methods()):
         yield "10_methods", compared.round(3)
     if len(edited := others.records()):

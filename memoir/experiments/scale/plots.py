@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from memoir.experiments.scale.frames import PAPER
 from memoir.experiments.scale.widths import METRICS
 from memoir.metrics import TEACHER_FORCED
+from memoir.models import registry
 from memoir.plots import COLOURS, METHODS, SMALL, WIDE, curve
 
 MARKS = {
@@ -127,5 +128,29 @@ def by_layer(tables: list[pd.DataFrame]) -> Figure:
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=SMALL)
     figure.suptitle(
         "In some layers one token outweighs all others;\nthe default layers (circles) have none", x=0.01, ha="left"
+    )
+    return figure
+
+
+def sweeps(table: pd.DataFrame, chosen: pd.DataFrame) -> Figure:
+    """Reliability and generalization against the depth of the edited layer, a line per model; the default is marked and
+    the paper's depth dashed. table: as `sweeps.swept`; chosen: as `sweeps.chosen`."""
+    figure, panels = plt.subplots(1, 2, figsize=(WIDE, 2.5), sharey=True)
+    colours = dict(zip(MODELS, (COLOURS["irrelevant"], COLOURS["rephrasing"], COLOURS["other"]), strict=True))
+    for axes, metric in zip(panels, METRICS, strict=False):
+        for model, rows in table[table.metric == metric].groupby("model", sort=False):
+            style, title = MODELS[model]
+            curve(axes, rows.sort_values("depth"), "depth", colours[model], style, ms=2.5, label=title)
+            here = rows[rows.layer == registry.MODELS[model].settings.layer]
+            axes.plot(here.depth, here["mean"], "o", ms=8, mfc="none", mec=colours[model])
+        axes.axvline(28 / 32, color=COLOURS["paper"], lw=1, ls="--")  # the paper's layer 27, counted from 0
+        axes.set(ylim=(0, 1.03), xlabel="depth of the layer, 1 is the last")
+        axes.set_title(metric, fontweight="normal")
+    panels[0].set_ylabel("token accuracy,\n95 % interval")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=SMALL)
+    best = chosen[chosen.which == "best"]
+    told = ", ".join(f"{row.depth:.2f} ({MODELS[row.model][1]})" for row in best.itertuples())
+    figure.suptitle(
+        f"The best average is at a depth of {told};\ncircles: the defaults, dashed: the paper's", x=0.01, ha="left"
     )
     return figure
