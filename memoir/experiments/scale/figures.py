@@ -42,6 +42,8 @@ def tables() -> Iterator[tuple[str, pd.DataFrame]]:
         yield "10_largest", widths.largest(kept, paper_by_load()).round(0)
     if len(batches := widths.by_batch()):
         yield "10_batches", batches.round(3)
+    if len(alone := widths.one_by_one()):
+        yield "10_one_by_one", alone.round(3)
     if len(tried := widths.searched()):
         yield "10_searched", tried.round(3)
     if len(swept := sweeps.swept()) and swept.model.nunique() > 1:

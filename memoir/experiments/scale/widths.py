@@ -1,7 +1,7 @@
 """How many edits models of other widths keep, written many at once, against the load N / D.
 
-Frames from the streams of `scale-lasting`, `scale-search` and `scale-batches`, and from the results that are set aside
-in `scale-by-traces`. Knows results, nothing of models.
+Frames from the streams of `scale-lasting`, `scale-search`, `scale-batches` and `scale-one`, and from the results that
+are set aside in `scale-by-traces`. Knows results, nothing of models.
 """
 
 import json
@@ -17,6 +17,7 @@ from memoir.metrics import TEACHER_FORCED
 from memoir.models.registry import WIDTH
 
 EXPERIMENT, SEARCH, BATCHES, BY_TRACES = "scale-lasting", "scale-search", "scale-batches", "scale-by-traces"
+ONE_BY_ONE = "scale-one"
 SMALL = "smollm2-135m"  # whose curve the others are compared with
 OTHER_LAYER = "-layer-"  # in the name of a stream on another layer than the model's own
 METRICS = ["reliability", "generalization", "locality"]
@@ -113,6 +114,21 @@ def by_batch() -> pd.DataFrame:
             **means_at(result, planned.stream.at[-1]),
         })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def one_by_one() -> pd.DataFrame:
+    """What the larger models keep of edits that are made one by one, beside the same ones written 64 at once: a row for
+    each model, update, length of a stream of `scale-one` and batch. Columns these, load and the three metrics,
+    teacher-forced."""
+    alone = by_edits("full", ONE_BY_ONE)
+    if not len(alone):
+        return alone
+    alone = alone.assign(update=alone["update"].map(UPDATES))
+    rows = pd.concat([alone.assign(batch=1), kept().assign(batch=64)])
+    rows = rows[(rows.protocol == TEACHER_FORCED) & rows.metric.isin(METRICS)]
+    key = ["model", "update", "n_edits"]
+    rows = rows.merge(alone[key].drop_duplicates())
+    return rows.pivot(index=[*key, "load", "batch"], columns="metric", values="mean")[METRICS].reset_index()
 
 
 def means_at(result: dict, n_edits: int, protocol: str = TEACHER_FORCED) -> dict[str, float]:

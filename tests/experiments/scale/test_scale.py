@@ -150,6 +150,25 @@ def test_the_largest_number_of_edits_is_where_a_curve_comes_down_and_elsewhere_w
     assert table.loc["rls"][["seen", "scaled"]].isna().all(axis=None), "nothing was run"
 
 
+def test_edits_made_one_by_one_stand_beside_the_same_ones_written_together(monkeypatch):
+    def planted(stream, lengths, mean, update="sgd"):
+        about = {"model": "qwen2.5-0.5b", "stream": stream, "update": update, "protocol": "teacher-forced", "layer": 20}
+        rows = [(n_edits, metric, mean) for n_edits in lengths for metric in widths.METRICS]
+        table = pd.DataFrame(rows, columns=["n_edits", "metric", "mean"]).assign(**about)
+        return table.assign(load=table.n_edits / 4864)
+
+    streams = {
+        "scale-one": planted("alone", [100, 340], 0.8),
+        "scale-lasting": pd.concat([planted("together", [340, 1000], 0.9), planted("rls", [340], 1.0, "rls")]),
+    }
+    monkeypatch.setattr(widths, "by_edits", lambda profile, experiment: streams[experiment])
+    found = widths.one_by_one().set_index(["n_edits", "batch"])
+    assert found.reliability.to_dict() == {(100, 1): 0.8, (340, 1): 0.8, (340, 64): 0.9}
+    assert set(found["update"]) == {"the paper's update"}, "rls was not made one by one"
+    streams["scale-one"] = pd.DataFrame()
+    assert not len(widths.one_by_one())
+
+
 def test_what_an_earlier_rls_came_to_is_read_with_its_commit(monkeypatch, tmp_path):
     monkeypatch.setattr(files, "RESULTS", tmp_path)
     assert not len(widths.by_traces())
