@@ -5,7 +5,7 @@ Knows shapes. Every term is the size of a tensor that the editor, the model's la
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import SimpleNamespace
 
 import psutil
@@ -28,9 +28,11 @@ POLICY = (
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes that editing takes. weights, memory (W_m) and masks stay; editing, asking and saving come one at a time.
+    """Bytes that editing takes. weights, memory (W_m), masks and packed stay; editing, asking and saving come one at a
+    time.
 
-    masks, and what saving takes, are in the main memory always; the others where the model is.
+    masks, and what saving takes, are in the main memory always; packed, the maps above the edited layer in the order
+    that an edit's steps read them (`packed.py`), where a float32 model is there too; the others where the model is.
     """
 
     weights: int
@@ -39,6 +41,7 @@ class Need:
     editing: int
     asking: int
     saving: int
+    packed: int = 0
 
     @property
     def device(self) -> int:
@@ -48,11 +51,10 @@ class Need:
     @property
     def host(self) -> int:
         """The most that the main memory holds at a time, when the model is there too."""
-        return self.weights + self.memory + self.masks + max(self.editing, self.asking, self.saving)
+        return self.weights + self.memory + self.masks + self.packed + max(self.editing, self.asking, self.saving)
 
     def __str__(self) -> str:
-        parts = {name: getattr(self, name) for name in ("weights", "memory", "masks", "editing", "asking", "saving")}
-        return ", ".join(f"{name} {size / GIB:.2f}" for name, size in parts.items()) + " GiB"
+        return ", ".join(f"{name} {size / GIB:.2f}" for name, size in asdict(self).items()) + " GiB"
 
 
 def skeleton(config: AutoConfig, dtype: torch.dtype) -> nn.Module:
@@ -89,6 +91,7 @@ def need(
         editing=max(below, kept + written + max(columns, tail + max(logits, 3 * n * D * b))),
         asking=asking,
         saving=2 * memory,
+        packed=2 * FULL * of.steps if of.bytes == FULL else 0,
     )
 
 
@@ -142,8 +145,10 @@ def _shapes(model: nn.Module, family, settings) -> SimpleNamespace:
     edited, config = layers[settings.layer].get_submodule(family.edited), model.config
     heads = getattr(config, "num_key_value_heads", config.num_attention_heads)
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    run = [*layers[settings.layer + 1 :], model.get_output_embeddings()]  # by every step of an edit
+    steps = {inner for module in run for inner in module.modules() if type(inner) is nn.Linear}
     return SimpleNamespace(
         D=edited.in_features, d=edited.out_features, bytes=edited.weight.element_size(), layers=len(layers),
         above=len(layers) - settings.layer - 1, vocabulary=model.get_output_embeddings().weight.shape[0],
-        cache=heads * width,
+        cache=heads * width, steps=sum(linear.weight.numel() for linear in steps),
     )  # fmt: skip

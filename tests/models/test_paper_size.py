@@ -14,7 +14,7 @@ from huggingface_hub.errors import GatedRepoError
 from requests import Response
 from transformers import AutoConfig
 
-from memoir import MODELS, Memoir, load_model
+from memoir import MODELS, Memoir, load_model, packed
 from memoir.models import hub, loading, preflight, registry
 
 PUBLISHED = {  # parameters, as the models' owners state them
@@ -166,3 +166,10 @@ def test_the_preflight_knows_every_family(kind):
     assert need.memory == 4 * 32 * 96 and all(weight.is_meta for weight in shape.parameters())
     assert 0 < need.device <= need.host
     assert all(preflight.seconds_per_edit(shape, registry.FAMILIES[kind], settings).values())
+    layers = shape.get_submodule(registry.FAMILIES[kind].layers)
+    steps = packed.linear_maps([*layers[2:], shape.get_output_embeddings()])
+    assert need.packed == 2 * 4 * sum(linear.weight.numel() for linear in steps) > 0, (
+        "forth and back, as packed.py does"
+    )
+    half = preflight.need(preflight.skeleton(config, torch.bfloat16), registry.FAMILIES[kind], settings)
+    assert half.packed == 0, "bfloat16 is not packed"
