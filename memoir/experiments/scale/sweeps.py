@@ -13,10 +13,11 @@ STREAMS = ("layers-zsre", "scale-layers")  # of the small model, of the larger o
 
 
 def swept() -> pd.DataFrame:
-    """`layer_frames.recalibrated_sweep` of every model whose sweep has ended, with depth: the layer's share of them."""
+    """`layer_frames.recalibrated_sweep` of every model, by width, with depth: the layer's share of them."""
     found = pd.concat([layer_frames.recalibrated_sweep("full", name) for name in STREAMS], ignore_index=True)
     if not len(found):
         return found
+    found = found.sort_values("model", key=lambda names: names.map(registry.WIDTH), kind="stable", ignore_index=True)
     return found.assign(depth=(found.layer + 1) / (found.groupby("model").layer.transform("max") + 1))
 
 
