@@ -133,7 +133,7 @@ def test_deleting_a_planted_result_turns_exactly_what_depends_on_it(tmp_path, mo
     assert all(s.size == "full" for s in map(paper_items.state, paper_items.items().values()) if s.planned)
     seen, some = set(), []  # one layer, or ablation, is like another
     for name in sorted(names | {"lasting/zsre-edits.parquet", "lasting/zsre-untouched.parquet"}):
-        kind = re.sub(r"^(layers|layers-zsre|ablations)/.*", r"\1", name)
+        kind = re.sub(r"^(layers|layers-zsre|scale-layers|ablations)/.*", r"\1", name)
         some += [name] if kind not in seen else []
         seen.add(kind)
     paths = [folder / "full" / (name if name.endswith(".parquet") else f"{name}.json") for name in some]
@@ -168,8 +168,8 @@ def committed(tmp_path, monkeypatch):
 @pytest.fixture
 def few(committed, tmp_path):
     """Without most ablations and layers: few stand for all while figures are made anew for each deletion."""
-    kept = "(none|default|whole|k-878|layer-2[4-7])-seed-0"
-    for wide in ("ablations*/*", "layers*/*"):
+    kept = r"(none|default|whole|k-878|layer-2[4-7])-seed-0|qwen2\.5-0\.5b-(none|of-24-layer-2[0-3])"
+    for wide in ("ablations*/*", "layers*/*", "scale-layers/*"):
         for path in (committed / "full").glob(wide):
             if not re.match(kept, path.name):
                 path.unlink()

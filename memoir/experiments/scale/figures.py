@@ -21,7 +21,7 @@ def figures() -> Iterator[tuple[str, Figure]]:
     if tables := looked_at():
         yield "10_layers", scale_plots.by_layer(tables)
     if len(swept := sweeps.swept()) and swept.model.nunique() > 1:
-        yield "10_layer_sweeps", scale_plots.sweeps(swept, sweeps.chosen(swept))
+        yield "10_layer_sweeps", scale_plots.sweeps(swept, sweeps.by_layer(swept))
     if len(compared := others.methods()):
         yield "10_methods", scale_plots.methods(compared)
 

@@ -132,9 +132,9 @@ def by_layer(tables: list[pd.DataFrame]) -> Figure:
     return figure
 
 
-def sweeps(table: pd.DataFrame, chosen: pd.DataFrame) -> Figure:
+def sweeps(table: pd.DataFrame, averages: pd.DataFrame) -> Figure:
     """Reliability and generalization against the depth of the edited layer, a line per model; the default is marked and
-    the paper's depth dashed. table: as `sweeps.swept`; chosen: as `sweeps.chosen`."""
+    the paper's depth dashed. table: as `sweeps.swept`; averages: as `sweeps.by_layer`."""
     figure, panels = plt.subplots(1, 2, figsize=(WIDE, 2.5), sharey=True)
     colours = dict(zip(MODELS, (COLOURS["irrelevant"], COLOURS["rephrasing"], COLOURS["other"]), strict=True))
     for axes, metric in zip(panels, METRICS, strict=False):
@@ -142,15 +142,17 @@ def sweeps(table: pd.DataFrame, chosen: pd.DataFrame) -> Figure:
             style, title = MODELS[model]
             curve(axes, rows.sort_values("depth"), "depth", colours[model], style, ms=2.5, label=title)
             here = rows[rows.layer == registry.MODELS[model].settings.layer]
-            axes.plot(here.depth, here["mean"], "o", ms=8, mfc="none", mec=colours[model])
+            axes.plot(here.depth, here["mean"], "o", ms=8, mfc="none", mec=colours[model], clip_on=False)
         axes.axvline(28 / 32, color=COLOURS["paper"], lw=1, ls="--")  # the paper's layer 27, counted from 0
         axes.set(ylim=(0, 1.03), xlabel="depth of the layer, 1 is the last")
         axes.set_title(metric, fontweight="normal")
     panels[0].set_ylabel("token accuracy,\n95 % interval")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=SMALL)
-    best = chosen[chosen.which == "best"]
-    told = ", ".join(f"{row.depth:.2f} ({MODELS[row.model][1]})" for row in best.itertuples())
+    near = [
+        f"{(own >= 0.95 * own.max()).sum()} of {len(own)}" for _, own in averages.groupby("model", sort=False).average
+    ]
     figure.suptitle(
-        f"The best average is at a depth of {told};\ncircles: the defaults, dashed: the paper's", x=0.01, ha="left"
-    )
+        f"Layers within 5 % of the best, by size of model: {', '.join(near)};\n"
+        "circles: the defaults, dashed: the paper's depth", x=0.01, ha="left",
+    )  # fmt: skip
     return figure

@@ -52,14 +52,15 @@ def test_a_layer_has_its_own_threshold_and_its_models_own_untouched_answers(resu
 
 def test_what_was_chosen_is_named_and_drawn(results):
     results(SWEEPS, planted())
-    chosen = sweeps.chosen(sweeps.swept()).set_index(["model", "which"])
+    table = sweeps.swept()
+    chosen = sweeps.chosen(table).set_index(["model", "which"])
     assert chosen.layer["qwen2.5-0.5b"].to_dict() == {
         "best": 23, "picked": 23, "default": 20, "the paper's depth": 20
     }  # fmt: skip
     assert chosen.average["qwen2.5-0.5b", "best"] == pytest.approx((0.75 + 1 + 1) / 3)
     assert chosen.layer["smollm2-135m", "the paper's depth"] == 25
     assert "10_layer_sweeps" in dict(figures.tables()) and "10_layer_sweeps" in dict(figures.figures())
-    assert "1.00 (Qwen2.5-0.5B)" in plots.sweeps(sweeps.swept(), chosen.reset_index())._suptitle.get_text()
+    assert ": 2 of 2, 1 of 2;" in plots.sweeps(table, sweeps.by_layer(table))._suptitle.get_text()
 
 
 def test_a_claim_reads_one_models_sweep_and_not_its_neighbours(results):
