@@ -31,14 +31,21 @@ def claims_and_items():
 
 @pytest.fixture
 def looked_for(monkeypatch):
-    """The paths that were asked whether they exist, which is how a result is found to be there."""
-    found, exists = set(), Path.exists
+    """The paths that were asked whether they exist, which is how a result is found to be there, and those of what was
+    read earlier and kept."""
+    found, exists, stamp = set(), Path.exists, evidence.stamp
 
     def noted(path, **options):
         found.add(path)
         return exists(path, **options)
 
+    def stamped(*experiment):
+        made_of = stamp(*experiment)
+        found.update(path for path, *_ in made_of)
+        return made_of
+
     monkeypatch.setattr(Path, "exists", noted)
+    monkeypatch.setattr(evidence, "stamp", stamped)
     return found
 
 

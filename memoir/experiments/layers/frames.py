@@ -43,8 +43,11 @@ def recalibrated_sweep(profile: str, experiment: str) -> pd.DataFrame:
 
 
 def as_read(results: list[dict]) -> pd.DataFrame:
-    """The metrics of a sweep's result files, with their layer; of one at τ = 0, at each layer's recalibrated τ."""
-    if {one["parameters"]["editor"].get("threshold") for one in results} == {0.0}:
+    """The metrics of a sweep's result files, with their layer; of one at τ = 0, at each layer's recalibrated τ.
+
+    To a sweep at τ = 0 belong the untouched model's answers, without which it cannot be read.
+    """
+    if 0.0 in {one["parameters"]["editor"].get("threshold") for one in results}:
         streams = [one["parameters"]["stream"] for one in results]
         swept = recalibrated_sweep(streams[0]["profile"], streams[0]["experiment"])
         return swept[swept.run.isin([stream["run"] for stream in streams])]
