@@ -41,7 +41,7 @@ class Need:
     editing: int
     asking: int
     saving: int
-    packed: int = 0
+    packed: int
 
     @property
     def device(self) -> int:

@@ -119,7 +119,7 @@ def layer(claim: Claim, results: dict) -> Iterator[Reading]:
         found = layer_frames.averages(layer_frames.as_read(sweep)).set_index("layer")
         best, how = found.average.idxmax(), claim.article
         n_layers = found.index.max() + 1  # every second layer may have been tried: the last one always is
-        counterpart = min(found.index, key=lambda layer: abs(layer - how["depth"] * n_layers))
+        counterpart = layer_frames.at_depth(found.index, how["depth"])
         fall = 1 - found.average.drop(best) / found.average[best]
         yield Reading(f"the layer at the paper's depth is the best, {dataset}",
                       bool(found.average[counterpart] >= found.average[best] - found.error[best]), {

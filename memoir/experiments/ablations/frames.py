@@ -109,8 +109,9 @@ def _reading(profile: str, experiment: str) -> Iterator[Read]:
         n, settings = planned.stream.at[-1], result["parameters"]["editor"]
         k = settings.get("k")
         asked = tables["questions"].query("n_edits == @n")
-        at = {BASE if planned.method == Unedited.method else ALWAYS: (0.0, asked)}
-        if planned.method != Unedited.method and name not in ("own", "whole"):
+        unedited = planned.method == Unedited.method
+        at = {BASE if unedited else ALWAYS: (0.0, asked)}
+        if not unedited and name not in ("own", "whole"):
             taus = {HELD: registry.settings(planned.model)["threshold"]}
             for key in tables:
                 if key.startswith("irrelevant-"):

@@ -6,8 +6,9 @@ from memoir import metrics
 from memoir.evidence.results import finished
 from memoir.experiments.ablations import frames as ablations
 from memoir.metrics import GENERATED, TEACHER_FORCED
+from memoir.models import own
 
-PAPER = 27 / 32  # the paper's layer of LLaMA-3's 32
+PAPER = own.PAPER_DEPTH  # of LLaMA-3's 32 layers
 PAPER_DEPTH = round(PAPER * 30)  # among SmolLM2's
 
 
@@ -80,6 +81,11 @@ def averages(sweep: pd.DataFrame) -> pd.DataFrame:
     groups = rows.groupby("layer")
     n = groups.size()
     return pd.DataFrame({"average": groups["mean"].mean(), "error": groups.variance.sum() ** 0.5 / n}).reset_index()
+
+
+def at_depth(layers: pd.Index, depth: float = PAPER) -> int:
+    """Of the layers that were tried, the last of the model's among them, the one nearest to a share of its layers."""
+    return min(layers, key=lambda layer: abs(layer - depth * (layers.max() + 1)))
 
 
 def pick(sweep: pd.DataFrame) -> int:

@@ -20,7 +20,7 @@ def figures() -> Iterator[tuple[str, Figure]]:
         yield "10_load", scale_plots.by_load(kept, paper_by_load(), widths.from_the_law(kept))
     if tables := looked_at():
         yield "10_layers", scale_plots.by_layer(tables)
-    if len(swept := sweeps.swept()) and swept.model.nunique() > 1:
+    if len(swept := sweeps.swept()):
         yield "10_layer_sweeps", scale_plots.sweeps(swept, sweeps.by_layer(swept))
     if len(compared := others.methods()):
         yield "10_methods", scale_plots.methods(compared)
@@ -46,7 +46,7 @@ def tables() -> Iterator[tuple[str, pd.DataFrame]]:
         yield "10_one_by_one", alone.round(3)
     if len(tried := widths.searched()):
         yield "10_searched", tried.round(3)
-    if len(swept := sweeps.swept()) and swept.model.nunique() > 1:
+    if len(swept := sweeps.swept()):
         yield "10_layer_sweeps", sweeps.by_layer(swept).round(3)
     if len(compared := others.methods()):
         yield "10_methods", compared.round(3)

@@ -13,10 +13,14 @@ STREAMS = ("layers-zsre", "scale-layers")  # of the small model, of the larger o
 
 
 def swept() -> pd.DataFrame:
-    """`layer_frames.recalibrated_sweep` of every model, by width, with depth: the layer's share of them."""
-    found = pd.concat([layer_frames.recalibrated_sweep("full", name) for name in STREAMS], ignore_index=True)
-    if not len(found):
-        return found
+    """`layer_frames.recalibrated_sweep` of every model, by width, with depth: the layer's share of them.
+
+    Empty before a layer of a larger model has ended.
+    """
+    small, larger = (layer_frames.recalibrated_sweep("full", name) for name in STREAMS)
+    if not len(larger):
+        return larger
+    found = pd.concat([small, larger])
     found = found.sort_values("model", key=lambda names: names.map(registry.WIDTH), kind="stable", ignore_index=True)
     return found.assign(depth=(found.layer + 1) / (found.groupby("model").layer.transform("max") + 1))
 
@@ -42,12 +46,11 @@ def chosen(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for model, own in table.groupby("model", sort=False):
         wide = by_layer(own).set_index("layer", drop=False)
-        at = layer_frames.PAPER * (own.layer.max() + 1)
         layers = {
             "best": wide.average.idxmax(),
             "picked": layer_frames.pick(own),
             "default": registry.MODELS[model].settings.layer,
-            "the paper's depth": min(wide.index, key=lambda layer: abs(layer - at)),
+            "the paper's depth": layer_frames.at_depth(wide.index),
         }
         rows += [{"which": which} | wide.loc[layer].to_dict() for which, layer in layers.items() if layer in wide.index]
     return pd.DataFrame(rows)

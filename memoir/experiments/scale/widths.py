@@ -40,8 +40,8 @@ def by_layer(model: str) -> pd.DataFrame:
     return rows.pivot_table(index=["layer", "update", "metric"], columns="n_edits", values="mean").dropna(axis=1)
 
 
-def _kept() -> pd.DataFrame:
-    rows = by_edits("full", EXPERIMENT)
+def _kept(experiment: str = EXPERIMENT) -> pd.DataFrame:
+    rows = by_edits("full", experiment)
     return rows.assign(update=rows["update"].map(UPDATES)) if len(rows) else rows
 
 
@@ -120,10 +120,8 @@ def one_by_one() -> pd.DataFrame:
     """What the larger models keep of edits that are made one by one, beside the same ones written 64 at once: a row for
     each model, update, length of a stream of `scale-one` and batch. Columns these, load and the three metrics,
     teacher-forced."""
-    alone = by_edits("full", ONE_BY_ONE)
-    if not len(alone):
+    if not len(alone := _kept(ONE_BY_ONE)):
         return alone
-    alone = alone.assign(update=alone["update"].map(UPDATES))
     rows = pd.concat([alone.assign(batch=1), kept().assign(batch=64)])
     rows = rows[(rows.protocol == TEACHER_FORCED) & rows.metric.isin(METRICS)]
     key = ["model", "update", "n_edits"]
