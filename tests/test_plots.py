@@ -51,6 +51,36 @@ def test_every_method_of_the_comparison_has_a_colour_that_is_seen_on_white():
     assert plots.contrast("white") == pytest.approx(1) and plots.contrast("black") == pytest.approx(21)
 
 
+def drawing(moved: float = 0.0):
+    figure, axes = plt.subplots()
+    axes.plot(np.linspace(0, 1, 500) ** 2 + moved, np.cos(np.linspace(0, 7, 500)), "o-")
+    axes.set_title("A wave of many coordinates")
+    return figure
+
+
+def test_a_last_digit_of_another_processor_changes_no_byte(tmp_path, monkeypatch):
+    """Every coordinate moved by a millionth before it is written gives the file that is there, or one that is new in a
+    thousandth here and there; a picture that did change is written."""
+    plots.use_style()
+    paths = plots.save(drawing(), "wave", tmp_path)
+    written = [path.read_bytes() for path in paths]
+    assert not re.search(rb' [dxy]="[^"]*\d\.\d{4}', written[0]) and b"scale(0.015625)" in written[0]
+    rounded, drawn = plots.rounded, []
+
+    def elsewhere(text: str) -> str:
+        drawn.append(rounded(re.sub(r"-?\d+\.\d{4,6}\b(?! *-?[\d.]*\))", lambda n: f"{float(n[0]) + 1e-6:.6f}", text)))
+        return drawn[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plots, "rounded", elsewhere)
+        plots.save(drawing(), "wave", tmp_path)
+    assert [path.read_bytes() for path in paths] == written and plots.same_picture(drawn[0], written[0].decode())
+    changed = sum(a != b for a, b in zip(drawn[0].split(), written[0].decode().split(), strict=True))
+    assert changed <= 0.01 * written[0].count(b".")
+    plots.save(drawing(0.01), "wave", tmp_path)
+    assert all(path.read_bytes() != before for path, before in zip(paths, written, strict=True))
+
+
 @pytest.mark.parametrize("path", SVGS, ids=lambda path: path.stem)
 def test_figures_are_as_wide_as_a_paper_lets_them_be_and_say_what_they_show(path):
     head = path.read_text()[:4000]

@@ -151,6 +151,7 @@ def test_figures_are_made_from_result_files_alone(tmp_path, monkeypatch):
     """From a copy of the results, without a model: the committed bytes; a deleted result takes its own away."""
     committed = {path.name: path.read_bytes() for path in (*figures.plots.FIGURES.iterdir(), figures.readme.README)}
     shutil.copytree(files.ROOT / "data" / "results", tmp_path / "results", dirs_exist_ok=True)
+    shutil.copytree(figures.plots.FIGURES, tmp_path / "figures")  # a picture that is the same stays
     monkeypatch.setattr(figures.plots, "FIGURES", tmp_path / "figures")
     monkeypatch.setattr(figures.readme, "README", shutil.copy(figures.readme.README, tmp_path / "README.md"))
 
