@@ -3,8 +3,8 @@
 # its own: every rule is one line of `python -m memoir`, so that an executor plugin can run it elsewhere.
 from pathlib import Path
 
-from memoir import notebooks
-from memoir.evidence import files, plan
+from memoir.lab import notebooks
+from memoir.lab.evidence import files, plan
 
 PROFILE = config.get("profile", "laptop")
 CUDA = PROFILE == "paper"

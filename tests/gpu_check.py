@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import memoir
-from memoir.evidence import files
+from memoir.lab.evidence import files
 from memoir.models import hub, loading, preflight, registry
 
 MODEL, PAPER = "smollm2-135m", "llama-3-8b-instruct"

@@ -8,7 +8,7 @@ import torch
 from shelves import RECORDS, assert_same_state
 
 from memoir import Memoir, editor as editing, fit, rls
-from memoir.experiments.masks import interference
+from memoir.lab.experiments.masks import interference
 
 CPU = torch.device("cpu")
 SIZE, ONES = 60, 20

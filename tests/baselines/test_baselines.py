@@ -13,9 +13,9 @@ from memoir.baselines import METHODS, keys
 from memoir.baselines.memit import least_squares, null_projection, projected_least_squares
 from memoir.baselines.rome import rank_one
 from memoir.baselines.wise import activation, ties
-from memoir.evidence import plan
 from memoir.facts.reading import load_records
 from memoir.interface import asking
+from memoir.lab.evidence import plan
 from memoir.models.loading import weights_hash
 from memoir.models.registry import Settings
 

@@ -14,9 +14,9 @@ from memoir import Memoir, rls, texts
 from memoir.baselines import METHODS
 from memoir.batches import joint
 from memoir.batches.order import together
-from memoir.evidence.ablated import Ablated
-from memoir.evidence.stream import Stream
 from memoir.interface.asking import Edit
+from memoir.lab.evidence.ablated import Ablated
+from memoir.lab.evidence.stream import Stream
 from memoir.prefix import replaced, run_tail
 
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ import nbformat
 import pytest
 import requests
 
-from memoir import notebooks
+from memoir.lab import notebooks
 
 CHROMIUM = shutil.which("chromium")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed; see tests/SKIPS.md")

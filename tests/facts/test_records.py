@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 import requests
 
-from memoir import EditRecord, __main__ as cli, load_records
+from memoir import EditRecord, load_records
 from memoir.facts import reading, registry
+from memoir.lab import cli
 
 needs_literature = pytest.mark.skipif(
     "MEMOIR_DATA" not in os.environ, reason="needs the published files: see tests/SKIPS.md"

@@ -18,7 +18,7 @@ import tiny_gguf
 import torch
 
 import memoir
-from memoir.__main__ import main
+from memoir.lab.cli import main
 from memoir.models import hub, loading, registry, weights
 
 NAMES = ["tiny-part1", "tiny-part2", "tiny-part3"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from memoir.evidence import files, plan
+from memoir.lab.evidence import files, plan
 
 cluster, some = Path(sys.argv[1]), "--some" in sys.argv  # of a run of some notebooks only what they left is compared
 here = files.RESULTS / "smoke"

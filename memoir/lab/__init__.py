@@ -1,0 +1,4 @@
+"""The laboratory: streams of edits and their results, claims, the report, the command line.
+
+The editor knows none of it, and works without this folder.
+"""

@@ -1,0 +1,249 @@
+"""The plan: which streams of edits each profile runs, read from notebooks/params/<profile>.yaml.
+
+A stream has a name, experiment/run, and what differs from the default settings. The notebooks, the command line and
+the Snakefile run the same streams through `run`: whoever comes second finds the result. Knows no method's inside.
+"""
+
+import gc
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from memoir import metrics
+from memoir.baselines import METHODS
+from memoir.editor import Memoir
+from memoir.facts.reading import load_records
+from memoir.interface.editing import EditedModel
+from memoir.lab.evidence import files, runs
+from memoir.lab.evidence.ablated import Ablated, Unedited
+from memoir.lab.evidence.probes import PROBES
+from memoir.models import loading, registry
+
+PARAMS = Path(__file__).resolve().parents[3] / "notebooks" / "params"
+MAKERS = {maker.method: maker for maker in (Memoir, Ablated, Unedited)}  # of the others `METHODS` knows
+CALIBRATION = "openfacts-calibration"
+STORED = 100  # its first prompts stand for stored edits when τ is calibrated, the others' irrelevant questions ask
+ASKED = {"smoke": 100}  # of those, where not all: at this size a notebook should take less than a minute
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One stream of the plan.
+
+    method: of `MAKERS` or `memoir.baselines.METHODS`. which: of the registry's settings, "default" or "recommended",
+    those to begin with. editor: what differs from these; searched: an experiment among whose streams of this method and
+    model the best one's settings come first. false_positives: calibrate τ to this rate on calibration records before
+    (None: the default τ); singles: see `runs.run_singles`; probes: what else is asked (`probes.py`), how many times.
+    """
+
+    stream: runs.Stream
+    model: str = "smollm2-135m"
+    device: str = "cpu"
+    method: str = "memoir"
+    which: str = "default"
+    editor: dict = field(default_factory=dict)
+    searched: str | None = None
+    false_positives: float | None = None
+    singles: bool = False
+    probes: dict = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.stream.experiment}/{self.stream.run}"
+
+    @property
+    def result(self) -> Path:
+        """The file that the finished stream leaves."""
+        return files.result_path(self.stream.profile, self.stream.experiment, self.stream.run)
+
+    @property
+    def tables(self) -> dict[str, Path]:
+        """The tables that it leaves beside the result, by name."""
+        names = ["questions", "edits", *self.probes, *(["untouched"] if self.stream.untouched else [])]
+        return {name: files.table_path(self.result, name) for name in names}
+
+    @property
+    def ended(self) -> bool:
+        """Whether its result is there, and every table of it."""
+        return self.result.exists() and all(path.exists() for path in self.tables.values())
+
+    @property
+    def candidates(self) -> list["Planned"]:
+        """The streams that the settings are searched among; none when they are not searched."""
+        if self.searched is None:
+            return []
+        found = planned(self.stream.profile, f"{self.searched}/").values()
+        return [one for one in found if (one.method, one.model) == (self.method, self.model)]
+
+
+def planned(profile: str, experiment: str = "") -> dict[str, Planned]:
+    """The streams of a profile by name, in the order of the plan; of one experiment only, where it is given, or of it
+    those whose names begin so.
+
+    An entry whose key has {fields} stands for one stream for each combination of the values under `each`, which are
+    put into its name and into the editor's settings (what a stream has, such as `method`, into the stream). With
+    `tries`, a list of settings, it stands for one stream for each of them, whose number is {n}.
+    ValueError for an entry that names something unknown.
+    """
+    found = {}
+    for key, entry in _entries((PARAMS / f"{profile}.yaml").read_text()).items():
+        each = entry.get("each", {})
+        about = {name: value for name, value in entry.items() if name not in ("each", "tries")}
+        for n, tried in enumerate(entry.get("tries", [{}])):
+            for combination in itertools.product(*each.values()):
+                chosen = dict(zip(each, combination, strict=True))
+                if (name := key.format(n=n, **chosen)).startswith(experiment):
+                    found[name] = _one(profile, name, about, tried | chosen)
+    return found
+
+
+def run(plan: Planned) -> Path:
+    """Run a stream of the plan, or go on with it, or return its result at once. The smoke profile always runs anew."""
+    stream = plan.stream
+    if stream.profile == "smoke":
+        plan.result.unlink(missing_ok=True)
+        shutil.rmtree(files.WORK / "smoke" / stream.experiment / stream.run, ignore_errors=True)
+    if _is_done(plan):
+        return plan.result
+    editor = None
+    gc.collect()  # the model of the stream before is in a circle of references: this one's would be loaded beside it
+    try:
+        editor = make(plan)
+        return (runs.run_singles if plan.singles else runs.run_stream)(stream, editor, plan.probes)
+    except FloatingPointError as error:
+        return _failed(plan, editor, str(error))
+    finally:
+        if editor is not None:
+            editor.detach()
+
+
+def _failed(plan: Planned, editor: EditedModel | None, sentence: str) -> Path:
+    """A numerical failure is a result too: the lengths that were reached, and why no further.
+
+    editor: None when the method could not even be set up.
+    """
+    stream, kind = plan.stream, "singles" if plan.singles else "stream"
+    work = files.WORK / stream.profile / stream.experiment / stream.run
+    tables = [pd.read_parquet(path) for n in stream.at for path in sorted(work.glob(f"at-{n}-questions-*.parquet"))]
+    found = {"questions": pd.concat(tables, ignore_index=True)} if tables else {}
+    how = {kind: stream.described(), "method": plan.method, "editor": settings(plan)}
+    how = runs.parameters(stream, editor, kind) if editor else json.loads(json.dumps(how))
+    how["failed"] = {"n_edits": len(editor.edits) if editor else 0, "sentence": sentence}
+    found |= {"edits": editor.edits_table()} if editor and editor.log else {}
+    born = files.provenance(files.now(), editor=editor, dataset=stream.dataset)
+    files.write_result(plan.result, runs.summary_at(found["questions"]) if tables else [], how, born, found)
+    return plan.result
+
+
+def _is_done(plan: Planned) -> bool:
+    """Whether the result is there and was made as planned; without a model, which calibrating τ again would take.
+
+    What is calibrated or made from the settings (τ, prefixes) follows from them. False where only `make` can tell.
+    """
+    if not plan.result.exists():
+        return False
+    found = json.loads(plan.result.read_text())["parameters"]
+    wanted = json.loads(json.dumps(settings(plan)))
+    if plan.false_positives is not None:
+        del wanted["threshold"]
+    asked = found.get("singles" if plan.singles else "stream")
+    as_planned = asked == json.loads(json.dumps(plan.stream.described())) and found.get("probes", {}) == plan.probes
+    made = {"update": "sgd"} | found["editor"]  # which says its update where it is not the paper's
+    return as_planned and found["method"] == plan.method and wanted.items() <= made.items()
+
+
+def settings(plan: Planned) -> dict:
+    """What the editor is made with: the default settings, above them what was searched, above those the plan's.
+
+    FileNotFoundError while a stream that the settings are searched among has not ended.
+    """
+    if plan.method not in MAKERS:
+        default = METHODS[plan.method].settings
+    else:
+        default = {} if plan.method == Unedited.method else registry.settings(plan.model, plan.which)
+    return default | best(plan.candidates) | plan.editor
+
+
+def best(candidates: Sequence[Planned]) -> dict:
+    """The settings of the candidate with the highest average at its last length; of equal ones those tried first.
+
+    The average is the paper's, of reliability, generalization and locality, teacher-forced; a failure has 0.
+    """
+    if missing := [one.name for one in candidates if not one.result.exists()]:
+        raise FileNotFoundError(
+            f"The search is not done: {', '.join(missing)}. Run: python -m memoir stream --profile "
+            f"{candidates[0].stream.profile} {candidates[0].stream.experiment}"
+        )
+    return max(candidates, key=lambda one: average(json.loads(one.result.read_text()))).editor if candidates else {}
+
+
+def average(result: dict) -> float:
+    """Mean of reliability, generalization and locality, teacher-forced, at a result's last length; 0 for a failure."""
+    if "failed" in result["parameters"]:
+        return 0.0
+    last = max(row["n_edits"] for row in result["metrics"])
+    found = {row["metric"]: row["mean"] for row in result["metrics"]
+             if row["protocol"] == metrics.TEACHER_FORCED and row["n_edits"] == last}  # fmt: skip
+    return sum(found[metric] for metric in ("reliability", "generalization", "locality")) / 3
+
+
+def has_data(plan: Planned) -> bool:
+    """Whether the records that the stream edits, is searched on, and asks as probes, are to be had here."""
+    datasets = {one.stream.dataset for one in (plan, *plan.candidates)} | {PROBES[name][0] for name in plan.probes}
+    return all(is_here(dataset) for dataset in datasets if dataset)
+
+
+def is_here(dataset: str) -> bool:
+    """Whether a data set is to be had here."""
+    return _is_here(dataset, os.environ.get("MEMOIR_DATA"))
+
+
+@cache
+def _is_here(dataset: str, _folder: str | None) -> bool:
+    try:
+        load_records(dataset, 1)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def make(plan: Planned) -> EditedModel:
+    """A fresh editor as the plan wants it, on its own copy of the model."""
+    model, tokenizer = loading.load_model(plan.model, device=plan.device)
+    maker = MAKERS[plan.method] if plan.method in MAKERS else METHODS[plan.method].maker
+    editor = maker(model, tokenizer, **settings(plan))
+    if plan.false_positives is not None:
+        facts = load_records(CALIBRATION)
+        stored, asked = facts[:STORED], facts[STORED:][: ASKED.get(plan.stream.profile)]
+        irrelevant, against = [fact.irrelevant for fact in asked], [fact.prompt for fact in stored]
+        editor.calibrate(irrelevant, plan.false_positives, against=against)  # type: ignore[attr-defined]
+    return editor
+
+
+@cache
+def _entries(text: str) -> dict[str, dict]:
+    """The streams that a plan's text names; cached, because reading YAML takes longer than all else about a plan."""
+    return (yaml.safe_load(text) or {}).get("streams") or {}
+
+
+def _one(profile: str, name: str, entry: dict, chosen: dict) -> Planned:
+    experiment, _, run_name = name.partition("/")
+    of_stream = {f.name for f in fields(runs.Stream)} - {"profile", "experiment", "run"}
+    of_plan = {f.name for f in fields(Planned)} - {"stream"}
+    if unknown := entry.keys() - of_stream - of_plan:
+        raise ValueError(f"{profile}.yaml: the stream {name} has {sorted(unknown)}, which no stream has.")
+    if unknown := entry.get("probes", {}).keys() - PROBES.keys():
+        raise ValueError(f"{profile}.yaml: the stream {name} asks for {sorted(unknown)}; probes are {sorted(PROBES)}.")
+    entry = entry | {key: value for key, value in chosen.items() if key in of_plan | of_stream}
+    chosen = {key: value for key, value in chosen.items() if key not in of_plan | of_stream}
+    about, options = ({key: value for key, value in entry.items() if key in names} for names in (of_stream, of_plan))
+    stream = runs.Stream(profile, experiment, run_name, **about | {"at": tuple(entry["at"])})
+    return Planned(stream, **options | {"editor": entry.get("editor", {}) | chosen})

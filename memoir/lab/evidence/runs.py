@@ -1,0 +1,249 @@
+"""Runs: a stream of edits, evaluated at chosen lengths, that ends in one result file with its provenance.
+
+While it runs, its state lies in runs/<profile>/ (not kept in git); a run that is started again goes on from there.
+Only a finished run writes data/results/<profile>/<experiment>/<run>.json, with tables beside it. Figures and tables are
+made from these files only.
+"""
+
+import functools
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import psutil
+from torch import Tensor
+
+from memoir import metrics
+from memoir.facts.reading import load_records
+from memoir.facts.record import EditRecord, questions
+from memoir.interface import asking
+from memoir.interface.editing import EditedModel, progress
+from memoir.lab.evidence import files, longer, untouched
+from memoir.lab.evidence.probes import PROBES, unedited
+from memoir.lab.evidence.stream import Stream
+
+PART = 500  # records that are evaluated before what was found is kept
+
+
+def quietly(function: Callable) -> Callable:
+    """A run whose edits do not warn of what was not learnt or edited again: its table of edits says so."""
+
+    @functools.wraps(function)
+    def run(*args, **kwargs):
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            return function(*args, **kwargs)
+
+    return run
+
+
+@quietly
+def run_stream(stream: Stream, editor: EditedModel, probes: Mapping[str, int] | None = None) -> Path:
+    """Run a stream with a fresh editor, or go on with it; returns the path of its result file, at once when it is done.
+
+    probes: what else is asked after each of `at` edits, see `probes.py`; each gives a table of its name.
+    Also a stream that was made longer since, by more numbers in `at`, goes on from where it ended; where its checkpoint
+    is gone, it makes its edits again, and what its result file has is not asked again (`longer.py`).
+    ValueError when a result or a checkpoint of this name was made with other settings; MemoryError when it cannot fit.
+    """
+    result = files.result_path(stream.profile, stream.experiment, stream.run)
+    probes = dict(probes or {})
+    settings = parameters(stream, editor) | ({"probes": probes} if probes else {})
+    if _done(result, settings):
+        return result
+    work = files.WORK / stream.profile / stream.experiment / stream.run
+    work.mkdir(parents=True, exist_ok=True)
+    before, began = longer.found_before(result, settings)
+    starts, facts = _starts(work, settings, began), _facts(stream, editor)
+    lasting = stream.profile != "smoke"  # the others run anew each time
+    if lasting:
+        untouched.recall(editor)
+    if not (work / "checkpoint").exists():
+        expected = estimate(stream, editor, facts)
+        if lasting:
+            print(expected, file=sys.stderr, flush=True)
+    found = []
+    for n in stream.at:
+        if n in before:
+            if longer.held(work / "checkpoint") < n:  # batches end where they ended the first time
+                _edit_up_to(n, facts, stream, editor, work)
+            found.append(before[n])
+            continue
+        found.append(_evaluated_at(n, facts, stream, editor, work, probes))
+        if lasting:
+            untouched.keep(editor)
+    tables = {name: pd.concat([tables[name] for tables in found], ignore_index=True) for name in found[0]}
+    edits = editor.edits_table()
+    born = files.provenance(starts[0]["time"], editor=editor, dataset=stream.dataset)
+    born |= {"starts": starts, "edit_seconds": round(float(edits.seconds.sum()), 1)}
+    born |= {"found_before": sorted(before)} if before else {}
+    files.write_result(result, summary_at(tables["questions"]), settings, born, tables | {"edits": edits})
+    return result
+
+
+@quietly
+def run_singles(stream: Stream, editor: EditedModel, probes: Mapping[str, int] | None = None) -> Path:
+    """T = 1 as the mean of many: each of the stream's first at[-1] records edited alone, into an empty memory.
+
+    Ends in a result file like `run_stream`'s, with n_edits = 1; probes ask about each record. It is not resumed.
+    """
+    result = files.result_path(stream.profile, stream.experiment, stream.run)
+    probes = dict(probes or {})
+    settings = parameters(stream, editor, "singles") | ({"probes": probes} if probes else {})
+    if _done(result, settings):
+        return result
+    began, facts = files.now(), _facts(stream, editor)
+    empty = state_of(editor)
+    generated = stream.generated != 0
+    editor.remember_base(facts, generated=generated)
+    found: dict[str, list[pd.DataFrame]] = {name: [] for name in ("questions", *probes)}
+    for fact in progress(facts, "single edits"):
+        editor.edit(fact.prompt, fact.target)
+        found["questions"].append(asking.ask(editor, [fact], generated=generated))
+        for name, n in probes.items():
+            found[name].append(PROBES[name][1](editor, [fact], n))
+        back_to(editor, empty)
+    tables = {name: pd.concat(some, ignore_index=True).assign(n_edits=1) for name, some in found.items()}
+    born = files.provenance(began, editor=editor, dataset=stream.dataset)
+    summary = summary_at(tables["questions"])
+    files.write_result(result, summary, settings, born, tables | {"edits": pd.DataFrame(editor.log)})
+    editor.log.clear()
+    return result
+
+
+def parameters(stream: Stream, editor: EditedModel, kind: str = "stream") -> dict:
+    """What decides a result, as its file holds it: the stream (or the singles), the method, the editor's settings."""
+    return json.loads(json.dumps({kind: stream.described(), "method": editor.method, "editor": editor._settings()}))
+
+
+def summary_at(questions: pd.DataFrame) -> list[dict]:
+    """`metrics.summary` of what was asked after each number of edits: rows fit for JSON, with their n_edits."""
+    groups = questions.groupby("n_edits")
+    found = [metrics.summary(metrics.per_record(group)).assign(n_edits=n) for n, group in groups]
+    return pd.concat(found, ignore_index=True).to_dict("records")
+
+
+def estimate(stream: Stream, editor: EditedModel, facts: Sequence[EditRecord]) -> str:
+    """What a stream will take, from one edit and one part of an evaluation that are tried and taken back.
+
+    MemoryError, with the numbers, when the memory needed is not there.
+    """
+    n = stream.at[-1]
+    before, mebibyte = editor._tensors(), 1024**2
+    state = sum(tensor.nbytes for tensor in before.values()) / mebibyte
+    masks = n * before["masks"].shape[1] / mebibyte if "masks" in before else 0
+    # the state, its copy while it is saved, the masks while they grow, and what is remembered of each question
+    needed, free = 3 * state + 3 * masks + 0.02 * n, psutil.virtual_memory().available / mebibyte
+    if needed > free:
+        raise MemoryError(
+            f"{n} edits of {stream.dataset} need about {needed:,.0f} MiB more; {free:,.0f} MiB are free. Edit fewer."
+        )
+    editing, answering = seconds_each(editor, facts)
+    asked = sum(len(_spread(facts[:at], stream.asked)) for at in stream.at)
+    return (
+        f"{stream.run}: {n} edits of {stream.dataset}, about {editing * n / 60:.0f} minutes to edit, "
+        f"{answering * asked / 60:.0f} to evaluate teacher-forced, {needed:,.0f} MiB beside the model"
+    )
+
+
+def state_of(editor: EditedModel) -> dict[str, Tensor]:
+    """A copy of what an editor without edits changes by editing, for `back_to`."""
+    return {name: tensor.clone() for name, tensor in editor._tensors().items()}
+
+
+def back_to(editor: EditedModel, state: dict[str, Tensor]) -> None:
+    """Take all edits back, any number of times; the log of their steps stays."""
+    editor._restore({name: tensor.clone() for name, tensor in state.items()})
+    editor.edits.clear()
+
+
+def seconds_each(editor: EditedModel, facts: Sequence[EditRecord]) -> tuple[float, float]:
+    """What an edit and a record's questions take, from one edit, which is taken back, and a few records' questions."""
+    before = state_of(editor)
+    editing = editor.edit(facts[0].prompt, facts[0].target).seconds
+    back_to(editor, before)
+    editor.log.clear()
+    start, few = time.monotonic(), facts[:4]
+    editor.score(*zip(*[question[1:] for fact in few for question in questions(fact)], strict=True))
+    return editing, (time.monotonic() - start) / len(few)
+
+
+def _evaluated_at(
+    n: int, facts: Sequence[EditRecord], stream: Stream, editor: EditedModel, work: Path, probes: Mapping[str, int]
+) -> dict[str, pd.DataFrame]:
+    """Edit up to n and ask about all n, or read what an earlier start of this run found there; tables by name."""
+    asked = _spread(facts[:n], stream.asked)
+    chosen = _spread(asked, stream.generated)
+    parts = {f"questions-{start}": asked[start : start + PART] for start in range(0, len(asked), PART)}
+    tables = [*parts, *(["untouched"] if stream.untouched else []), *probes]
+    paths = {name: work / f"at-{n}-{name}.parquet" for name in tables}
+    if n == stream.at[-1] or not all(path.exists() for path in paths.values()):
+        _edit_up_to(n, facts, stream, editor, work)
+    for name, path in paths.items():
+        if path.exists():
+            continue
+        if name == "untouched":
+            found = unedited(editor, load_records("openfacts-locality", stream.untouched))
+        elif name in probes:
+            found = PROBES[name][1](editor, facts[:n], probes[name])
+        else:
+            halves = [[fact for fact in parts[name] if (fact in chosen) == wanted] for wanted in (True, False)]
+            found = [asking.ask(editor, some, generated=i == 0) for i, some in enumerate(halves) if some]
+            found = pd.concat(found, ignore_index=True)
+        found.assign(n_edits=n).to_parquet(path.with_suffix(".draft"), index=False)
+        os.replace(path.with_suffix(".draft"), path)
+    read = {name: pd.read_parquet(path) for name, path in paths.items()}
+    others = {name: read.pop(name) for name in list(read) if name not in parts}
+    place = {fact.id: i for i, fact in enumerate(facts)}  # those that are also generated were asked before the others
+    found = pd.concat(read.values()).sort_values("record", key=lambda ids: ids.map(place), kind="stable")
+    return {"questions": found.reset_index(drop=True)} | others
+
+
+def _edit_up_to(n: int, facts: Sequence[EditRecord], stream: Stream, editor: EditedModel, work: Path) -> None:
+    how: dict = {"checkpoint": work / "checkpoint", "every": stream.every, "batch": stream.batch}
+    editor.edit_all(facts[len(editor.edits) : n], **how)
+
+
+def _spread(facts: Sequence[EditRecord], most: int | None) -> Sequence[EditRecord]:
+    """At most so many of the facts, evenly spread; None: all."""
+    return facts if most is None else facts[:: -(-len(facts) // most)] if most else []
+
+
+def _facts(stream: Stream, editor: EditedModel) -> list[EditRecord]:
+    end = stream.first + stream.at[-1]
+    facts = load_records(stream.dataset, end, tokenizer=editor.tokenizer)
+    if len(facts) < end:
+        raise ValueError(f"{stream.dataset} has {len(facts)} valid records; this run asks for {end}.")
+    editor.know(facts[stream.first :])
+    return facts[stream.first :]
+
+
+def _done(result: Path, settings: dict) -> bool:
+    """Whether this run has ended already; ValueError when its file was made with other settings."""
+    if not result.exists():
+        return False
+    found = json.loads(result.read_text())["parameters"]
+    if found == settings or longer.is_longer(found, settings):
+        return found == settings
+    raise ValueError(f"{result} was made with other settings. Give this run another name, or delete the file.")
+
+
+def _starts(work: Path, settings: dict, before: list[dict]) -> list[dict]:
+    """Note one more start of this run in its folder; returns the time and the commit of each.
+
+    before: those of the run that it goes on from, which stand in its result file.
+    ValueError when it was begun with other settings.
+    """
+    path = work / "began.json"
+    note: dict = json.loads(path.read_text()) if path.exists() else {"starts": before}
+    if "settings" in note and note["settings"] != settings and not longer.is_longer(note["settings"], settings):
+        raise ValueError(
+            f"{work} holds a run that was begun with other settings. Name this run otherwise, or delete it."
+        )
+    note = {"starts": [*note["starts"], {"time": files.now(), "commit": files.commit()}], "settings": settings}
+    files.write_whole(path, note)
+    return note["starts"]

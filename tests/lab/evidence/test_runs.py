@@ -1,0 +1,170 @@
+"""A run ends in one result file, with provenance; interrupted, it goes on; other settings never mix with it."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+import torch
+
+import memoir
+from memoir.lab import notebooks
+from memoir.lab.evidence import files, runs
+from memoir.lab.report import figures
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(files, "WORK", tmp_path / "runs")
+
+
+def stream(**fields) -> runs.Stream:
+    return runs.Stream(
+        **dict(profile="smoke", experiment="toy", run="one", dataset="openfacts", at=(1, 3, 5), every=2) | fields
+    )
+
+
+def test_a_run_ends_in_a_result_file_with_metrics_rows_and_provenance(toy_editor):
+    path = runs.run_stream(stream(), toy_editor())
+    result = json.loads(path.read_text())
+    found = pd.DataFrame(result["metrics"])
+    assert set(found.n_edits) == {1, 3, 5}
+    assert set(found.metric) == {"reliability", "generalization", "locality", "neighbour locality"}
+    questions = pd.read_parquet(path.with_name("one-questions.parquet"))
+    mean = questions[(questions.n_edits == 5) & (questions.metric == "reliability")].generated.mean()
+    row = found[(found.n_edits == 5) & (found.metric == "reliability") & (found.protocol == "generated")]
+    assert row["mean"].item() == pytest.approx(mean)
+    edits = pd.read_parquet(path.with_name("one-edits.parquet"))
+    columns = ["steps", "first_loss", "last_loss", "seconds", "replaces", "learnt", "match"]
+    assert len(edits) == 5 and list(edits.columns) == columns
+    needed = {
+        "commit",
+        "dirty",
+        "model_sha256",
+        "data_sha256",
+        "versions",
+        "device",
+        "dtype",
+        "threads",
+        "began",
+        "ended",
+    }
+    assert needed <= result["provenance"].keys()
+    assert result["parameters"]["editor"]["seed"] == 0 and result["parameters"]["stream"]["at"] == [1, 3, 5]
+
+
+def test_some_of_the_edits_are_asked_about_evenly_spread(toy_editor):
+    path = runs.run_stream(stream(asked=2, at=(2, 5)), toy_editor())
+    asked = pd.read_parquet(path.with_name("one-questions.parquet")).groupby("n_edits").record.unique()
+    facts = [fact.id for fact in memoir.load_records("openfacts", 5)]
+    assert asked[2].tolist() == facts[:2] and asked[5].tolist() == facts[::3]
+    assert "asked" not in stream().described() and stream(asked=2).described()["asked"] == 2
+
+
+def test_the_questions_stand_in_the_order_of_the_edits_however_they_were_asked(toy_editor, monkeypatch):
+    """Those that are also generated, here every second one, are asked first; age is read from the order."""
+    monkeypatch.setattr(runs, "PART", 3)
+    questions = pd.read_parquet(runs.run_stream(stream(generated=3), toy_editor()).with_name("one-questions.parquet"))
+    for n, rows in questions.groupby("n_edits"):
+        assert rows.record.unique().tolist() == [fact.id for fact in memoir.load_records("openfacts", n)]
+    assert questions[questions.n_edits == 5].groupby("record").generated.count().astype(bool).sum() == 3
+
+
+def test_a_finished_run_is_not_done_again_and_other_settings_are_refused(toy_editor):
+    path = runs.run_stream(stream(), toy_editor())
+    before = path.read_bytes()
+    idle = toy_editor()
+    assert runs.run_stream(stream(), idle) == path and idle.edits == []
+    with pytest.raises(ValueError, match="other settings"):
+        runs.run_stream(stream(), toy_editor(lr=0.5))
+    assert path.read_bytes() == before
+
+
+def test_a_stream_that_was_made_longer_goes_on_from_where_it_ended(toy_editor):
+    whole = json.loads(runs.run_stream(stream(run="whole"), toy_editor()).read_text())
+    runs.run_stream(stream(at=(1, 3)), toy_editor())
+    longer = toy_editor()
+    grown = json.loads(runs.run_stream(stream(), longer).read_text())
+    assert grown["metrics"] == whole["metrics"] and grown["parameters"]["stream"]["at"] == [1, 3, 5]
+    assert len(grown["provenance"]["starts"]) == 2 and len(longer.edits) == 5
+    for other in (stream(at=(1, 3)), stream(at=(1, 4, 5)), stream(at=(1, 3, 5, 6), every=3)):
+        with pytest.raises(ValueError, match="other settings"):
+            runs.run_stream(other, toy_editor())
+
+
+def test_a_stream_that_was_made_longer_asks_nothing_again_though_its_checkpoint_is_gone(toy_editor, monkeypatch):
+    """It edits again, with batches that end where they ended; a result without its table is not gone on from."""
+    whole = json.loads(runs.run_stream(stream(run="whole", batch=2), toy_editor()).read_text())
+    result = runs.run_stream(stream(at=(1, 3), batch=2), toy_editor())
+    begun = json.loads(result.read_text())["provenance"]["starts"]
+    shutil.rmtree(files.WORK)
+    ask, asked = runs.asking.ask, []
+    monkeypatch.setattr(
+        runs.asking, "ask", lambda editor, facts, **how: asked.extend(facts) or ask(editor, facts, **how)
+    )
+    grown = json.loads(runs.run_stream(stream(batch=2), toy_editor()).read_text())
+    assert len(asked) == 5, "the five of the last length, and none of the one and the three before"
+    assert grown["metrics"] == whole["metrics"]
+    born = grown["provenance"]
+    assert born["starts"][:-1] == begun and born["began"] == begun[0]["time"] and born["found_before"] == [1, 3]
+    shutil.rmtree(files.WORK)
+    result.with_name("one-questions.parquet").unlink()
+    asked.clear()
+    with pytest.raises(ValueError, match="other settings"):
+        runs.run_stream(stream(at=(1, 3, 4), batch=2), toy_editor())
+    runs.run_stream(stream(at=(1, 3, 5, 6), batch=2), toy_editor())
+    assert len(asked) == 15, "without the table everything is asked again"
+
+
+def test_an_interrupted_run_goes_on_and_ends_the_same(toy_editor, monkeypatch, tmp_path):
+    whole = runs.run_stream(stream(run="whole"), toy_editor())
+
+    editor, edit = toy_editor(), memoir.Memoir._edit
+
+    def fail_at_the_fourth(self, prompt, target):
+        if len(self.edits) == 3:
+            raise KeyboardInterrupt
+        return edit(self, prompt, target)
+
+    monkeypatch.setattr(memoir.Memoir, "_edit", fail_at_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        runs.run_stream(stream(run="cut"), editor)
+    assert not (tmp_path / "results" / "smoke" / "toy" / "cut.json").exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(files, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(files, "WORK", tmp_path / "runs")
+    resumed = toy_editor()
+    cut = runs.run_stream(stream(run="cut"), resumed)
+    assert json.loads(cut.read_text())["metrics"] == json.loads(whole.read_text())["metrics"]
+    assert len(resumed.edits) == 5 and torch.isfinite(resumed.memory.weight).all()
+
+
+def test_streams_are_checked_before_anything_runs(toy_editor):
+    with pytest.raises(ValueError, match="growing"):
+        stream(at=(5, 3))
+    with pytest.raises(ValueError, match="valid records; this run asks for 1000000"):
+        runs.run_stream(stream(at=(1_000_000,)), toy_editor())
+
+
+def test_figures_are_made_from_result_files_alone(tmp_path, monkeypatch):
+    """From a copy of the results, without a model: the committed bytes; a deleted result takes its own away."""
+    committed = {path.name: path.read_bytes() for path in (*figures.plots.FIGURES.iterdir(), figures.readme.README)}
+    shutil.copytree(files.ROOT / "data" / "results", tmp_path / "results", dirs_exist_ok=True)
+    shutil.copytree(figures.plots.FIGURES, tmp_path / "figures")  # a picture that is the same stays
+    monkeypatch.setattr(figures.plots, "FIGURES", tmp_path / "figures")
+    monkeypatch.setattr(figures.readme, "README", shutil.copy(figures.readme.README, tmp_path / "README.md"))
+
+    def rebuilt() -> dict[str, bytes]:
+        written = figures.rebuild(notebooks.discover())
+        assert {path.name for path in figures.plots.FIGURES.iterdir()} <= {path.name for path in written}
+        return {path.name: path.read_bytes() for path in written}
+
+    made = rebuilt()
+    differ = sorted(name for name in made.keys() | committed.keys() if made.get(name) != committed.get(name))
+    assert not differ, "make figures, and commit what it changes"
+    (tmp_path / "results" / "full" / "overlap" / "interference.json").unlink()
+    less, whole = rebuilt(), {"report.html", "README.md"}
+    assert less.keys() == {name for name in made if not name.startswith("02_")}
+    assert all(less[name] == made[name] for name in less.keys() - whole)
+    assert b"02_interference" in made["report.html"] and b"02_interference" not in less["report.html"]
