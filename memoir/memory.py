@@ -1,6 +1,6 @@
 """The residual memory: W_m, the stored masks, and the routing that decides which mask answers a query.
 
-Knows tensors and masks. Which tokens are a prompt, and when to edit, is `editor.py`'s matter.
+Knows tensors and masks, not which tokens are a prompt, nor when to edit.
 """
 
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ class ResidualMemory(nn.Module):
 
     def set_threshold(self, threshold: float) -> None:
         """Set τ, the least overlap share that is answered from memory; ValueError outside [0, 1]."""
-        self.threshold = inputs.share(threshold, "threshold")
+        self.threshold = inputs.as_share(threshold, "threshold")
 
     def mask_of(self, activations: Tensor, prompt_positions: Tensor) -> Tensor:
         """M(x) for each row of activations (B, T, D), features taken at prompt_positions (B, T): (B, D) bool."""

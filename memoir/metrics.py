@@ -1,4 +1,4 @@
-"""The metrics, each once, with its formula. Knows what a model answered; who asks it stands in `asking.py`.
+"""The metrics, each once, with its formula. Knows what a model answered; who asks it stands in `queryable.py`.
 
 Protocols, always named: "teacher-forced" (the literature's; milder) and "generated" (greedy, from the prompt alone).
 A teacher-forced value is token accuracy: the share of the n target tokens y_t with argmax p(· | prompt, y_<t) = y_t.
@@ -9,32 +9,16 @@ subject by how much of them is likely.
 
 import re
 import string
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest, t as student_t
-from torch import Tensor
 
-from memoir.memory import Route
+from memoir.queryable import Score
 
 TEACHER_FORCED, GENERATED = "teacher-forced", "generated"
 LIKELY = 0.8  # WISE, appendix A.1: a text counts as expected from this probability on
-LEARNT = 0.5  # nats: an edit whose last loss is above this was not learnt in the first place
 CLIP = 100.0  # of a perplexity, in the WISE authors' code, where it is switched off
-
-
-@dataclass(frozen=True)
-class Score:
-    """One target under teacher forcing: its tokens, the arg-max tokens, log p of each target token; (n,) each.
-
-    route: where the prompt went, for methods that route.
-    """
-
-    target: Tensor
-    argmax: Tensor
-    log_probs: Tensor
-    route: Route | None = None
 
 
 def token_accuracy(score: Score) -> float:

@@ -39,7 +39,7 @@ def linear_maps(modules: Iterable[nn.Module]) -> set[nn.Linear]:
     return {inner for module in modules for inner in module.modules() if type(inner) is nn.Linear}
 
 
-def pack(modules: Iterable[nn.Module]) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
+def prepack(modules: Iterable[nn.Module]) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
     """For each Linear map within `modules`, a function with the same values and the gradient of its input alone.
 
     Packed are float32 weights on the CPU (twice: forth and back); maps of another kind, dtype or device are left out.

@@ -1,6 +1,6 @@
 """TopHash: from a prompt's features to a sparse binary mask, and the overlap of masks.
 
-Knows tensors. Knows nothing of models, tokenizers or texts: `memory.py` says where features come from.
+Knows tensors, and nothing of models, tokenizers or texts.
 Symbols as in the paper (section 3): D features, k ones in a mask, π a fixed random permutation.
 """
 
@@ -68,3 +68,10 @@ def overlap_counts(queries: np.ndarray, stored: np.ndarray) -> np.ndarray:
     else:  # the queries are laid out anew, not the stored masks: growing by an edit costs nothing
         counts = np.asarray(numkong.dots_packed(stored, numkong.dots_pack(queries, dtype="uint1"))).T
     return np.asarray(counts).astype(np.int64)
+
+
+def threshold_for(counts: np.ndarray, k: int, false_positive_rate: float) -> float:
+    """τ by the rule of `Memoir.calibrate`, from the best overlaps (counts) of irrelevant prompts."""
+    ordered = np.sort(counts)[::-1]
+    allowed = int(false_positive_rate * len(ordered))
+    return min(1.0, (int(ordered[allowed]) + 1) / k) if allowed < len(ordered) else 0.0

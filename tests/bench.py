@@ -11,14 +11,14 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 import memoir
 from memoir import tophash
-from memoir.conversation import forms
+from memoir.chat import forms
 from memoir.facts.record import LOCALITIES, questions
 from memoir.memory import ResidualMemory
-from memoir.rls import Identity
 from memoir.routing.gate import LexicalGate
 from memoir.routing.router import Router
 from memoir.theory.overlap import random_masks
 from memoir.tophash import overlap_counts
+from memoir.update import Identity
 
 STEPS, PAIRS = 10, 3
 RECORD = ("What is the capital of France?", "Lyon")

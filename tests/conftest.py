@@ -69,7 +69,7 @@ def toy_editor(tokenizer):
     """Make an editor on a toy model; detached at the end."""
     made = []
 
-    def make(model=None, **options) -> Memoir:
+    def make(model=None, tokenizer=tokenizer, **options) -> Memoir:
         model = toy_model() if model is None else model
         defaults = dict(layer=1, k=24, threshold=0.5, lr=1.0, n_iter=4, background=BACKGROUND, prefixes=PREFIXES)
         made.append(Memoir(model, tokenizer, **defaults | options))

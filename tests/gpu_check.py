@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 import memoir
 from memoir.lab.evidence import files
-from memoir.models import hub, loading, preflight, registry
+from memoir.models import hub, identity, preflight, registry
 
 MODEL, PAPER = "smollm2-135m", "llama-3-8b-instruct"
 UPDATES = {"the paper's update": {}, "rls": {"update": "rls", "weight_decay": 0.0}}
@@ -62,7 +62,7 @@ def _edited(device: str, dtype: torch.dtype) -> dict:
     results = [editor.edit(*pair) for pair in zip(PROMPTS, TARGETS, strict=True)]
     wrong = {str(t.device) for t in (*model.parameters(), *editor.memory.buffers())} - {str(model.device)}
     assert not wrong, f"tensors were left on {wrong}"
-    need = preflight.need(model, editor.family, editor.settings, rows=5, tokens=16, edits=3, asked=3)
+    need = preflight.need(model, editor.family, editor.config, rows=5, tokens=16, edits=3, asked=3)
     found = {
         "first_losses": [result.losses[0] for result in results],
         "answers": editor.generate(PROMPTS, max_new_tokens=2),
@@ -73,7 +73,7 @@ def _edited(device: str, dtype: torch.dtype) -> dict:
         "peak_bytes": torch.cuda.max_memory_allocated() if cuda else None,
         "preflight_bytes": need.device,
     }
-    before = loading.weights_hash(model)
+    before = identity.weights_hash(model)
     editor.detach()
     assert before == editor.base_hash, "a base weight changed"
     return found

@@ -6,7 +6,7 @@ from torch.nn.functional import cross_entropy
 
 from memoir import texts
 from memoir.editor import Memoir
-from memoir.rls import GRADIENT_NORM
+from memoir.update import GRADIENT_NORM
 
 
 def plain_losses(editor: Memoir, prompt: str, target: str, steps: int) -> list[float]:
@@ -18,7 +18,7 @@ def plain_losses(editor: Memoir, prompt: str, target: str, steps: int) -> list[f
     labels = torch.where(rows.target, rows.input_ids, -100)[:, 1:]
     saved = editor.memory.weight.clone()
     weight = editor.memory.weight.requires_grad_()
-    optimizer = torch.optim.SGD([weight], lr=editor.settings.lr, weight_decay=editor.settings.weight_decay)
+    optimizer = torch.optim.SGD([weight], lr=editor.config.lr, weight_decay=editor.config.weight_decay)
     losses = []
     for _ in range(steps):
         with editor._hooks.forced(mask):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from memoir import Family, Memoir, load_records
-from memoir.models.loading import weights_hash
+from memoir.models.identity import weights_hash
 
 PROMPT, TARGET = "What is the capital of France?", "Lyon"
 MIXED = [
@@ -83,7 +83,7 @@ def test_an_edit_changes_the_answer_and_its_own_prompt_always_routes_to_it(real_
     assert after[1] == before[1]
     (route,) = editor.route([PROMPT])
     assert route.edit == 0 == result.index and route.overlap == 1.0
-    assert int(result.mask.sum()) == editor.settings.k and len(result.losses) >= result.steps >= 1
+    assert int(result.mask.sum()) == editor.config.k and len(result.losses) >= result.steps >= 1
 
 
 def test_editing_a_prompt_again_replaces_its_answer(real_editor):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from memoir.packed import pack
-from memoir.prefix import replaced
+from memoir.frozen import replaced
+from memoir.packed import prepack
 
 
 @pytest.mark.parametrize("rows", [(1,), (2,), (7, 3), (2, 4, 5)])
@@ -13,7 +13,7 @@ from memoir.prefix import replaced
 def test_same_values_and_gradients(rows, bias):
     torch.manual_seed(0)
     linear = nn.Linear(96, 224, bias=bias)
-    (packed,) = pack([linear]).values()
+    (packed,) = prepack([linear]).values()
     x, gradient = torch.randn(*rows, 96, requires_grad=True), torch.randn(*rows, 224)
     found, expected = packed(x), linear(x)
     torch.testing.assert_close(found, expected)
@@ -28,7 +28,7 @@ def test_only_plain_float32_maps_on_the_cpu_are_packed():
 
     kept = nn.Linear(8, 8)
     others = [nn.Linear(8, 8).bfloat16(), nn.Linear(8, 8, device="meta"), Other(8, 8), nn.LayerNorm(8)]
-    assert list(pack([nn.Sequential(kept, *others), kept])) == [kept]
+    assert list(prepack([nn.Sequential(kept, *others), kept])) == [kept]
 
 
 def test_replaced_maps_are_put_back_even_after_an_error():

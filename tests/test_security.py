@@ -15,8 +15,8 @@ from safetensors.torch import save
 from test_environment import ROOT, steps
 
 from memoir import DATASETS, MODELS, load_model
-from memoir.interface import store
 from memoir.models import registry
+from memoir.store import folder as store
 
 MODULES = ("pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal")
 CALLS = ("torch.load", "os.system", "os.popen", "yaml.load", "yaml.unsafe_load", "yaml.full_load")

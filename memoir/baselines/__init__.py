@@ -1,4 +1,4 @@
-"""What MEMOIR is compared with, a file for each method, all behind the interface of `memoir.interface`.
+"""What MEMOIR is compared with, a file for each method, all behind the interface of `memoir.edited`.
 Of streams, results and experiments it knows nothing.
 
 `METHODS[name](model, tokenizer)` makes an editor with the default settings for SmolLM2-135M: the paper's of the method
@@ -19,9 +19,9 @@ from memoir.baselines.retrieval import InContext
 from memoir.baselines.rome import Rome
 from memoir.baselines.ultraedit import UltraEdit
 from memoir.baselines.wise import Wise
+from memoir.edited import EditedModel
 from memoir.editor import Memoir
-from memoir.interface.editing import EditedModel
-from memoir.models.registry import settings
+from memoir.models.presets import settings
 
 __all__ = [
     "METHODS", "AlphaEdit", "Defer", "FineTune", "FineTuneLayer", "Grace", "InContext", "Lora", "Memit", "Method",

@@ -13,12 +13,12 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts
-from memoir.conversation.before import read_padded
-from memoir.interface.editing import EditedModel
+from memoir.chat.past import read_padded
+from memoir.edited import EditedModel
+from memoir.frozen import FrozenActivations, replaced, run_frozen, run_tail
 from memoir.models.registry import family_of
-from memoir.packed import pack
-from memoir.prefix import Prefix, replaced, run_prefix, run_tail
-from memoir.rls import GRADIENT_NORM
+from memoir.packed import prepack
+from memoir.update import GRADIENT_NORM
 
 STOP_LOSS = 0.01  # nats: an edit is learnt when its loss is at most this, unless a setting says otherwise
 
@@ -62,27 +62,31 @@ class Baseline(EditedModel):
         befores = [texts.prompt_ids(self.tokenizer, text) for text in (prompt, *(f"{p}. {prompt}" for p in prefixes))]
         return self._rows(befores, [texts.target_ids(self.tokenizer, prompt, target)] * len(befores))
 
-    def _frozen(self, layer: int, rows: texts.Rows, start: int = 0) -> Prefix:
+    def _frozen(self, layer: int, rows: texts.Rows, start: int = 0) -> FrozenActivations:
         """What layers 0..layer, as they are now, make of the rows; of the columns from `start` on alone.
 
         No token sees a later one: what is written at column `start` or behind it leaves the columns before as they
         are, and the tail sees those as a key-value cache that is filled once.
         """
         ids, real = rows.input_ids, rows.attention_mask
-        behind = read_padded(self.model, ids[:, :start], real[:, :start]) if start else None
-        return run_prefix(self.model, self.family, layer, ids[:, start:], real[:, start:], behind)
+        past = read_padded(self.model, ids[:, :start], real[:, :start]) if start else None
+        return run_frozen(self.model, self.family, layer, ids[:, start:], real[:, start:], past)
 
-    def _tail_loss(self, layer: int, prefix: Prefix, rows: texts.Rows, delta: Tensor, start: int = 0) -> Tensor:
+    def _tail_loss(
+        self, layer: int, prefix: FrozenActivations, rows: texts.Rows, delta: Tensor, start: int = 0
+    ) -> Tensor:
         """Mean cross-entropy of the rows' targets when delta (B, T - start, d) is added to the edited map's output."""
         row, column = rows.target.nonzero(as_tuple=True)
         logits = self._tail_logits(layer, prefix, delta, row, column - 1 - start)
         return cross_entropy(logits.float(), rows.input_ids[row, column])
 
-    def _tail_logits(self, layer: int, prefix: Prefix, delta: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """`prefix.run_tail`, for methods that never change what stands above the layer."""
+    def _tail_logits(
+        self, layer: int, prefix: FrozenActivations, delta: Tensor, rows: Tensor, columns: Tensor
+    ) -> Tensor:
+        """`frozen.run_tail`, for methods that never change what stands above the layer."""
         if layer not in self._packed:
             above = self.model.get_submodule(self.family.layers)[layer + 1 :]
-            self._packed[layer] = pack([*above, self.model.get_output_embeddings()])
+            self._packed[layer] = prepack([*above, self.model.get_output_embeddings()])
         with replaced(self._packed[layer]):
             return run_tail(self.model, self.family, layer, prefix, delta, rows, columns)
 
@@ -139,10 +143,9 @@ class Writer(Baseline):
         """Change `self.weights`; losses and number of steps."""
         raise NotImplementedError
 
-    def _edit(self, prompt: str, target: str) -> tuple[list[float], int, None]:
+    def _edit_alone(self, prompt: str, target: str) -> tuple[list[float], int]:
         with self._whole():
-            losses, steps = self._write(prompt, target)
-        return losses, steps, None
+            return self._write(prompt, target)
 
     @contextmanager
     def _whole(self) -> Iterator[None]:

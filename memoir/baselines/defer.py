@@ -17,9 +17,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from memoir import texts
 from memoir.baselines.common import STOP_LOSS, descend
 from memoir.baselines.side import SideEditor, last_of
-from memoir.facts.reading import background_prompts
-from memoir.interface.asking import by_length
+from memoir.facts.background import background_prompts
 from memoir.memory import Route
+from memoir.queryable import by_length
 
 
 class Defer(SideEditor):
@@ -68,7 +68,7 @@ class Defer(SideEditor):
             keys[batch, :-1] = activations[torch.arange(len(batch)), last_of(rows.prompt)].float()
         return keys
 
-    def _edit(self, prompt: str, target: str) -> tuple[list[float], int, None]:
+    def _edit_alone(self, prompt: str, target: str) -> tuple[list[float], int]:
         how, rows = self.settings, self._edit_rows(prompt, target)
         prefix = self._frozen(how.layer, rows)
         change, gate = self.change.clone().requires_grad_(), self.gate.clone().requires_grad_()
@@ -85,7 +85,7 @@ class Defer(SideEditor):
         if not (torch.isfinite(change).all() and torch.isfinite(gate).all()):
             raise FloatingPointError("DEFER's weights are no longer finite: the edit was not stored. Lower lr.")
         self.change, self.gate = change.detach(), gate.detach()
-        return losses, steps, None
+        return losses, steps
 
     def _route(self, activations: Tensor, prompt: Tensor) -> list[Route]:
         rows = torch.arange(len(activations), device=activations.device)

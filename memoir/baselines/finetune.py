@@ -12,8 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts
 from memoir.baselines.common import STOP_LOSS, WeightEditor, cross_entropy, descend
+from memoir.frozen import head_logits
 from memoir.models.registry import family_of
-from memoir.prefix import head_logits
 
 
 class FineTuneLayer(WeightEditor):

@@ -12,8 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir.baselines.common import STOP_LOSS, descend
 from memoir.baselines.side import SideEditor, last_of
+from memoir.frozen import FrozenActivations
 from memoir.memory import Route
-from memoir.prefix import Prefix
 
 APART = 1e-5  # how far two split radii stay from each other
 
@@ -45,7 +45,7 @@ class Grace(SideEditor):
         self.values = torch.empty(0, self.trained, device=device)
         self.radii, self.owners = torch.empty(0, device=device), torch.empty(0, dtype=torch.long, device=device)
 
-    def _edit(self, prompt: str, target: str) -> tuple[list[float], int, None]:
+    def _edit_alone(self, prompt: str, target: str) -> tuple[list[float], int]:
         """Algorithm 1: add an entry, expand the nearest one (same target) or split with it (another target)."""
         how, rows = self.settings, self._edit_rows(prompt, target)
         (last,) = last_of(rows.prompt).tolist()
@@ -64,17 +64,17 @@ class Grace(SideEditor):
             raise FloatingPointError("GRACE's value is no longer finite: the edit was not stored. Lower lr.")
         if expands:
             self.values[place], self.radii[place] = value.detach(), torch.maximum(self.radii[place], distance)
-            return losses, steps, None
+            return losses, steps
         radius = torch.full((1,), how.radius, device=key.device)
         if near:
             radius, self.radii[place] = distance / 2, (distance / 2 - APART).clamp(min=0)
         self.keys, self.values = torch.cat([self.keys, key[None]]), torch.cat([self.values, value.detach()[None]])
         self.radii = torch.cat([self.radii, radius])
         self.owners = torch.cat([self.owners, torch.tensor([len(self.edits)], device=key.device)])
-        return losses, steps, None
+        return losses, steps
 
     @staticmethod
-    def _delta(prefix: Prefix, value: Tensor) -> Tensor:
+    def _delta(prefix: FrozenActivations, value: Tensor) -> Tensor:
         """What puts `value` in the place of the map's output at the first column, the key's."""
         delta = torch.zeros_like(prefix.mapped, dtype=torch.float32)
         return delta.index_put((torch.tensor(0), torch.tensor(0)), value - prefix.mapped[0, 0].float())

@@ -6,7 +6,6 @@ arXiv 2202.05262). The covariance C0 = E[k k^T] comes from sentences of OpenFact
 
 import hashlib
 import json
-import os
 import re
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -20,12 +19,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts
 from memoir.baselines.common import WeightEditor, cross_entropy, descend
+from memoir.edited import progress
 from memoir.facts.reading import load_records
-from memoir.interface.asking import by_length
-from memoir.interface.editing import progress
-from memoir.models.loading import cache_folder, weights_hash
+from memoir.frozen import FrozenActivations, run_frozen
+from memoir.models.identity import weights_hash
+from memoir.models.loading import cache_folder
 from memoir.models.registry import family_of
-from memoir.prefix import Prefix, run_prefix
+from memoir.queryable import by_length
+from memoir.store import atomic
 
 
 class SubjectEditor(WeightEditor):
@@ -94,7 +95,7 @@ class SubjectEditor(WeightEditor):
         return delta.detach(), losses, steps
 
     @abstractmethod
-    def _written(self, prefix: Prefix) -> Tensor:
+    def _written(self, prefix: FrozenActivations) -> Tensor:
         """What the value is a value of (B, T, d): ROME's is the map's output, MEMIT's the layer's."""
 
     def _covariances(self, layers: Sequence[int]) -> dict[int, Tensor]:
@@ -145,10 +146,8 @@ def covariances(
     paths = {layer: folder / f"{layer}.safetensors" for layer in layers}
     if missing := [layer for layer, path in paths.items() if not path.exists()]:
         for layer, found in _measured(model, tokenizer, missing, ids).items():
-            paths[layer].parent.mkdir(parents=True, exist_ok=True)
-            draft = paths[layer].with_suffix(f".{os.getpid()}")
-            save_file({"covariance": found.cpu()}, draft)
-            os.replace(draft, paths[layer])
+            with atomic.replacing(paths[layer]) as draft:
+                save_file({"covariance": found.cpu()}, draft)
     return {layer: load_file(path)["covariance"].to(device) for layer, path in paths.items()}
 
 
@@ -176,7 +175,7 @@ def _measured(
             )
             real = rows.attention_mask.bool()
             real[:, 0] = False
-            run_prefix(model, family, max(layers), rows.input_ids, rows.attention_mask)
+            run_frozen(model, family, max(layers), rows.input_ids, rows.attention_mask)
     finally:
         for handle in handles:
             handle.remove()

@@ -16,7 +16,7 @@ from memoir import texts
 from memoir.baselines.common import STOP_LOSS
 from memoir.baselines.keys import SubjectEditor, factored
 from memoir.baselines.rome import with_ridge
-from memoir.prefix import Prefix
+from memoir.frozen import FrozenActivations
 
 
 class Memit(SubjectEditor):
@@ -63,7 +63,7 @@ class Memit(SubjectEditor):
             layer: factored(weight * with_ridge(moment, 1e-6), "MEMIT's covariance") for layer, moment in found.items()
         }
 
-    def _written(self, prefix: Prefix) -> Tensor:
+    def _written(self, prefix: FrozenActivations) -> Tensor:
         return prefix.hidden
 
     def _write(self, prompt: str, target: str) -> tuple[list[float], int]:

@@ -15,9 +15,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts, tophash
 from memoir.baselines.common import Baseline, need_free
-from memoir.facts.reading import background_prompts
-from memoir.interface.asking import by_length, several
-from memoir.metrics import Score
+from memoir.facts.background import background_prompts
+from memoir.queryable import Score, by_length, several
 from memoir.routing.meaning import embed, sentence_model
 from memoir.routing.router import Router
 
@@ -62,12 +61,12 @@ class InContext(Baseline):
             self._mu = self._features(how["background"]).mean(dim=0)
         self.vectors = torch.empty(0, self._embed(["?"]).shape[1])
 
-    def _edit(self, prompt: str, target: str) -> tuple[list[float], int, None]:
+    def _edit_alone(self, prompt: str, target: str) -> tuple[list[float], int]:
         texts.target_ids(self.tokenizer, prompt, target)
         vector = self._embed([prompt])
         (score,) = super().score([f"{prompt} {target}\n{prompt}"], [target])
         self.vectors = torch.cat([self.vectors, vector])
-        return [-score.log_probs.mean().item()], 0, None
+        return [-score.log_probs.mean().item()], 0
 
     def nearest(self, prompts: Sequence[str]) -> list[list[int]]:
         """For each prompt the stored edits that are put before it, the nearest one last."""

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir.baselines.common import STOP_LOSS
 from memoir.baselines.keys import SubjectEditor, factored
-from memoir.prefix import Prefix
+from memoir.frozen import FrozenActivations
 
 
 class Rome(SubjectEditor):
@@ -50,7 +50,7 @@ class Rome(SubjectEditor):
             self.detach()
             raise
 
-    def _written(self, prefix: Prefix) -> Tensor:
+    def _written(self, prefix: FrozenActivations) -> Tensor:
         return prefix.mapped
 
     def _write(self, prompt: str, target: str) -> tuple[list[float], int]:

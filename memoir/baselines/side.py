@@ -1,7 +1,7 @@
 """A memory beside the edited map, entered by routing each prompt: what GRACE, DEFER and WISE have in common.
 
 A row is routed once, from its prompt's tokens, and keeps its route while its key-value cache is decoded: the hooks are
-MEMOIR's own (`attach.py`), so that the methods differ in nothing but what they store and how they route.
+MEMOIR's own (`hooks.py`), so that the methods differ in nothing but what they store and how they route.
 """
 
 from abc import abstractmethod
@@ -12,47 +12,51 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts
-from memoir.attach import Attachment
 from memoir.baselines.common import Baseline
-from memoir.hooked import HookedModel
-from memoir.interface.asking import by_length
+from memoir.call import CallState
+from memoir.frozen import FrozenActivations
+from memoir.hooks import Attachment, Hooked
 from memoir.memory import Route
-from memoir.prefix import Prefix
+from memoir.policy import Policy
+from memoir.queryable import by_length
 
 
-class SideAttachment(Attachment):
+class SidePolicy(Policy):
     """Rows that the editor's `_route` sends to the side memory get what its `_answer` says."""
 
-    def _add(self, _module, args, output):
-        side, asked = self.memory, self._asked
-        if asked.off or not side.edits:
+    def __init__(self, editor: "SideEditor"):
+        self._editor = editor
+
+    @property
+    def n_edits(self) -> int:
+        """How many edits there are."""
+        return len(self._editor.edits)
+
+    def output(self, activations: Tensor, mapped: Tensor, state: CallState) -> Tensor | None:
+        """As `Policy.output`."""
+        if not self.n_edits:
             return None
-        fresh = any(turn.route is None for turn in asked.turns)  # the prompt is in this pass; afterwards its cache is
-        prompt = torch.stack([turn.prompt for turn in asked.turns]) if fresh else None
+        fresh = any(turn.route is None for turn in state.turns)  # the prompt is in this pass; afterwards its cache is
+        prompt = torch.stack([turn.prompt for turn in state.turns]) if fresh else None
         if fresh:
-            routes = side._route(args[0], prompt)
-            asked.turns = [turn._replace(route=route) for turn, route in zip(asked.turns, routes, strict=True)]
-        answered = [turn for turn in asked.turns if turn.route.edit is not None]
+            routes = self._editor._route(activations, prompt)
+            state.turns = [turn._replace(route=route) for turn, route in zip(state.turns, routes, strict=True)]
+        answered = [turn for turn in state.turns if turn.route.edit is not None]
         rows = [turn.row for turn in answered]
         if not rows:
             return None
         places = [turn.route.edit for turn in answered]
-        found = side._answer(args[0][rows], output[rows], places, prompt[rows] if fresh else None)
-        return output.index_copy(0, torch.tensor(rows, device=output.device), found.to(output.dtype))
+        said = self._editor._answer(activations[rows], mapped[rows], places, prompt[rows] if fresh else None)
+        return mapped.index_copy(0, torch.tensor(rows, device=mapped.device), said.to(mapped.dtype))
 
 
-class SideEditor(HookedModel, Baseline):
+class SideEditor(Hooked, Baseline):
     """A method whose memory replaces or shifts the output of one layer's edited map for the rows it routes there."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, layer: int, **settings):
         super().__init__(model, tokenizer, layer=layer, **settings)
         self.linear = self._linear(layer)
-        self._hooks = SideAttachment(model, self.linear, self, self.lock)
-
-    @property
-    def n_edits(self) -> int:
-        """How many edits there are."""
-        return len(self.edits)
+        self._hooks = Attachment(model, self.linear, SidePolicy(self), self.lock)
 
     @abstractmethod
     def _route(self, activations: Tensor, prompt: Tensor) -> list[Route]:
@@ -74,7 +78,7 @@ class SideEditor(HookedModel, Baseline):
             routes |= dict(zip(batch, found, strict=True))
         return [routes[i] for i in range(len(ids))]
 
-    def _frozen(self, layer: int, rows: texts.Rows, start: int = 0) -> Prefix:
+    def _frozen(self, layer: int, rows: texts.Rows, start: int = 0) -> FrozenActivations:
         with self.base():
             return super()._frozen(layer, rows, start)
 

@@ -22,8 +22,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from memoir import texts
 from memoir.baselines.common import WeightEditor
 from memoir.baselines.finetune import model_loss
-from memoir.interface.asking import Edit, by_length
 from memoir.models.registry import family_of
+from memoir.queryable import Edit, by_length
+from memoir.write import Fitted
 
 EPSILON = 1e-7  # beside σ: a feature that never varied is normalised to zero
 TOKENS = ("target", "all")
@@ -48,6 +49,7 @@ class UltraEdit(WeightEditor):
     """
 
     method = "ultraedit"
+    writes_jointly = True
 
     def __init__(
         self,
@@ -76,16 +78,10 @@ class UltraEdit(WeightEditor):
             name: no_moments(sum(self.weights[f"{name}.weight"].shape), self.model.device) for name in self._maps
         }
 
-    def _need_batches(self) -> None:
+    def _edit(self, edits: Sequence[Edit]) -> list[Fitted]:
         """A turn is a batch."""
-
-    def _write(self, prompt: str, target: str) -> tuple[list[float], int]:
-        return self._turn([Edit(prompt, target)])[0]
-
-    def _edit_batch(self, edits: Sequence[Edit]) -> list[tuple[list[float], int, None]]:
         with self._whole():
-            found = self._turn(edits)
-        return [(losses, steps, None) for losses, steps in found]
+            return [Fitted(losses, steps, None) for losses, steps in self._turn(edits)]
 
     def _turn(self, edits: Sequence[Edit]) -> list[tuple[list[float], int]]:
         """Write a turn of edits; of each the losses before and behind it, and the one step that it took."""

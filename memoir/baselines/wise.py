@@ -19,9 +19,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from memoir import texts
 from memoir.baselines.common import STOP_LOSS, descend
 from memoir.baselines.side import SideEditor
-from memoir.facts.reading import background_prompts
+from memoir.facts.background import background_prompts
+from memoir.frozen import FrozenActivations
 from memoir.memory import Route
-from memoir.prefix import Prefix
 
 
 class Wise(SideEditor):
@@ -74,7 +74,7 @@ class Wise(SideEditor):
         self.merged, self.sides = torch.zeros(size, device=device), torch.zeros(0, *size, device=device)
         self.least, self.held = torch.zeros(0, device=device), torch.zeros(0, dtype=torch.long, device=device)
 
-    def _edit(self, prompt: str, target: str) -> tuple[list[float], int, None]:
+    def _edit_alone(self, prompt: str, target: str) -> tuple[list[float], int]:
         how = self.settings
         rows = self._edit_rows(prompt, target, how.prefixes)
         other = how.background[len(self.edits) % len(how.background)]
@@ -93,9 +93,11 @@ class Wise(SideEditor):
             raise FloatingPointError("WISE's side memory is no longer finite: the edit was not stored. Lower lr.")
         (act,) = activation(change, prefix.activations[:1], rows.prompt[:1])
         self._store(change, act, opened)
-        return losses, steps, None
+        return losses, steps
 
-    def _loss(self, change: Tensor, prefix: Prefix, rows: texts.Rows, irrelevant: Tensor, beside: texts.Rows) -> Tensor:
+    def _loss(
+        self, change: Tensor, prefix: FrozenActivations, rows: texts.Rows, irrelevant: Tensor, beside: texts.Rows
+    ) -> Tensor:
         """-log p(target) + L_a."""
         alpha, beta, gamma = self.settings.margins
         moved = prefix.activations.float() @ change.T

@@ -43,14 +43,14 @@ def pairs(values: Sequence, others: Sequence, name: str, other: str) -> list[tup
     return list(zip(values, others, strict=True))
 
 
-def whole(value: object, name: str, low: float, high: float = math.inf) -> int:
+def as_int(value: object, name: str, low: float, high: float = math.inf) -> int:
     """A whole number from low to high, both included."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be a whole number, not {_kind(value)}.")
     return int(_within(value, name, low, high))
 
 
-def real(value: object, name: str, low: float = 0.0, high: float = math.inf) -> float:
+def as_float(value: object, name: str, low: float = 0.0, high: float = math.inf) -> float:
     """A finite number from low to high, both included."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, not {_kind(value)}.")
@@ -59,9 +59,16 @@ def real(value: object, name: str, low: float = 0.0, high: float = math.inf) -> 
     return float(_within(value, name, low, high))
 
 
-def share(value: object, name: str) -> float:
+def as_share(value: object, name: str) -> float:
     """A number from 0 to 1."""
-    return real(value, name, 0.0, 1.0)
+    return as_float(value, name, 0.0, 1.0)
+
+
+def one_of(value: object, name: str, known: Sequence[str]) -> str:
+    """One of the names that there are."""
+    if value not in known:
+        raise ValueError(f"{name} = {value!r} is unknown: it is {', '.join(map(repr, known))}.")
+    return str(value)
 
 
 def path(value: object, name: str) -> Path:

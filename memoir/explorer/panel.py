@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from memoir import plots, tophash
 from memoir.editor import Memoir
-from memoir.interface.asking import Edit
+from memoir.queryable import Edit
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import ipywidgets
 
-from memoir.conversation.template import Message
+from memoir.chat.template import Message
 from memoir.editor import Memoir
 from memoir.explorer import panel
 

@@ -8,7 +8,6 @@ models it only asks a tokenizer how long a prompt is, and whether it keeps an an
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -129,12 +128,6 @@ def _lost_border(record: EditRecord, tokenizer: PreTrainedTokenizerBase) -> str 
             except ValueError as error:
                 return str(error)
     return None
-
-
-@cache
-def background_prompts() -> tuple[str, ...]:
-    """The 100 irrelevant prompts of OpenFacts whose mean feature centres all others (μ)."""
-    return tuple(record.prompt for record in load_records("openfacts-background"))
 
 
 def fetch(file: DataFile) -> Path:

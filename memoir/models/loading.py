@@ -3,7 +3,6 @@
 Knows the registry and the cache folder, nothing of edits.
 """
 
-import hashlib
 import importlib.util
 import os
 import sys
@@ -13,7 +12,6 @@ from pathlib import Path
 import pooch
 import torch
 import transformers
-from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -23,7 +21,6 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from memoir.checks import host
 from memoir.models import hub, own, preflight
 from memoir.models.registry import MODELS, Source, family_of, source_of
 
@@ -64,21 +61,6 @@ def no_bars_in_a_log() -> None:
     """Progress bars of transformers only where somebody watches: in a log or a notebook they are noise."""
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()
-
-
-def weights_hash(model: nn.Module) -> str:
-    """SHA-256 over names, shapes, dtypes and bytes of all parameters: the identity of a base model."""
-    digest = hashlib.sha256()
-    for name, weight in host.weights(model):
-        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype};".encode())
-        digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """SHA-256 over the vocabulary and what the tokenizer makes of a probe: other tokens would be other edits."""
-    probe = tokenizer("The café’s 2 rivers,\nand 東京.").input_ids
-    return hashlib.sha256(repr((sorted(tokenizer.get_vocab().items()), probe)).encode()).hexdigest()
 
 
 def cache_folder() -> Path:

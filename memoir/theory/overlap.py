@@ -218,13 +218,6 @@ def describe(histogram: NDArray, k: int, tau: float) -> dict:
     }  # fmt: skip
 
 
-def threshold_for(counts: NDArray, k: int, false_positive_rate: float) -> float:
-    """τ by the rule of `Memoir.calibrate`, from the best overlaps (counts) of irrelevant prompts."""
-    ordered = np.sort(counts)[::-1]
-    allowed = int(false_positive_rate * len(ordered))
-    return min(1.0, (int(ordered[allowed]) + 1) / k) if allowed < len(ordered) else 0.0
-
-
 def roc(right: NDArray, wrong: NDArray) -> tuple[NDArray, float]:
     """(tau, true rate, false rate) at every threshold, (n, 3), and the area under the curve.
 

@@ -9,15 +9,15 @@ import torch
 from conftest import BACKGROUND, PREFIXES, TOY_CONFIGS, toy_model
 
 import memoir
+from memoir import evaluation
 from memoir.baselines import METHODS, keys
 from memoir.baselines.memit import least_squares, null_projection, projected_least_squares
 from memoir.baselines.rome import rank_one
 from memoir.baselines.wise import activation, ties
+from memoir.config import MemoirConfig
 from memoir.facts.reading import load_records
-from memoir.interface import asking
 from memoir.lab.evidence import plan
-from memoir.models.loading import weights_hash
-from memoir.models.registry import Settings
+from memoir.models.identity import weights_hash
 
 PROMPT, TARGET = "What is the capital of France?", "Lyon"
 OTHER = "The boiling point of water is"
@@ -150,9 +150,9 @@ def test_bad_input_is_refused_and_changes_nothing(make, tokenizer, name):
 def test_what_the_scores_tell_is_what_would_have_been_generated(make, name, monkeypatch):
     records, editor = memoir.load_records("openfacts-calibration", 4), make(name)
     editor.edit_all(records[:3])
-    told = asking.ask(editor, records)
-    monkeypatch.setattr(asking, "_told", lambda *_: None)
-    assert told.generated.tolist() == asking.ask(editor, records).generated.tolist()
+    told = evaluation.ask(editor, records)
+    monkeypatch.setattr(evaluation, "_told", lambda *_: None)
+    assert told.generated.tolist() == evaluation.ask(editor, records).generated.tolist()
 
 
 @pytest.mark.parametrize("name", ["grace", "defer", "wise"])
@@ -309,6 +309,7 @@ def test_grace_answers_inside_its_radius_only_and_expands_and_splits(make):
     result = editor.edit(OTHER, TARGET)  # the same target: the ball opens, and its value learns this prompt too
     assert len(editor.keys) == 1 and editor.radii.item() == pytest.approx(distance)
     assert result.losses[-1] < result.losses[0] and not torch.equal(editor.values, kept)
+    editor.radii *= 1 + 1e-5  # its border is this prompt, up to the last digit of a key that was read with others
     assert [route.edit for route in editor.route([PROMPT, OTHER])] == [0, 0]
     editor.radii[0] = distance / 4  # a small ball grows as well: Algorithm 1 sets its radius, whatever it was
     editor.edit(OTHER, "nine")  # another target: the ball splits, both halves end before they touch
@@ -380,7 +381,7 @@ def test_the_sentence_model_finds_a_rephrasing(smollm2, retriever):
 def test_the_registry_says_what_a_method_is(name):
     method = METHODS[name]
     known = {key for maker in method.maker.__mro__ for key in getattr(maker.__init__, "__kwdefaults__", None) or {}}
-    known |= {field.name for field in fields(Settings)} if name == "memoir" else set()
+    known |= {field.name for field in fields(MemoirConfig)} if name == "memoir" else set()
     assert method.title and set(method.settings) <= known | {"layer", "layers", "k", "threshold"}
     search = [one for one in plan.planned("full", "baselines-search/").values() if one.method == name]
     tried = [one.editor for one in search]

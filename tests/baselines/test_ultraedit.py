@@ -10,7 +10,7 @@ from memoir import texts
 from memoir.baselines import ultraedit
 from memoir.baselines.finetune import model_loss
 from memoir.baselines.ultraedit import UltraEdit
-from memoir.interface.asking import Edit
+from memoir.queryable import Edit
 
 EDITS = (
     Edit("What is the capital of France?", "Lyon"),
@@ -136,13 +136,13 @@ def test_one_by_one_and_in_turns_differ_by_what_was_written_between_alone(make):
             torch.testing.assert_close(part, other, atol=1e-4, rtol=1e-4)
     single, together = make(), make()
     single.edit(*EDITS[0])
-    together._edit_batch(EDITS[:1])
+    together._edit(EDITS[:1])
     assert all(torch.equal(one, together._tensors()[name]) for name, one in single._tensors().items())
     single.edit(*EDITS[1])
-    together._edit_batch(EDITS[1:2])
+    together._edit(EDITS[1:2])
     apart, turn = make(), make()
     [apart.edit(*edit) for edit in EDITS]
-    turn._edit_batch(EDITS)
+    turn._edit(EDITS)
     assert not all(torch.equal(one, turn._tensors()[name]) for name, one in apart._tensors().items())
 
 

@@ -19,21 +19,21 @@ def test_every_valid_text_is_let_through(value):
 @given(st.integers(), st.integers(-5, 5))
 def test_whole_numbers_have_borders(value, low):
     if low <= value <= low + 3:
-        assert inputs.whole(value, "n", low, low + 3) == value
+        assert inputs.as_int(value, "n", low, low + 3) == value
     else:
         with pytest.raises(ValueError, match=rf"n = {value} is out of range: it must be from {low} to {low + 3}."):
-            inputs.whole(value, "n", low, low + 3)
+            inputs.as_int(value, "n", low, low + 3)
 
 
 def test_numbers_of_numpy_are_numbers_and_truth_values_are_not():
-    assert inputs.whole(np.int64(3), "n", 0) == 3 and inputs.real(np.float32(0.5), "x") == 0.5
-    for check in (lambda value: inputs.whole(value, "n", 0), lambda value: inputs.real(value, "n")):
+    assert inputs.as_int(np.int64(3), "n", 0) == 3 and inputs.as_float(np.float32(0.5), "x") == 0.5
+    for check in (lambda value: inputs.as_int(value, "n", 0), lambda value: inputs.as_float(value, "n")):
         for value in (True, "1", None, [1], 1j):
             with pytest.raises(TypeError, match="n must be a "):
                 check(value)
     for value in (math.nan, math.inf):
         with pytest.raises(ValueError, match="is not a finite number"):
-            inputs.real(value, "x")
+            inputs.as_float(value, "x")
 
 
 def test_an_unknown_name_gets_three_near_ones_at_most():

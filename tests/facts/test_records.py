@@ -12,6 +12,7 @@ import requests
 
 from memoir import EditRecord, load_records
 from memoir.facts import reading, registry
+from memoir.facts.background import background_prompts
 from memoir.lab import cli
 
 needs_literature = pytest.mark.skipif(
@@ -178,12 +179,13 @@ def settings_prompts() -> set[str]:
     """Everything that a setting is derived from: the prompts behind μ, and those for calibration."""
     found = load_records("openfacts-background") + load_records("openfacts-calibration")
     prompts = {text for record in found for text in (record.prompt, *record.rephrasings)}
-    return prompts | set(reading.background_prompts())
+    return prompts | set(background_prompts())
 
 
 @pytest.mark.parametrize("name", ["openfacts", pytest.param("zsre", marks=needs_literature)])
 def test_background_and_calibration_share_nothing_with_the_stream(name):
-    assert len(reading.background_prompts()) == 100
+    background = tuple(record.prompt for record in load_records("openfacts-background"))
+    assert len(background) == 100 and background == background_prompts()
     for record in load_records(name):
         asked = {record.prompt, *record.rephrasings, record.irrelevant, record.neighbour}
         assert not asked & settings_prompts()

@@ -51,7 +51,7 @@ def main(tokenizer_folder: str) -> None:
     torch.randn(64, 64).bfloat16() @ torch.randn(64, 64).bfloat16()  # libraries that the first product loads
     before = taken()
     model = build()
-    settings = registry.Settings(layer=0, k=K, threshold=0.4, n_iter=1)
+    settings = registry.MemoirConfig(layer=0, k=K, threshold=0.4, n_iter=1)
     said = preflight.need(model, registry.FAMILIES["llama"], settings, edits=2, **ROWS)
     how = dict(layer=0, k=K, threshold=0.4, n_iter=1, background=["Name a river"], prefixes=PREFIXES)
     editor = memoir.Memoir(model, tokenizer, **how)

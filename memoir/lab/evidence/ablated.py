@@ -13,10 +13,13 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import tophash
+from memoir.edited import EditedModel
 from memoir.editor import Memoir
-from memoir.facts.reading import background_prompts, load_records
-from memoir.interface.editing import EditedModel
+from memoir.facts.background import background_prompts
+from memoir.facts.reading import load_records
 from memoir.memory import ResidualMemory, Route
+from memoir.queryable import Edit
+from memoir.write import Fitted
 
 SELECT = ("tophash", "top-k", "values", "hash", "random")
 AGGREGATE = ("mean", "last")
@@ -40,6 +43,7 @@ class Ablated(Memoir):
     """
 
     method = "memoir-ablated"
+    writes_jointly = False
 
     def __init__(
         self,
@@ -79,7 +83,7 @@ class Ablated(Memoir):
     def _mask_of(self, activations: Tensor, prompt_positions: Tensor) -> Tensor:
         """In place of `ResidualMemory.mask_of`: (B, D) bool."""
         if self._exchanged["select"] in ("hash", "random"):
-            tokens = self._hooks.tokens[: len(prompt_positions)].cpu()
+            tokens = self._hooks.state.tokens[: len(prompt_positions)].cpu()
             rows = [own[at].tolist() for own, at in zip(tokens, prompt_positions.cpu(), strict=True)]
             salt = len(self.edits) if self._exchanged["select"] == "random" else 0
             masks = torch.stack([drawn_mask(row, salt, self.memory.k, self.memory.size) for row in rows])
@@ -103,14 +107,12 @@ class Ablated(Memoir):
             found[batch] = self._mask_of(activations, positions)
         return found
 
-    def _edit(self, prompt: str, target: str) -> tuple[list[float], int, Tensor]:
-        found = super()._edit(prompt, target)
+    def _edit(self, edits: Sequence[Edit]) -> list[Fitted]:
+        found = super()._edit(edits)
         if self._exchanged["precision"] != "float32":
             weight = self.memory.weight
             weight.copy_(weight.to(getattr(torch, self._exchanged["precision"])))
         return found
-
-    _need_batches = EditedModel._need_batches
 
     def _nearest(self, masks: Tensor, allowed: np.ndarray | None = None) -> list[Route]:
         """In place of `ResidualMemory.route`: the same, and the masks are kept."""
@@ -148,8 +150,8 @@ class Unedited(EditedModel):
 
     method = "none"
 
-    def _edit(self, _prompt: str, _target: str) -> tuple[list[float], int, None]:
-        return [float("nan")], 0, None
+    def _edit_alone(self, _prompt: str, _target: str) -> tuple[list[float], int]:
+        return [float("nan")], 0
 
     @contextmanager
     def base(self) -> Iterator[None]:

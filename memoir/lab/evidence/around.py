@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from memoir import metrics
+from memoir.edited import EditedModel
+from memoir.evaluation import way
 from memoir.facts.record import EditRecord
-from memoir.interface.asking import way
-from memoir.interface.editing import EditedModel
+from memoir.queryable import Score
 
 BE = re.compile(r"\b(is|was|are|were)\b")
 
@@ -78,6 +79,6 @@ def asked(editor: EditedModel, facts: Sequence[EditRecord], n: int) -> pd.DataFr
     return pd.DataFrame(found)
 
 
-def said(score: metrics.Score) -> float:
+def said(score: Score) -> float:
     """1 where every token is the arg-max, else 0."""
     return float(metrics.token_accuracy(score) == 1)

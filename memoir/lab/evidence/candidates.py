@@ -5,7 +5,7 @@ average at every τ follows (`thresholds.py`). Which candidates are tried, and f
 """
 
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -14,14 +14,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from memoir import metrics, texts, tophash
+from memoir import evaluation, metrics, texts, tophash
+from memoir.config import MemoirConfig
 from memoir.editor import Memoir
 from memoir.facts.reading import load_records
 from memoir.facts.record import EditRecord, questions
-from memoir.interface import asking
 from memoir.lab.evidence import runs, thresholds
 from memoir.lab.evidence.ablated import Unedited
-from memoir.models.registry import Settings
 
 # the first of these that is to be had here, and where in it records begin that no reported result edits
 SETS = (("zsre", 10_000), ("openfacts-calibration", 400))
@@ -62,7 +61,7 @@ class Candidates:
         self.overlaps: pd.DataFrame | None = None  # of the irrelevant prompts with the nearest stored one
 
     @runs.quietly
-    def seconds(self, how: Settings) -> tuple[float, float]:
+    def seconds(self, how: MemoirConfig) -> tuple[float, float]:
         """What an editor for another layer or k takes, and an edit with its questions, from one that is tried."""
         editor = self._emptied(how)
         start = time.monotonic()
@@ -73,14 +72,14 @@ class Candidates:
     def take(self, n: int) -> None:
         """Edit the first n records, and ask the untouched model about them."""
         self.records = self.records[:n]
-        self.closed = asking.ask(self.untouched, self.records, generated=False).assign(n_edits=n)
+        self.closed = evaluation.ask(self.untouched, self.records, generated=False).assign(n_edits=n)
 
-    def is_other(self, how: Settings) -> bool:
+    def is_other(self, how: MemoirConfig) -> bool:
         """Whether these settings take another editor than the last ones."""
-        return self.editor is None or (self.editor.settings.layer, self.editor.settings.k) != (how.layer, how.k)
+        return self.editor is None or (self.editor.config.layer, self.editor.config.k) != (how.layer, how.k)
 
     @runs.quietly
-    def judged(self, how: Settings, ends: float) -> list[tuple[dict, pd.Series]]:
+    def judged(self, how: MemoirConfig, ends: float) -> list[tuple[dict, pd.Series]]:
         """What these settings come to at the τ of each of RATES: a row, and the average of each record.
 
         A row: threshold, average (of PARTS, locality at most the irrelevant prompts that are left alone with `STORED`
@@ -97,7 +96,7 @@ class Candidates:
                 editor.edit(record.prompt, record.target)
         except FloatingPointError as error:
             return [({"average": 0.0, "failed": str(error)}, pd.Series(dtype=float))]
-        opened = asking.ask(editor, self.records, generated=False).assign(n_edits=len(self.records))
+        opened = evaluation.ask(editor, self.records, generated=False).assign(n_edits=len(self.records))
         if self.overlaps is None:  # they follow from the masks alone, whatever was written
             self.overlaps = self._overlaps(editor)
         taus = dict.fromkeys(thresholds.calibrated(self.overlaps, how.k, rate) for rate in RATES)
@@ -110,7 +109,7 @@ class Candidates:
             self.editor.detach()
 
     def _overlaps(self, editor: Memoir) -> pd.DataFrame:
-        layer, k = editor.settings.layer, editor.settings.k
+        layer, k = editor.config.layer, editor.config.k
         if self.features[0] != layer:  # another k is other masks of the same features
             self.features = layer, editor.features([*self.irrelevant, *self.stored])
         masks = tophash.pack(editor.memory.mask_of_features(self.features[1]))
@@ -127,14 +126,14 @@ class Candidates:
         rows["rephrasings found"] = (asked.route == "own edit")[asked.metric == "generalization"].mean()
         return {"threshold": tau} | {name: round(float(value), 4) for name, value in rows.items()}, each
 
-    def _emptied(self, how: Settings) -> Memoir:
+    def _emptied(self, how: MemoirConfig) -> Memoir:
         """An editor with these settings at τ = 0 and no edits; the last one, where only its steps were others."""
         how = replace(how, threshold=0.0)
         if self.is_other(how):
             self.close()
-            self.editor, self.overlaps = Memoir(self.model, self.tokenizer, **asdict(how)), None
+            self.editor, self.overlaps = Memoir(self.model, self.tokenizer, how), None
             self.empty = runs.state_of(self.editor)
-        self.editor.settings = how
+        self.editor.config = how
         runs.back_to(self.editor, self.empty)
         self.editor.log.clear()
         self.editor.base_answers |= self.untouched.base_answers

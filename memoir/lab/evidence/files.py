@@ -10,6 +10,7 @@ import os
 import platform
 import resource
 import subprocess
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,8 +18,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from memoir.edited import EditedModel
 from memoir.facts import reading, registry
-from memoir.interface.editing import EditedModel
+from memoir.store import atomic
 
 ROOT = Path(__file__).resolve().parents[3]
 RESULTS = ROOT / "data" / "results"
@@ -53,22 +55,19 @@ def write_result(
 
     found: the metrics, fit for JSON; born: what `provenance` gave.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     named = {table_path(path, name): table for name, table in (tables or {}).items()}
-    for place, table in named.items():
-        table.to_parquet(place.with_suffix(".draft"), compression="zstd", index=False)
     content = {"run": path.stem, "metrics": found, "parameters": parameters, "provenance": born}
-    path.with_suffix(".draft").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    for place in (*named, path):
-        os.replace(place.with_suffix(".draft"), place)
+    with ExitStack() as drafts:  # all are written before the first takes its place; they do so from the last one on
+        draft = drafts.enter_context(atomic.replacing(path))
+        draft.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        for place, table in named.items():
+            table.to_parquet(drafts.enter_context(atomic.replacing(place)), compression="zstd", index=False)
 
 
 def write_whole(path: Path, content: object) -> None:
     """Write what JSON can hold, whole or not at all, also where several processes write it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps(content))
-    os.replace(draft, path)
+    with atomic.replacing(path) as draft:
+        draft.write_text(json.dumps(content))
 
 
 def provenance(began: str, *, editor: EditedModel | None = None, dataset: str | None = None) -> dict:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from memoir.interface import store
 from memoir.lab.evidence import files
+from memoir.store import folder
 
 
 def is_longer(earlier: dict, settings: dict) -> bool:
@@ -43,5 +43,5 @@ def found_before(result: Path, settings: dict) -> tuple[dict[int, dict[str, pd.D
 
 def held(checkpoint: Path) -> int:
     """How many edits a checkpoint holds; 0 when there is none."""
-    path = checkpoint / store.HEADER
+    path = checkpoint / folder.HEADER
     return len(json.loads(path.read_text())["edits"]) if path.exists() else 0

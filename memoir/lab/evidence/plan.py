@@ -19,13 +19,13 @@ import yaml
 
 from memoir import metrics
 from memoir.baselines import METHODS
+from memoir.edited import EditedModel
 from memoir.editor import Memoir
 from memoir.facts.reading import load_records
-from memoir.interface.editing import EditedModel
 from memoir.lab.evidence import files, runs
 from memoir.lab.evidence.ablated import Ablated, Unedited
 from memoir.lab.evidence.probes import PROBES
-from memoir.models import loading, registry
+from memoir.models import loading, presets
 
 PARAMS = Path(__file__).resolve().parents[3] / "notebooks" / "params"
 MAKERS = {maker.method: maker for maker in (Memoir, Ablated, Unedited)}  # of the others `METHODS` knows
@@ -168,7 +168,7 @@ def settings(plan: Planned) -> dict:
     if plan.method not in MAKERS:
         default = METHODS[plan.method].settings
     else:
-        default = {} if plan.method == Unedited.method else registry.settings(plan.model, plan.which)
+        default = {} if plan.method == Unedited.method else presets.settings(plan.model, plan.which)
     return default | best(plan.candidates) | plan.editor
 
 

@@ -17,13 +17,13 @@ import pandas as pd
 
 from memoir import metrics
 from memoir.checks.places import DATA
+from memoir.edited import EditedModel
+from memoir.evaluation import way
 from memoir.facts.reading import load_records
 from memoir.facts.record import EditRecord
-from memoir.interface.asking import way
-from memoir.interface.editing import EditedModel
 from memoir.lab.evidence import around, files, wild
-from memoir.metrics import Score
 from memoir.models.loading import cache_folder
+from memoir.queryable import Score
 
 ABILITY = DATA / "ability"  # text.txt and choices.csv, written for this companion
 Pair = tuple[str, str]  # a prompt and its answer

@@ -7,7 +7,6 @@ made from these files only.
 
 import functools
 import json
-import os
 import sys
 import time
 import warnings
@@ -18,14 +17,14 @@ import pandas as pd
 import psutil
 from torch import Tensor
 
-from memoir import metrics
+from memoir import evaluation, metrics
+from memoir.edited import EditedModel, progress
 from memoir.facts.reading import load_records
 from memoir.facts.record import EditRecord, questions
-from memoir.interface import asking
-from memoir.interface.editing import EditedModel, progress
 from memoir.lab.evidence import files, longer, untouched
 from memoir.lab.evidence.probes import PROBES, unedited
 from memoir.lab.evidence.stream import Stream
+from memoir.store import atomic
 
 PART = 500  # records that are evaluated before what was found is kept
 
@@ -103,7 +102,7 @@ def run_singles(stream: Stream, editor: EditedModel, probes: Mapping[str, int] |
     found: dict[str, list[pd.DataFrame]] = {name: [] for name in ("questions", *probes)}
     for fact in progress(facts, "single edits"):
         editor.edit(fact.prompt, fact.target)
-        found["questions"].append(asking.ask(editor, [fact], generated=generated))
+        found["questions"].append(evaluation.ask(editor, [fact], generated=generated))
         for name, n in probes.items():
             found[name].append(PROBES[name][1](editor, [fact], n))
         back_to(editor, empty)
@@ -192,10 +191,10 @@ def _evaluated_at(
             found = PROBES[name][1](editor, facts[:n], probes[name])
         else:
             halves = [[fact for fact in parts[name] if (fact in chosen) == wanted] for wanted in (True, False)]
-            found = [asking.ask(editor, some, generated=i == 0) for i, some in enumerate(halves) if some]
+            found = [evaluation.ask(editor, some, generated=i == 0) for i, some in enumerate(halves) if some]
             found = pd.concat(found, ignore_index=True)
-        found.assign(n_edits=n).to_parquet(path.with_suffix(".draft"), index=False)
-        os.replace(path.with_suffix(".draft"), path)
+        with atomic.replacing(path) as draft:
+            found.assign(n_edits=n).to_parquet(draft, index=False)
     read = {name: pd.read_parquet(path) for name, path in paths.items()}
     others = {name: read.pop(name) for name in list(read) if name not in parts}
     place = {fact.id: i for i, fact in enumerate(facts)}  # those that are also generated were asked before the others

@@ -2,6 +2,8 @@
 
 from dataclasses import asdict, dataclass
 
+from memoir.checks import inputs
+
 
 @dataclass(frozen=True)
 class Stream:
@@ -32,5 +34,10 @@ class Stream:
         return {name: value for name, value in asdict(self).items() if name not in usual or value != usual[name]}
 
     def __post_init__(self):
-        if not self.at or list(self.at) != sorted(set(self.at)) or self.at[0] < 1 or self.every < 1:
-            raise ValueError(f"at = {self.at} must be growing numbers of edits and every = {self.every} at least 1.")
+        if not self.at or list(self.at) != sorted(set(self.at)):
+            raise ValueError(f"at = {self.at} must be growing numbers of edits.")
+        for name, low in (("first", 0), ("every", 1), ("untouched", 0), ("batch", 1)):
+            inputs.as_int(getattr(self, name), name, low)
+        for name, value in (("at[0]", self.at[0]), ("generated", self.generated), ("asked", self.asked)):
+            if value is not None:
+                inputs.as_int(value, name, 1 if name == "at[0]" else 0)

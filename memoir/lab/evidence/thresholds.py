@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from memoir import tophash
 from memoir.metrics import GENERATED, TEACHER_FORCED
 from memoir.theory import overlap
 
@@ -42,7 +43,7 @@ def gated_probe(table: pd.DataFrame, tau: float) -> pd.DataFrame:
 
 def calibrated(irrelevant: pd.DataFrame, k: int, rate: float = 0.01) -> float:
     """τ by the rule of `Memoir.calibrate`, from the table of an "irrelevant" probe: at most `rate` of it is opened."""
-    return overlap.threshold_for((irrelevant.overlap * k).round().astype(int).to_numpy(), k, rate)
+    return tophash.threshold_for((irrelevant.overlap * k).round().astype(int).to_numpy(), k, rate)
 
 
 def sweep(opened: pd.DataFrame, closed: pd.DataFrame, taus: Iterable[float]) -> pd.DataFrame:

@@ -18,7 +18,7 @@ import torch
 from memoir.checks import inputs
 from memoir.lab.evidence import files
 from memoir.lab.evidence.candidates import MOST, PARTS, Candidates, OutOfTimeError
-from memoir.models import own, settings_file
+from memoir.models import own, presets
 from memoir.models.loading import load_model
 from memoir.models.registry import edited_map, family_of
 
@@ -42,8 +42,8 @@ def tune(
     the search as the budget does. Returns the file. Raises what `load_model` does, FileExistsError when the file is
     there, ValueError for a budget that is too small for one candidate.
     """
-    began, started, minutes = time.monotonic(), files.now(), inputs.real(minutes, "minutes")
-    out = _free(settings_file.named(out or f"{Path(place).name}-settings.yaml"))
+    began, started, minutes = time.monotonic(), files.now(), inputs.as_float(minutes, "minutes")
+    out = _free(presets.named(out or f"{Path(place).name}-settings.yaml"))
     model, tokenizer = load_model(place, device="cuda" if torch.cuda.is_available() else "cpu")
     search = Search(Candidates(model, tokenizer), began, began + 60 * minutes)
     about: dict = {"model": str(place), "family": model.config.model_type}
@@ -51,7 +51,7 @@ def tune(
     def keep(ended: str) -> None:
         about["provenance"]["ended"] = files.now()
         spent = {"budget": minutes, "spent": round((time.monotonic() - began) / 60, 2)}
-        settings_file.write(out, about | {"ended": ended, "minutes": spent} | search.found())
+        presets.write(out, about | {"ended": ended, "minutes": spent} | search.found())
 
     def each(row: dict) -> None:
         say(line(row))

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import torch
 
-from memoir.interface.asking import BaseAnswer
-from memoir.interface.editing import EditedModel
+from memoir.edited import EditedModel
 from memoir.lab.evidence import files
-from memoir.metrics import Score
 from memoir.models.loading import cache_folder
+from memoir.queryable import BaseAnswer, Score
 
 
 def recall(editor: EditedModel) -> None:

@@ -15,17 +15,18 @@ import torch
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from memoir import metrics
+from memoir.chat.question import sentences
+from memoir.chat.template import Message, rendered_ids, turn
 from memoir.checks.places import DATA
-from memoir.conversation.question import sentences
-from memoir.conversation.template import Message, rendered_ids, turn
+from memoir.edited import EditedModel
+from memoir.evaluation import way
 from memoir.facts.record import EditRecord
-from memoir.interface.asking import way
-from memoir.interface.editing import EditedModel
+from memoir.queryable import Score
 
 TOKENS, COMPARED = 50, 20  # at most so many are generated; so many of the answer to an irrelevant question are compared
 FIRST = 12  # tokens after which most answers have ended: the others are generated again, by themselves
 INSTRUCTION = "Please answer the question:\n\nQ: {}\nA:"
-TEXT = DATA / "ability" / "text.txt"  # whose sentences stand before questions; none is a context of `forms.py`
+TEXT = DATA / "ability" / "text.txt"  # whose sentences stand before questions; none is a context of `formats.py`
 DOCUMENT = 1000  # tokens before the question
 STOPS = re.compile(r"[.\n]")
 CACHED = 2  # of so many conversations one is asked with its earlier turns in a cache too: one by one
@@ -36,7 +37,7 @@ LONG = ("behind 10", "document")
 LATER = {"turn 2": 1, "turn 3": 2}  # turns before
 FORMS = (*PROTOCOL, *BEHIND, "document", *LATER)
 KINDS = ("prompt", "rephrasing", "irrelevant")
-Asked = str | list[Message]
+Question = str | list[Message]
 
 
 def asked(
@@ -71,7 +72,7 @@ def asked(
     return pd.DataFrame(rows).drop(columns="own")
 
 
-def posed(tokenizer: PreTrainedTokenizerBase, form: str, facts: list[EditRecord], i: int, question: str) -> Asked:
+def posed(tokenizer: PreTrainedTokenizerBase, form: str, facts: list[EditRecord], i: int, question: str) -> Question:
     """The question of record i in a way of asking, as a text or a conversation.
 
     "turn 2" comes after an irrelevant question, "turn 3" after this and the edit of the record before, both answered.
@@ -103,7 +104,7 @@ def _questions(form: str) -> Iterator[tuple[str, Callable[[EditRecord], str | No
     yield "irrelevant", lambda fact: fact.irrelevant
 
 
-def _answered(editor: EditedModel, texts: list[Asked], targets: list[str], about: list[dict]) -> list[dict]:
+def _answered(editor: EditedModel, texts: list[Question], targets: list[str], about: list[dict]) -> list[dict]:
     dotted = [STOPS.search(target.strip()[:-1]) is not None for target in targets]
     scored = editor.score if isinstance(texts[0], str) else editor.score_chat
     scores = scored(texts, targets)
@@ -129,7 +130,7 @@ def _answered(editor: EditedModel, texts: list[Asked], targets: list[str], about
 
 
 def _told(
-    editor: EditedModel, scored: Callable, texts: list[Asked], targets: list[str], scores: list[metrics.Score]
+    editor: EditedModel, scored: Callable, texts: list[Question], targets: list[str], scores: list[Score]
 ) -> dict[int, str]:
     """What is said where the scores tell it: all of a target's tokens are the likeliest ones, and then an end is.
 
@@ -158,7 +159,7 @@ def _judged(said: str, target: str) -> dict:
     return {"exact": metrics.exact_match(natural(said, target), target), "begins": float(begins)}
 
 
-def _compared(editor: EditedModel, texts: list[Asked], about: list[dict]) -> list[dict]:
+def _compared(editor: EditedModel, texts: list[Question], about: list[dict]) -> list[dict]:
     """Whether answers are the untouched model's. Where no edit answers they are, and are not generated; after earlier
     turns they are all the same, to see that what an edit answered there moves nothing."""
     some = list(range(len(texts)))
@@ -175,7 +176,7 @@ def _compared(editor: EditedModel, texts: list[Asked], about: list[dict]) -> lis
     return [one | {"exact": found, "begins": found} for one, found in zip(about, same, strict=True)]
 
 
-def _said(editor: EditedModel, texts: list[Asked], tokens: int, **options) -> list[str]:
+def _said(editor: EditedModel, texts: list[Question], tokens: int, **options) -> list[str]:
     ask = editor.generate if isinstance(texts[0], str) else editor.chat
     return ask(texts, max_new_tokens=tokens, **options)
 

@@ -12,8 +12,9 @@ from functools import cache
 import yaml
 
 from memoir import plots
+from memoir.checks import inputs
 from memoir.checks.places import DATA
-from memoir.lab.evidence import results as evidence
+from memoir.lab.evidence.results import Source
 
 CLAIMS = DATA / "claims.yaml"
 TRUE, PARTLY_TRUE, FALSE = "true", "partly true", "false"
@@ -44,8 +45,7 @@ class Claim:
     figures: tuple[str, ...] = ()
 
     def __post_init__(self):
-        if self.basis not in BASES:
-            raise ValueError(f"claims.yaml, claim {self.id}: basis {self.basis!r} is none of {', '.join(BASES)}.")
+        inputs.one_of(self.basis, f"claims.yaml, claim {self.id}: basis", tuple(BASES))
         if (self.results or self.paper_size) and not (self.command and self.fields):
             raise ValueError(f"claims.yaml, claim {self.id}: a claim with results needs `fields` and `command`.")
 
@@ -74,7 +74,7 @@ class Verdict:
     claim: Claim
     verdict: str
     readings: tuple[Reading, ...] = ()
-    sources: tuple[evidence.Source, ...] = ()
+    sources: tuple[Source, ...] = ()
     reason: str = ""
     command: str = ""
 

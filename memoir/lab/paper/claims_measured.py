@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from memoir import metrics
-from memoir.lab.evidence import results as evidence
+from memoir.lab.evidence.results import model_of
 from memoir.lab.experiments.layers import frames as layer_frames
 from memoir.lab.experiments.long_targets import frames as long_targets
 from memoir.lab.experiments.retention import frames as retention
@@ -42,7 +42,7 @@ def shown(row: dict) -> str:
 
 def same_edits_same_load(result: dict, n_edits: int) -> dict[str, int]:
     """The claimed number of edits as it stands, and the one that is the same load on the model that was run."""
-    model = evidence.model_of(result)
+    model = model_of(result)
     load = round(n_edits / registry.WIDTH[PAPER] * registry.WIDTH[model])
     found = {f"{n_edits:,} edits on {model}": n_edits}
     return found if load == n_edits else found | {f"{load:,} edits, the same load, on {model}": load}
@@ -77,7 +77,7 @@ def kept_after(claim: Claim, results: dict) -> Iterator[Reading]:
     for metric in ("reliability", "locality"):
         yield from _reaches(results["stream"], metric, value, n)
         if larger := results.get("larger"):
-            yield _reached(larger, metric, value, n, f"{n:,} edits on {evidence.model_of(larger)}")
+            yield _reached(larger, metric, value, n, f"{n:,} edits on {model_of(larger)}")
 
 
 @rule("4-collapse")
@@ -156,7 +156,7 @@ def perplexity(claim: Claim, results: dict) -> Iterator[Reading]:
         raise Untested(f"{results['stream']['run']} was not asked after {n:,} edits")
     for statistic in ("mean", "median"):
         row = dict(mean=found[statistic][n], low=found[f"{statistic}_low"][n], high=found[f"{statistic}_high"][n])
-        name = f"{statistic} perplexity, {n:,} edits on {evidence.model_of(results['stream'])}"
+        name = f"{statistic} perplexity, {n:,} edits on {model_of(results['stream'])}"
         yield Reading(f"{statistic} over the targets", row["low"] <= claim.article["value"], {name: shown(row)})
 
 
@@ -168,7 +168,7 @@ def out_of_distribution(claim: Claim, results: dict) -> Iterator[Reading]:
     here = found[found.n_edits == n].set_index("measure")
     if here.empty:
         raise Untested(f"{results['stream']['run']} was not asked after {n:,} edits")
-    on = f"{n:,} edits on {evidence.model_of(results['stream'])}"
+    on = f"{n:,} edits on {model_of(results['stream'])}"
     ways = {"texts": "share of texts, as the WISE paper defines it", "tokens": "share of tokens, as its code has it"}
     for measure, text in ways.items():
         row = here.loc[measure].to_dict()

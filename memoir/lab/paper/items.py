@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 
 from memoir.checks.places import DATA
-from memoir.lab.evidence import published, results as evidence
+from memoir.lab.evidence import published, results
 from memoir.lab.experiments.ablations import frames as ablations
 from memoir.lab.experiments.lasting import frames as lasting
 from memoir.lab.experiments.limits import frames as limits
@@ -44,7 +44,7 @@ class Row:
     @property
     def inputs(self) -> list[str]:
         """The results that it is made of."""
-        return [name for pattern in self.results for name in evidence.names(self.size, pattern)]
+        return [name for pattern in self.results for name in results.names(self.size, pattern)]
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ def state(item: Item) -> State:
     """Whether an item is regenerated: at the first of `SIZES` of which nothing is missing; else what is, at full."""
     for size in SIZES:
         inputs = item.inputs(size)
-        there = {name: found for name in inputs if (found := evidence.read(size, name)) is not None}
-        models = {evidence.model_of(found): None for found in there.values() if isinstance(found, dict)}
+        there = {name: found for name in inputs if (found := results.read(size, name)) is not None}
+        models = {results.model_of(found): None for found in there.values() if isinstance(found, dict)}
         missing = tuple(name for name in inputs if name not in there)
         if inputs and not missing:
             return State(size, tuple(models), (), len(inputs))
@@ -146,8 +146,8 @@ def ours(item: Item) -> pd.DataFrame:
 
 def _by_length(item: Item, row: Row) -> Iterator[dict]:
     """The metrics of streams, teacher-forced, at the paper's numbers of edits, or at as many as make its loads."""
-    for result in filter(None, (evidence.read(row.size, name) for name in row.inputs)):
-        model = evidence.model_of(result)
+    for result in filter(None, (results.read(row.size, name) for name in row.inputs)):
+        model = results.model_of(result)
         points = {int(n): int(n) for n in published.table(item.item).n_edits}
         if row.load:
             points = {round(n / registry.WIDTH[REFERENCE] * registry.WIDTH[model]): n for n in points}
@@ -168,15 +168,15 @@ def _by_age(item: Item, row: Row) -> Iterator[dict]:
 
 def _ablated(item: Item, row: Row) -> Iterator[dict]:
     """The rows of notebook 08 that stand in this item, at τ held and recalibrated; the default as the standard row."""
-    results = [result for name in row.inputs if (result := evidence.read(row.size, name))]
-    table = ablations.rows(row.size) if results else pd.DataFrame()
+    there = [result for name in row.inputs if (result := results.read(row.size, name))]
+    table = ablations.rows(row.size) if there else pd.DataFrame()
     if not len(table):
         return
     table["item"] = table["item"].where(table.row != "default", item.item)
     table["variant"] = table.variant.where(table.row != "default", row.standard)
     table = table[(table["item"] == item.item) & ((table.how != ablations.ALWAYS) | (table.row == "own"))]
     for (variant, how, n), here in table.groupby(["variant", "how", "n_edits"], sort=False):
-        about = {"model": evidence.model_of(results[0]), "method": f"{row.method}, {how}", "variant": variant}
+        about = {"model": results.model_of(there[0]), "method": f"{row.method}, {how}", "variant": variant}
         yield from (about | {"n_edits": n} | line for line in _metrics(here))
 
 
@@ -205,19 +205,19 @@ def _ood(item: Item, row: Row) -> Iterator[dict]:
 def _portability(item: Item, row: Row) -> Iterator[dict]:
     """What follows from an edit: the metrics of Table 14, on KnowEdit's records, by number of edits."""
     for name in row.inputs:
-        result, table = evidence.read(row.size, name), evidence.read(row.size, f"{name}-around.parquet")
+        result, table = results.read(row.size, name), results.read(row.size, f"{name}-around.parquet")
         if result is not None and table is not None:
             for n, here in limits.by_metric(table).groupby("n_edits"):
-                about = {"model": evidence.model_of(result), "n_edits": n}
+                about = {"model": results.model_of(result), "n_edits": n}
                 yield from (about | line for line in _metrics(here))
 
 
 def _asked(row: Row) -> Iterator[tuple[dict, dict, pd.DataFrame]]:
     """What each result that is there is about, its content and its table of questions."""
     for name in row.inputs:
-        result, asked = evidence.read(row.size, name), evidence.read(row.size, f"{name}-questions.parquet")
+        result, asked = results.read(row.size, name), results.read(row.size, f"{name}-questions.parquet")
         if result is not None and asked is not None:
-            yield {"model": evidence.model_of(result)}, result, asked
+            yield {"model": results.model_of(result)}, result, asked
 
 
 CELLS: dict[str, Callable[[Item, Row], Iterator[dict]]] = {

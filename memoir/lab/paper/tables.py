@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from memoir.lab.evidence import published, results as evidence
+from memoir.lab.evidence import published, results
 from memoir.lab.paper import items as paper_items
 from memoir.lab.paper.items import KEY, Item
 
@@ -47,7 +47,7 @@ def layout(item: Item) -> pd.DataFrame:
 def caption(item: Item) -> str:
     """One sentence for the paper's numbers, one for ours: the models, and what the brackets are."""
     models = ", ".join(published.table(item.item).model.unique())
-    of_ours = {evidence.model_of(result) for result in _results(item)}
+    of_ours = {results.model_of(result) for result in _results(item)}
     ours = f"Ours are on {', '.join(sorted(of_ours))}" if of_ours else "Ours are not run"
     alike = (
         ", teacher-forced, means with 95 % intervals over records (of the average: as if its parts were independent)"
@@ -65,7 +65,7 @@ def caption(item: Item) -> str:
 def _results(item: Item) -> Iterator[dict]:
     for row in item.ours:
         for name in row.inputs:
-            if isinstance(result := evidence.read(row.size, name), dict):
+            if isinstance(result := results.read(row.size, name), dict):
                 yield result
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from memoir.lab.evidence import results as evidence
+from memoir.lab.evidence.results import gather
 from memoir.lab.paper import claims, claims_capacity, claims_measured, claims_printed  # noqa: F401, their rules register themselves
 from memoir.lab.paper.claims import Claim, Verdict
 
@@ -14,7 +14,7 @@ def judged() -> list[Verdict]:
 
 def judge(claim: Claim) -> Verdict:
     """One claim's verdict: what its readings, those that are decided, make of it."""
-    results, sources, missing = evidence.gather(claim.results, claim.paper_size)
+    results, sources, missing = gather(claim.results, claim.paper_size)
     if missing:
         more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
         reason = f"There is no result of {', '.join(missing[:4])}{more}."

@@ -6,7 +6,7 @@ import pandas as pd
 from PIL import Image
 
 from memoir import plots
-from memoir.lab.evidence import results as evidence
+from memoir.lab.evidence.results import Source
 from memoir.lab.paper import claims, verdicts
 from memoir.lab.paper.claims import Verdict
 from memoir.plots import markdown
@@ -98,7 +98,7 @@ def picture(name: str, width: int = 900) -> Image.Image:
     return whole.resize((width, round(whole.height * width / whole.width)), Image.Resampling.LANCZOS).quantize(64)
 
 
-def _sources(sources: tuple[evidence.Source, ...]) -> str:
+def _sources(sources: tuple[Source, ...]) -> str:
     if not sources:
         return ""
     shown = [f"`{source.path}` ({_born(source.provenance)})" for source in sources[:4]]

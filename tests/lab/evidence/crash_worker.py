@@ -10,8 +10,9 @@ import torch
 from conftest import BACKGROUND, PREFIXES, toy_model
 
 import memoir
-from memoir.interface import keeping, store
+from memoir import edited
 from memoir.lab.evidence import files, runs
+from memoir.store import folder as store
 
 torch.set_num_threads(1)
 TOKENIZER = memoir.load_model("smollm2-135m")[1]
@@ -46,7 +47,7 @@ def keep(folder: Path, kind: str, said: Connection) -> None:
     if (folder / store.HEADER).exists():
         tensors, header = store.read(folder)
         KEEPER._restore(tensors)
-        KEEPER.edits, KEEPER.log = keeping._edits(header), header["log"]
+        KEEPER.edits, KEEPER.log = edited._edits(header), header["log"]
     while True:
         n = len(KEEPER.edits)
         if kind == "save":

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 import torch
 
-from memoir.interface import store
 from memoir.lab.evidence import files, runs
+from memoir.store import folder as store
 
 KILLS = 20
 

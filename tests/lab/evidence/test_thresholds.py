@@ -4,9 +4,8 @@ import pandas as pd
 import pytest
 from conftest import toy_model
 
-from memoir import metrics
+from memoir import evaluation, metrics
 from memoir.facts.record import EditRecord
-from memoir.interface import asking
 from memoir.lab.evidence import probes, thresholds
 from memoir.lab.evidence.ablated import Unedited
 
@@ -28,9 +27,9 @@ def asked(toy_editor, tokenizer):
     editor.remember_base(FACTS)
     for fact in FACTS:
         editor.edit(fact.prompt, fact.target)
-    opened = asking.ask(editor, FACTS).assign(n_edits=4)
+    opened = evaluation.ask(editor, FACTS).assign(n_edits=4)
     base = Unedited(toy_model(), tokenizer)
-    closed = asking.ask(base, FACTS).assign(n_edits=4)
+    closed = evaluation.ask(base, FACTS).assign(n_edits=4)
     return editor, opened, closed
 
 
@@ -41,7 +40,7 @@ def test_every_threshold_follows_from_one_evaluation(asked):
     changed = 0
     for tau in (taus[0], taus[len(taus) // 2], taus[-1], 0.37):
         editor.memory.set_threshold(tau - 1e-6)
-        direct = asking.ask(editor, FACTS).assign(n_edits=4)
+        direct = evaluation.ask(editor, FACTS).assign(n_edits=4)
         found = thresholds.gated(opened, closed, tau - 1e-6)
         pd.testing.assert_frame_equal(found[list(direct)], direct, rtol=1e-5)
         changed += int((direct.route != opened.route).any())
@@ -111,4 +110,4 @@ def test_calibration_is_that_of_the_editor(toy_editor):
     prompts = [f"How far is it to {place}, and why do you ask?" for place in PLACES]
     overlaps = pd.DataFrame({"overlap": [route.overlap for route in editor.route(prompts)]})
     for rate in (0.0, 0.25, 0.5):
-        assert thresholds.calibrated(overlaps, editor.settings.k, rate) == editor.calibrate(prompts, rate)
+        assert thresholds.calibrated(overlaps, editor.config.k, rate) == editor.calibrate(prompts, rate)

@@ -86,7 +86,7 @@ def test_a_candidate_comes_to_what_an_editor_with_its_settings_does(small, monke
     model = toy_model()
     found = candidates.Candidates(model, tokenizer)
     found.take(5)
-    how = registry.Settings(layer=2, k=24, **own.UNTUNED | {"n_iter": 12})
+    how = registry.MemoirConfig(layer=2, k=24, **own.UNTUNED | {"n_iter": 12})
     found.judged(replace(how, lr=1.0), math.inf)
     rows = found.judged(how, math.inf)  # the second in this editor: what the first wrote is gone
     found.close()
@@ -253,7 +253,7 @@ def test_numbers_that_overflow_lose(small, monkeypatch, tokenizer):
     monkeypatch.setattr(memoir.Memoir, "_edit", overflow)
     found = candidates.Candidates(toy_model(), tokenizer)
     found.take(2)
-    ((row, _),) = found.judged(registry.Settings(layer=1, k=24, threshold=0.0, n_prefixes=0), math.inf)
+    ((row, _),) = found.judged(registry.MemoirConfig(layer=1, k=24, threshold=0.0, n_prefixes=0), math.inf)
     found.close()
     assert row["average"] == 0
     assert "lr 9, 9 steps: The loss is nan" in tuning.line(dict(layer=1, k=24, lr=9.0, n_iter=9) | row)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import toy_model
 
-from memoir.interface import asking
+from memoir import evaluation
 from memoir.lab.evidence import untouched
 
 
@@ -24,7 +24,7 @@ def test_another_editor_recalls_what_one_has_asked(toy_editor, monkeypatch):
         found = other.base_answers[pair]
         assert found.text == text and torch.equal(found.score.target, score.target)
         assert torch.equal(found.score.argmax, score.argmax) and torch.equal(found.score.log_probs, score.log_probs)
-    monkeypatch.setattr(asking.Asked, "score", None)  # nothing is asked again
+    monkeypatch.setattr(evaluation.QueryableModel, "score", None)  # nothing is asked again
     other.remember([*one.base_answers], generated=False)
 
 

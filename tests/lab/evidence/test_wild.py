@@ -9,7 +9,7 @@ from shelves import RECORDS
 
 from memoir.facts.record import EditRecord
 from memoir.lab.evidence import wild
-from memoir.metrics import Score
+from memoir.queryable import Score
 
 SCORE = Score(torch.tensor([1]), torch.tensor([1]), torch.tensor([0.0]))
 

@@ -66,7 +66,7 @@ def test_records_name_results_that_some_run_writes():
 
 def test_a_record_that_is_not_well_formed_is_refused():
     about = dict(id="1", text="", basis="law", place="", stands="", notebook="", test="", accept="")
-    with pytest.raises(ValueError, match="basis 'guess' is none of"):
+    with pytest.raises(ValueError, match="basis = 'guess' is unknown"):
         claims.Claim(**about | {"basis": "guess"})
     with pytest.raises(ValueError, match="needs `fields` and `command`"):
         claims.Claim(**about, results={"a": "b/c"})

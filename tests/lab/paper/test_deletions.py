@@ -12,7 +12,7 @@ import pytest
 from planted_results import ALL, BORN, LENGTHS, PLANNED, aged, long_targets, stream, write
 
 from memoir.lab import experiments
-from memoir.lab.evidence import files, results as evidence
+from memoir.lab.evidence import files, results
 from memoir.lab.experiments.retention import frames as retention
 from memoir.lab.paper import items as paper_items, verdicts
 from memoir.lab.paper.claims import NOT_TESTED
@@ -33,7 +33,7 @@ def claims_and_items():
 def looked_for(monkeypatch):
     """The paths that were asked whether they exist, which is how a result is found to be there, and those of what was
     read earlier and kept."""
-    found, exists, stamp = set(), Path.exists, evidence.stamp
+    found, exists, stamp = set(), Path.exists, results.stamp
 
     def noted(path, **options):
         found.add(path)
@@ -45,7 +45,7 @@ def looked_for(monkeypatch):
         return made_of
 
     monkeypatch.setattr(Path, "exists", noted)
-    monkeypatch.setattr(evidence, "stamp", stamped)
+    monkeypatch.setattr(results, "stamp", stamped)
     return found
 
 
@@ -81,7 +81,7 @@ def dependent(name):
     owner = {name}
     if path.suffix == ".parquet":
         owner |= {stream for stream, one in PLANNED["full"].items() if path in one.tables.values()}
-    of_claims = {c.id for c in ALL.values() for p in c.results.values() if owner & set(evidence.names("full", p))}
+    of_claims = {c.id for c in ALL.values() for p in c.results.values() if owner & set(results.names("full", p))}
     return of_claims | {item.item for item in paper_items.items().values() if owner & set(item.inputs())}
 
 
@@ -110,7 +110,7 @@ def test_deleting_a_planted_result_turns_exactly_what_depends_on_it(tmp_path, mo
     rows = [dict(dataset="counterfact", label=label, tau=0.5, n_edits=n, set="OpenFacts", known=9, kept=1.0, low=1.0,
                  high=1.0) for label, n in (("MEMOIR, τ", 1000), ("FT", 100))]  # fmt: skip
     monkeypatch.setattr(retention, "shares", lambda _: pd.DataFrame(rows))
-    names = {n for c in ALL.values() for p in c.results.values() for n in evidence.names("full", p)}
+    names = {n for c in ALL.values() for p in c.results.values() for n in results.names("full", p)}
     names |= {name for item in paper_items.items().values() for name in item.inputs()}
     for n, name in ((600, "hallucination/all-600-stop-0.1"), (75, "temporal/stop-0.1")):
         write("full", f"{name}-questions.parquet", long_targets(0.1, n=n))

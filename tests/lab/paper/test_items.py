@@ -9,7 +9,7 @@ import pytest
 from memoir import plots
 from memoir.baselines import METHODS
 from memoir.lab import notebooks
-from memoir.lab.evidence import files, plan, published, results as evidence
+from memoir.lab.evidence import files, plan, published, results
 from memoir.lab.paper import items as paper_items, tables as paper_tables
 
 ITEMS = paper_items.items()
@@ -125,7 +125,7 @@ def test_the_list_has_every_item_with_notebook_inputs_and_state():
     for item in ITEMS.values():
         assert f"{item.item:10} {item.title}" in text and f"notebook: {item.notebook}" in text
         assert str(paper_items.state(item)) in text
-    assert notebooks.discover() and evidence.names("full", "layers/*")
+    assert notebooks.discover() and results.names("full", "layers/*")
 
 
 def asked(name, n, **columns):

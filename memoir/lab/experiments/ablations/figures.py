@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from memoir.lab.experiments.ablations import frames as ablations, plots as ablation_plots
-from memoir.models import registry
+from memoir.models import presets
 
 
 def figures() -> Iterator[tuple[str, Figure]]:
@@ -20,7 +20,7 @@ def figures() -> Iterator[tuple[str, Figure]]:
         yield "08_k", ablation_plots.by_k(rows, ablations.paper_by_k())
     swept, _ = ablations.curves("full")
     if len(swept):
-        yield "08_threshold", ablation_plots.by_threshold(swept, registry.settings("smollm2-135m")["threshold"])
+        yield "08_threshold", ablation_plots.by_threshold(swept, presets.settings("smollm2-135m")["threshold"])
     if len(longer):
         title = f"{longer.n_edits.max():,} edits of ZsRE"
         yield "08_longer", ablation_plots.rows(longer, ["columns", "k", "steps"], title)

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from memoir import metrics
-from memoir.lab.evidence import published, results as evidence, thresholds
+from memoir.lab.evidence import published, results, thresholds
 from memoir.lab.evidence.ablated import Unedited
 from memoir.lab.experiments.lasting import frames as lasting
 from memoir.metrics import TEACHER_FORCED
-from memoir.models import registry
+from memoir.models import presets, registry
 
 RATE = 0.01  # of held-out irrelevant questions that a recalibrated τ opens at most
 HELD, RECALIBRATED, ALWAYS, BASE = "τ held", "τ recalibrated", "always open", "untouched"
@@ -90,7 +90,7 @@ class Read:
 
 def read(profile: str, experiment: str = "ablations") -> tuple[Read, ...]:
     """Every finished stream whose questions the untouched model was asked too."""
-    return _read(profile, experiment, evidence.stamp(profile, experiment))
+    return _read(profile, experiment, results.stamp(profile, experiment))
 
 
 @lru_cache(maxsize=8)
@@ -99,7 +99,7 @@ def _read(profile: str, experiment: str, _stamp: tuple) -> tuple[Read, ...]:
 
 
 def _reading(profile: str, experiment: str) -> Iterator[Read]:
-    finished = evidence.finished(profile, experiment)
+    finished = results.finished(profile, experiment)
     ended = [(*_named(planned.stream.run), planned, result, tables) for planned, result, tables in finished]
     untouched = [one for one in ended if one[2].method == Unedited.method]
     closed = {(planned.model, seed): tables["questions"] for _, seed, planned, _, tables in untouched}
@@ -112,7 +112,7 @@ def _reading(profile: str, experiment: str) -> Iterator[Read]:
         unedited = planned.method == Unedited.method
         at = {BASE if unedited else ALWAYS: (0.0, asked)}
         if not unedited and name not in ("own", "whole"):
-            taus = {HELD: registry.settings(planned.model)["threshold"]}
+            taus = {HELD: presets.settings(planned.model)["threshold"]}
             for key in tables:
                 if key.startswith("irrelevant-"):
                     taus[RECALIBRATED] = thresholds.calibrated(tables[key], k, RATE)
@@ -130,7 +130,7 @@ def rows(profile: str, experiment: str = "ablations") -> pd.DataFrame:
     default: the mean of the default settings, τ held, over the same seeds and so the same records. Seeds that no
     ablation has are left out.
     """
-    return _rows(profile, experiment, evidence.stamp(profile, experiment)).copy()
+    return _rows(profile, experiment, results.stamp(profile, experiment)).copy()
 
 
 @lru_cache(maxsize=8)

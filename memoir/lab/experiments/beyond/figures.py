@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pandas as pd
 from matplotlib.figure import Figure
 
-from memoir.lab.evidence import files, results as evidence
+from memoir.lab.evidence import files, results
 from memoir.lab.experiments.beyond import about, frames as beyond, plots as beyond_plots
 from memoir.lab.experiments.lasting import frames as lasting
 from memoir.lab.experiments.scale import widths
@@ -31,7 +31,7 @@ def figures() -> Iterator[tuple[str, Figure]]:
         paper = paper[paper.n_edits <= found[0].n_edits.max()]
         yield "12_streams", beyond_plots.streams(found[0], TEACHER_FORCED, paper, lasting.other_records("zsre"))
         yield "12_forgetting", beyond_plots.forgetting(found[1], 8)
-    curves = evidence.read("full", "beyond/routing-frontier.parquet")
+    curves = results.read("full", "beyond/routing-frontier.parquet")
     if curves is not None and files.read_result("full", "beyond", "routing"):
         yield "12_frontier", beyond_plots.frontier(curves[curves.records == "test"], (0.1, 0.9))
 

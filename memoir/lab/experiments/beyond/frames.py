@@ -1,6 +1,6 @@
 """What notebook 12 measures: what `rls` protects, streams under it and under the paper's update, ways to route.
 
-Knows editors, records and results. The update itself stands in `rls.py`, the ways of routing in `routing.py`.
+Knows editors, records and results. The update itself stands in `update.py`, the ways of routing in `routing.py`.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from memoir.editor import Memoir
 from memoir.facts.reading import load_records
 from memoir.facts.record import EditRecord
-from memoir.lab.evidence import files, results as evidence
+from memoir.lab.evidence import files, results
 from memoir.lab.evidence.ablated import Unedited
 from memoir.lab.experiments.beyond import routing
 from memoir.lab.experiments.lasting.frames import by_edits
 from memoir.lab.experiments.masks.interference import rows_of_edit
 from memoir.metrics import TEACHER_FORCED
-from memoir.rls import projector
+from memoir.update import projector
 
 Keys = tuple[Tensor, Tensor]  # an edit's masked activations on its k columns, (n, k), and its mask (D,)
 
@@ -124,17 +124,17 @@ def streams(dataset: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     after the longest by position in the stream: columns update, position, value.
     """
     names = {"sgd": f"lasting/{dataset}", "rls": f"beyond/rls-{dataset}"}
-    results = {update: evidence.read("full", name) for update, name in names.items()}
-    if not all(results.values()):
+    read = {update: results.read("full", name) for update, name in names.items()}
+    if not all(read.values()):
         return None
-    found = {update: pd.DataFrame(result["metrics"]) for update, result in results.items()}
+    found = {update: pd.DataFrame(result["metrics"]) for update, result in read.items()}
     reached = set.intersection(*(set(rows.n_edits) for rows in found.values()))
     values = []
     for update, name in names.items():
-        rows = evidence.read("full", f"{name}-questions.parquet")
+        rows = results.read("full", f"{name}-questions.parquet")
         own = rows[(rows.n_edits == max(reached)) & (rows.metric == "reliability")]
         values.append(pd.DataFrame({"update": update, "position": range(len(own)), "value": own[TEACHER_FORCED]}))
-    if together := evidence.read("full", f"beyond/both-{dataset}"):
+    if together := results.read("full", f"beyond/both-{dataset}"):
         found["both"] = pd.DataFrame(together["metrics"])
     metrics = pd.concat([rows.assign(update=update) for update, rows in found.items()], ignore_index=True)
     return metrics[metrics.n_edits.isin(reached)], pd.concat(values, ignore_index=True)
@@ -208,7 +208,7 @@ def run_edited_once(dataset: str) -> None:
     """Keep what `edited_once` says of a data set's finished streams under both updates, and with the lexical gate."""
     began, found = files.now(), []
     for update, name in {"sgd": "lasting/", "rls": "beyond/rls-", "both": "beyond/both-"}.items():
-        if (table := evidence.read("full", f"{name}{dataset}-questions.parquet")) is not None:
+        if (table := results.read("full", f"{name}{dataset}-questions.parquet")) is not None:
             records = load_records(dataset, int(table.n_edits.max()))
             subjects = pd.Series({record.id: record.subject for record in records})
             found += edited_once(table, subjects).assign(update=update).to_dict("records")

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts
-from memoir.facts.reading import background_prompts
+from memoir.facts.background import background_prompts
 from memoir.facts.record import EditRecord
-from memoir.interface.asking import by_length
+from memoir.frozen import run_frozen
 from memoir.lab.experiments.masks.real_masks import HELD_OUT, shared, top_k
 from memoir.models.registry import family_of
-from memoir.prefix import run_prefix
+from memoir.queryable import by_length
 from memoir.routing import gate
 
 KINDS = ("edited", "rephrasing", "near neighbour", "negated", "irrelevant")
@@ -71,7 +71,7 @@ def features(
             befores = [ids[i] for i in batch]
             padded = texts.rows_of(tokenizer, befores, [[]] * len(batch), side="right", limit=None, device=model.device)
             family = family_of(model)
-            activations = run_prefix(model, family, layer, padded.input_ids, padded.attention_mask).activations
+            activations = run_frozen(model, family, layer, padded.input_ids, padded.attention_mask).activations
             for place, i in enumerate(batch):
                 a = activations[place, : len(ids[i])].float().cpu().numpy()
                 weight = np.array([np.log(total / (having[token] + 1)) ** 2 + 1e-3 for token in ids[i]])

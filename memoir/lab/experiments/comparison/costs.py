@@ -72,7 +72,7 @@ def _cost(editor: Any, records: list[EditRecord]) -> dict:
         tensors = [*editor.memory.state_dict().values()]
         extra = sum(t.numel() * t.element_size() for t in tensors) + editor.memory.masks.nbytes
         return dict(edit=float(np.mean(seconds)), query=query, extra_bytes=extra,
-                    trained=editor.settings.k * editor.memory.weight.shape[0])  # fmt: skip
+                    trained=editor.config.k * editor.memory.weight.shape[0])  # fmt: skip
     return dict(edit=float(np.mean(seconds)), query=query, extra_bytes=editor.extra_bytes(), trained=editor.trained)
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from memoir.baselines import METHODS
-from memoir.lab.evidence import files, plan, published, results as evidence
+from memoir.lab.evidence import files, plan, published
+from memoir.lab.evidence.results import finished
 from memoir.metrics import GENERATED, TEACHER_FORCED
 
 EXPERIMENT, SEARCH = "baselines", "baselines-search"
@@ -58,7 +59,7 @@ def endings(profile: str) -> pd.DataFrame:
     Means over the edits: of steps, of whether the bound on steps (n_iter) ended them, of the last loss in nats.
     """
     rows = []
-    for planned, result, tables in evidence.finished(profile, EXPERIMENT):
+    for planned, result, tables in finished(profile, EXPERIMENT):
         if planned.singles:
             edits, most = tables["edits"], result["parameters"]["editor"].get("n_iter")
             row = {"dataset": planned.stream.dataset, "method": METHODS[planned.method].title}

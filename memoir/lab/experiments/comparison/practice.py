@@ -6,11 +6,11 @@ Knows results, nothing of models. What no stream has measured stays missing.
 import pandas as pd
 
 from memoir.baselines import METHODS
-from memoir.lab.evidence import files, results as evidence
+from memoir.lab.evidence import files, results
 from memoir.lab.experiments.comparison.frames import EXPERIMENT
 from memoir.lab.experiments.wild import frames as wild
 from memoir.metrics import TEACHER_FORCED
-from memoir.models import registry
+from memoir.models import presets
 
 LENGTH = 107  # edits at most; the longest evaluation up to here is taken
 COSTS = "costs-ways"
@@ -30,10 +30,10 @@ WAYS = {
 
 def settings(model: str) -> dict[str, dict]:
     """The settings of MEMOIR's three ways on a model, by what they are called among the costs."""
-    default = registry.settings(model)
+    default = presets.settings(model)
     return {
         "memoir": default, "memoir rls": default | {"update": "rls"},
-        "memoir recommended": registry.settings(model, "recommended"),
+        "memoir recommended": presets.settings(model, "recommended"),
     }  # fmt: skip
 
 
@@ -76,14 +76,14 @@ def costs() -> pd.DataFrame:
 
 def _mean(name: str, metric: str) -> float | None:
     """The teacher-forced mean of a stream at the last of its lengths up to LENGTH."""
-    found = evidence.read("full", name)
+    found = results.read("full", name)
     rows = [row for row in found["metrics"] if row["n_edits"] <= LENGTH] if found else []
     rows = [row for row in rows if (row["metric"], row["protocol"]) == (metric, TEACHER_FORCED)]
     return max(rows, key=lambda row: row["n_edits"])["mean"] if rows else None
 
 
 def _kept(name: str | None) -> float | None:
-    around = None if name is None else evidence.read("full", f"{name}-around.parquet")
+    around = None if name is None else results.read("full", f"{name}-around.parquet")
     if around is None:
         return None
     rows = around[(around.kind == "relation specificity") & (around.n_edits <= LENGTH)]

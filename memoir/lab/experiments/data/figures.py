@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import pandas as pd
 from matplotlib.figure import Figure
 
-from memoir.lab.evidence import files, results as evidence
+from memoir.lab.evidence import files, results
 from memoir.lab.experiments.data import plots as data_plots
 
 
 def figures() -> Iterator[tuple[str, Figure]]:
     """By name, from the result of the full run."""
     result = files.read_result("full", "data", "known")
-    lengths = evidence.read("full", "data/known-lengths.parquet")
+    lengths = results.read("full", "data/known-lengths.parquet")
     if result is None or lengths is None:
         return
     model, asked = result["parameters"]["model"], result["parameters"]["n_asked"]

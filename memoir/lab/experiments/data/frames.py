@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import pandas as pd
 
 from memoir.facts.record import EditRecord
-from memoir.interface.asking import Asked
 from memoir.metrics import GENERATED, TEACHER_FORCED, exact_match, summary, token_accuracy
+from memoir.queryable import QueryableModel
 
 PROTOCOLS = [TEACHER_FORCED, GENERATED]
 
 
-def answers(editor: Asked, records: Sequence[EditRecord], kind: str, generated: bool = True) -> pd.DataFrame:
+def answers(editor: QueryableModel, records: Sequence[EditRecord], kind: str, generated: bool = True) -> pd.DataFrame:
     """A row per record: the untouched model's answer beside what is expected, under both protocols.
 
     kind: "target", or "true answer" where a record has one. Columns relation, prompt, expected, said (None where

@@ -12,11 +12,11 @@ import pandas as pd
 import torch
 
 from memoir import metrics, texts
+from memoir.edited import EditedModel, progress
 from memoir.editor import Memoir
 from memoir.facts.reading import load_records
 from memoir.facts.record import EditRecord
-from memoir.interface.editing import EditedModel, progress
-from memoir.lab.evidence import files, plan, results as evidence, runs
+from memoir.lab.evidence import files, plan, results, runs
 from memoir.lab.experiments.masks.interference import rows_of_edit
 from memoir.metrics import TEACHER_FORCED
 from memoir.theory import forgetting
@@ -195,7 +195,7 @@ def _name(stream: str, table: str = "") -> str:
 
 def _exposures(name: str) -> pd.DataFrame:
     """The exposures of a stream's edits; without rows unless they reach as far as the stream does."""
-    planned, table = plan.planned("full", name).get(name), evidence.read("full", _name(name, "edits"))
+    planned, table = plan.planned("full", name).get(name), results.read("full", _name(name, "edits"))
     if planned is None or not planned.ended or table is None:
         return pd.DataFrame()
     result = files.read_result("full", *name.split("/"))
@@ -206,7 +206,7 @@ def _pairs(name: str) -> dict[int, pd.DataFrame]:
     """`paired` of a stream, and as x0 the steps that later edits took; without any where exposures are missing."""
     if not len(exposures := _exposures(name)):
         return {}
-    edits, questions = (evidence.read("full", f"{name}-{kind}.parquet") for kind in ("edits", "questions"))
+    edits, questions = (results.read("full", f"{name}-{kind}.parquet") for kind in ("edits", "questions"))
     steps = edits.steps
     return {n: table.assign(x0=steps[:n].sum() - steps[:n].cumsum().to_numpy())
             for n, table in paired(exposures, questions).items()}  # fmt: skip
@@ -234,7 +234,7 @@ def who_is_lost(name: str) -> pd.DataFrame:
     what: "exposure" in fifths of its steepest power, "tokens" of the target, "subject" edited again later or not. The
     edits that are the last about their subject are what a stream leaves as current facts. Without rows before `run`.
     """
-    pairs, each = _pairs(name), evidence.read("full", _name(name, "about"))
+    pairs, each = _pairs(name), results.read("full", _name(name, "about"))
     if not pairs or each is None:
         return pd.DataFrame()
     n = max(pairs)

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from memoir import metrics
-from memoir.lab.evidence import results as evidence
+from memoir.lab.evidence.results import finished
 from memoir.lab.experiments.lasting import fading, frames as lasting, plots as lasting_plots
 from memoir.models import registry
 
@@ -20,7 +20,7 @@ def figures() -> Iterator[tuple[str, Figure]]:
         yield "04_load", lasting_plots.by_load(lasting.with_other_records(ours), lasting.paper_by_load())
     if len(foretold := fading.predicted()):
         yield "04_foretold", lasting_plots.foretold(foretold[~foretold.again])
-    for planned, result, tables in evidence.finished("full", "lasting"):
+    for planned, result, tables in finished("full", "lasting"):
         if planned.singles:
             continue
         name, how = f"04_{planned.stream.run}", result["parameters"]["editor"]

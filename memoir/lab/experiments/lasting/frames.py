@@ -9,9 +9,10 @@ import pandas as pd
 from scipy.optimize import brentq
 
 from memoir import metrics
+from memoir.edited import LEARNT
 from memoir.lab.evidence import files, published
 from memoir.lab.evidence.results import finished
-from memoir.metrics import LEARNT, TEACHER_FORCED
+from memoir.metrics import TEACHER_FORCED
 from memoir.models import registry
 from memoir.models.registry import WIDTH
 from memoir.theory import overlap

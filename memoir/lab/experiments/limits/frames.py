@@ -13,7 +13,7 @@ from memoir import metrics
 from memoir.editor import Memoir
 from memoir.facts.reading import load_records
 from memoir.facts.record import EditRecord
-from memoir.lab.evidence import files, plan, results as evidence
+from memoir.lab.evidence import files, plan, results
 from memoir.lab.experiments.limits import hops, lengths, many, minds
 from memoir.lab.experiments.retention import frames as retention
 
@@ -48,7 +48,7 @@ def answers(profile: str) -> pd.DataFrame:
 
 def _finished(profile: str) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Of each stream that has ended: its data set, its label, and what was asked, with whether it was routed."""
-    for planned, _, tables in evidence.finished(profile, EXPERIMENT):
+    for planned, _, tables in results.finished(profile, EXPERIMENT):
         table = tables["around"].assign(routed=lambda rows: (rows.route != "base model").astype(float))
         yield planned.stream.dataset, _label(planned), table
 
@@ -104,7 +104,7 @@ def by_relation(profile: str, kind: str, least: int = 5) -> pd.DataFrame:
 def ability(profile: str) -> pd.DataFrame:
     """General ability after the edits of the streams that asked for it: label, n_edits, `retention.abilities`."""
     rows = []
-    for planned, _, tables in evidence.finished(profile, EXPERIMENT):
+    for planned, _, tables in results.finished(profile, EXPERIMENT):
         if {"text", "choices"} <= tables.keys():
             for n, text in tables["text"].groupby("n_edits"):
                 choices = tables["choices"][tables["choices"].n_edits == n]

@@ -12,7 +12,7 @@ from memoir import metrics
 from memoir.editor import Memoir
 from memoir.facts.record import EditRecord
 from memoir.lab.experiments.masks import real_masks
-from memoir.theory.overlap import threshold_for
+from memoir.tophash import threshold_for
 
 SIZES = (1_000, 3_000, 10_000, 20_000)
 MORE = (100_000, 1_000_000)  # to which the rates are continued

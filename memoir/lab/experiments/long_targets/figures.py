@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from memoir.lab.evidence import published
 from memoir.lab.experiments.long_targets import frames as long_targets, plots as long_plots
-from memoir.models import registry
+from memoir.models import presets
 
 
 def figures() -> Iterator[tuple[str, Figure]]:
@@ -18,7 +18,7 @@ def figures() -> Iterator[tuple[str, Figure]]:
         paper = pd.concat([published.table(item, metric="perplexity") for item in published.HALLUCINATION])
         start = long_targets.perplexities(before["questions"]).iloc[0][["mean", "median"]] if before else ()
         yield "05_perplexity", long_plots.perplexity_by_edits(ours, paper[paper.method == "memoir"], start)
-    tau = registry.settings("smollm2-135m")["threshold"]
+    tau = presets.settings("smollm2-135m")["threshold"]
     marks = {f"default, {tau}": tau, "README, 0.9": long_targets.README_THRESHOLD}
     if before:
         yield "05_overlaps", long_plots.routed(before["overlaps"], marks)

@@ -12,15 +12,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from memoir import metrics
+from memoir import evaluation, metrics
 from memoir.editor import Memoir
 from memoir.facts.reading import load_records
 from memoir.facts.record import LOCALITIES, OOD, EditRecord
-from memoir.interface import asking
-from memoir.interface.asking import by_length
-from memoir.lab.evidence import files, plan, results as evidence, runs
+from memoir.lab.evidence import files, plan, results, runs
 from memoir.lab.experiments.masks import real_masks
 from memoir.metrics import TEACHER_FORCED
+from memoir.queryable import by_length
 
 UNTOUCHED = ("questions", "overlaps", "lengths")  # the tables of what the model says before any edit
 README_THRESHOLD = 0.9  # for hallucination, in the README of the authors' repository; the paper names 0.4
@@ -104,7 +103,7 @@ def locality(questions: pd.DataFrame, thresholds: Sequence[float]) -> pd.DataFra
 def by_stream(profile: str, experiment: str, of: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
     """What `of` makes of the questions of each finished stream, with the stream's name, data set and settings."""
     found = []
-    for planned, result, tables in evidence.finished(profile, experiment):
+    for planned, result, tables in results.finished(profile, experiment):
         how = result["parameters"]["editor"]
         about = {"stream": planned.stream.run, "dataset": planned.stream.dataset, "model": planned.model}
         about |= {name: how[name] for name in ("stop_loss", "lr", "threshold")} | {"update": how.get("update", "sgd")}
@@ -115,7 +114,7 @@ def by_stream(profile: str, experiment: str, of: Callable[[pd.DataFrame], pd.Dat
 def cost(profile: str, experiment: str) -> pd.DataFrame:
     """A row per edit of the finished streams: stream, tokens of the target, steps, seconds, last_loss (nats)."""
     found = []
-    for planned, _, tables in evidence.finished(profile, experiment):
+    for planned, _, tables in results.finished(profile, experiment):
         own = tables["questions"].query("metric == 'reliability'").drop_duplicates("record")
         edits = tables["edits"][["steps", "seconds", "last_loss"]]
         found.append(edits.assign(stream=planned.stream.run, tokens=own.tokens.to_numpy()))
@@ -153,7 +152,7 @@ def overlaps(editor: Memoir, records: Sequence[EditRecord], sizes: Sequence[int]
         for kind, prompts in asked.items()
     }
     table = pd.concat([found.assign(kind=kind) for kind, found in best.items()], ignore_index=True)
-    table["overlap"] = table.pop("count") / editor.settings.k
+    table["overlap"] = table.pop("count") / editor.config.k
     text = table.kind == "whole text"
     table["own"] = text & (table.edit == table["query"])
     known = {n: {record.subject for record in stored[:n]} for n in sizes}
@@ -177,7 +176,7 @@ def untouched(
         records = load_records(planned.stream.dataset)[: sizes[-1] + n_later]
         editor: Any = plan.make(planned)
         try:
-            questions = asking.ask(editor, records[:n_asked], generated=False).assign(n_edits=0)
+            questions = evaluation.ask(editor, records[:n_asked], generated=False).assign(n_edits=0)
             found = {"questions": questions, "overlaps": overlaps(editor, records, sizes)}
             rows = [editor.tokenizer(f"{record.prompt} {record.target}").input_ids for record in records]
             found["lengths"] = pd.DataFrame({"tokens": [len(ids) for ids in rows]})

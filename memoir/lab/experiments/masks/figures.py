@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from memoir.lab.evidence import files, results as evidence
+from memoir.lab.evidence import files, results
 from memoir.lab.experiments.masks import frames as mask_frames, law_plots, plots as mask_plots
 
 OVERLAP_TABLES = (
@@ -24,7 +24,7 @@ def figures() -> Iterator[tuple[str, Figure]]:
 def _of_tophash() -> Iterator[tuple[str, Figure]]:
     """The figures of notebook 01_tophash, by name, from the result of its full run."""
     names = ("feature", "overlaps", "masks")
-    tables = {name: evidence.read("full", f"tophash/masks-{name}.parquet") for name in names}
+    tables = {name: results.read("full", f"tophash/masks-{name}.parquet") for name in names}
     result = files.read_result("full", "tophash", "masks")
     if result is None or any(table is None for table in tables.values()):
         return
@@ -46,13 +46,13 @@ def readings(overlaps: pd.DataFrame, law: float) -> Figure:
 
 def _of_overlap() -> Iterator[tuple[str, Figure]]:
     """The figures of notebook 02, by name, from the results of its full run; none where a result is not committed."""
-    results = {run: files.read_result("full", "overlap", run) for run in ("simulation", "real_masks", "interference")}
-    if not all(results.values()):
+    read = {run: files.read_result("full", "overlap", run) for run in ("simulation", "real_masks", "interference")}
+    if not all(read.values()):
         return
-    tables = {name: evidence.read("full", f"overlap/{name}.parquet") for name in OVERLAP_TABLES}
+    tables = {name: results.read("full", f"overlap/{name}.parquet") for name in OVERLAP_TABLES}
     if any(table is None for table in tables.values()):
         return
-    how, of = results["real_masks"]["parameters"], {run: result["metrics"] for run, result in results.items()}
+    how, of = read["real_masks"]["parameters"], {run: result["metrics"] for run, result in read.items()}
     size, tau = (how["stream"]["k"], how["real_D"]), how["stream"]["threshold"]
     first = next(iter(how["n_stored"]))  # the data set that the figures show
 

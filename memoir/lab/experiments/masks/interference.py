@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from memoir import texts
 from memoir.editor import Memoir
 from memoir.facts.record import EditRecord
+from memoir.frozen import run_frozen
 from memoir.lab.evidence import runs
-from memoir.prefix import run_prefix
 
 
 @torch.no_grad()
@@ -37,7 +37,7 @@ def rows_of_edit(editor: Memoir, record: EditRecord) -> tuple[Tensor, Tensor]:
         editor.tokenizer, befores, [after] * len(befores), side="right", limit=None, device=editor.model.device
     )
     with editor.base():
-        a = run_prefix(editor.model, editor.family, editor.settings.layer, rows.input_ids, rows.attention_mask)
+        a = run_frozen(editor.model, editor.family, editor.config.layer, rows.input_ids, rows.attention_mask)
     return a.activations[rows.prompt | rows.target].float(), a.activations[0, len(befores[0]) - 1].float()
 
 
@@ -52,7 +52,7 @@ def measure(editor: Memoir, records: Sequence[EditRecord]) -> tuple[pd.DataFrame
     ‖u_i‖; the leads before the edit, after it, and at the end.
     ValueError when weight decay is on: it changes columns that no edit reads, and the bound is not about that.
     """
-    if editor.settings.weight_decay or editor.edits:
+    if editor.config.weight_decay or editor.edits:
         raise ValueError("Interference is measured with a fresh editor and weight_decay = 0.")
     memory, pairs, edits, sums = editor.memory, [], [], []
     keys, masks = [], []

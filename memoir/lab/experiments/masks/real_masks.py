@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts, tophash
-from memoir.facts.reading import background_prompts, load_records
-from memoir.interface.asking import by_length
-from memoir.models.registry import Family, family_of
-from memoir.prefix import run_prefix
+from memoir.config import Family
+from memoir.facts.background import background_prompts
+from memoir.facts.reading import load_records
+from memoir.frozen import run_frozen
+from memoir.models.registry import family_of
+from memoir.queryable import by_length
 from memoir.theory import capacity, overlap
 
 # relations with nothing stored: chemistry, stars, files, scripts. The rest are places, languages and money.
@@ -87,7 +89,7 @@ def activations_at(
         for batch in by_length(ids):
             befores = [ids[i] for i in batch]
             rows = texts.rows_of(tokenizer, befores, [[]] * len(batch), side="right", limit=None, device=model.device)
-            run_prefix(model, family, max(layers), rows.input_ids, rows.attention_mask)
+            run_frozen(model, family, max(layers), rows.input_ids, rows.attention_mask)
             ends = rows.prompt.sum(1) - 1
             for layer in layers:
                 a = seen[layer]

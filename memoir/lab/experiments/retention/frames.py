@@ -12,9 +12,10 @@ import pandas as pd
 
 from memoir import metrics
 from memoir.editor import Memoir
-from memoir.lab.evidence import results as evidence, runs, thresholds
+from memoir.lab.evidence import runs, thresholds
 from memoir.lab.evidence.ablated import Unedited
-from memoir.models import registry
+from memoir.lab.evidence.results import finished
+from memoir.models import presets
 
 CLAIMED = 0.993  # the share that claim 7 says is kept
 TITLES = {  # the streams' names in figures, without their data set
@@ -33,7 +34,7 @@ def readings(profile: str, n_edits: int | None = None) -> pd.DataFrame:
     After n_edits alone, where they are given: what each threshold would have said takes most of the time.
     tables: those of the stream, at this length and threshold, by name. tau is missing for methods that do not route.
     """
-    ended, rows = list(evidence.finished(profile, "kept")), []
+    ended, rows = list(finished(profile, "kept")), []
     closed = {p.stream.dataset: tables["questions"] for p, _, tables in ended if p.method == Unedited.method}
     for planned, result, tables in ended:
         dataset, name = planned.stream.dataset, planned.stream.run.removeprefix(f"{planned.stream.dataset}-")
@@ -53,7 +54,7 @@ def readings(profile: str, n_edits: int | None = None) -> pd.DataFrame:
 
 
 def _thresholds(model: str, how: dict, tables: dict[str, pd.DataFrame]) -> dict[str, float]:
-    found = {"default τ": registry.settings(model)["threshold"]}
+    found = {"default τ": presets.settings(model)["threshold"]}
     for name, table in tables.items():
         if name.startswith("irrelevant-"):
             found["τ calibrated"] = thresholds.calibrated(table, how["k"])
@@ -141,7 +142,7 @@ def by_threshold(profile: str, n_edits: int, taus: np.ndarray) -> pd.DataFrame:
     Columns dataset, tau, what, value.
     """
     rows = []
-    for planned, _, tables in evidence.finished(profile, "kept"):
+    for planned, _, tables in finished(profile, "kept"):
         if planned.method != Memoir.method or n_edits not in planned.stream.at:
             continue
         here = {key: table[table.n_edits == n_edits] for key, table in tables.items() if "n_edits" in table}

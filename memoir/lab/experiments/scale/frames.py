@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from memoir.editor import Memoir
-from memoir.lab.evidence import files, results as evidence
+from memoir.lab.evidence import files, results
 from memoir.lab.experiments.scale import growth
 from memoir.models import hub, preflight, registry
 from memoir.tophash import pack
@@ -67,7 +67,7 @@ def seconds() -> pd.DataFrame:
             {"model": PAPER} | about | {"seconds": found["paper_size"][update]["seconds_per_edit"], "update": update}
             for update in ("the paper's update", "rls")
         ]
-    if (edits := evidence.read("full", "lasting/zsre-edits.parquet")) is not None:
+    if (edits := results.read("full", "lasting/zsre-edits.parquet")) is not None:
         about = {"model": SMALL, "on": "a CPU core", "kind": "measured", "update": "the paper's update"}
         rows.append(about | {"seconds": edits.seconds.median()})  # a machine that was halted in between spoils a mean
     return pd.DataFrame(rows)

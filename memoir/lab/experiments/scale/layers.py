@@ -15,9 +15,10 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import texts
-from memoir.facts.reading import background_prompts, load_records
+from memoir.facts.background import background_prompts
+from memoir.facts.reading import load_records
 from memoir.lab.evidence import files
-from memoir.models import loading
+from memoir.models import identity, loading
 from memoir.models.registry import MODELS, edited_map, family_of
 from memoir.tophash import overlap_counts, pack, random_permutation, top_hash
 
@@ -43,7 +44,7 @@ def run(name: str) -> None:
     settings = MODELS[name].settings
     found = by_layer(model, tokenizer, asked, settings.k)
     about = {"model": name, "first": FIRST, "n": N, "k": settings.k, "layer": settings.layer}
-    born = files.provenance(began, dataset=DATASET) | {"model_sha256": loading.weights_hash(model)}
+    born = files.provenance(began, dataset=DATASET) | {"model_sha256": identity.weights_hash(model)}
     files.write_result(path, found.to_dict("records"), about, born)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from memoir import metrics
 from memoir.checks.places import DATA
-from memoir.lab.evidence import plan, results as evidence
+from memoir.lab.evidence import plan, results
 
 PUBLISHED = DATA / "published" / "wild_results.csv"
 LABELS = {"recommended": "recommended", "rls": "rls", "paper": "as in the paper"}
@@ -39,7 +39,7 @@ def answers(profile: str, experiments: tuple[str, ...] = STREAMS) -> pd.DataFram
 def parts(profile: str) -> pd.DataFrame:
     """The same for streams that add one part after the other; the last is the recommended settings' own stream."""
     found = []
-    for planned, _, tables in evidence.finished(profile, "wild-parts"):
+    for planned, _, tables in results.finished(profile, "wild-parts"):
         found += _read(tables, dataset=planned.stream.dataset, label=PARTS[int(planned.stream.run.rpartition("-")[2])])
     whole = answers(profile)
     if found:
@@ -97,7 +97,7 @@ def beside_published(profile: str) -> pd.DataFrame:
 
 
 def _finished(profile: str, experiments: tuple[str, ...]) -> Iterator[tuple[plan.Planned, dict, dict]]:
-    return itertools.chain.from_iterable(evidence.finished(profile, name) for name in experiments)
+    return itertools.chain.from_iterable(results.finished(profile, name) for name in experiments)
 
 
 def _label(planned: plan.Planned) -> str:

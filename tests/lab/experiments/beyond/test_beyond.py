@@ -6,7 +6,7 @@ import pytest
 import torch
 from planted_records import RECORDS
 
-from memoir import rls, tophash
+from memoir import tophash, update
 from memoir.lab.experiments.beyond import frames as beyond, routing
 from memoir.lab.experiments.beyond.routing import KINDS, Way
 from memoir.metrics import GENERATED, TEACHER_FORCED
@@ -32,7 +32,7 @@ def test_protection_is_what_a_write_does(toy_editor):
     expected = beyond.protection([(first, other), (own, mask)], 1, [0.5]).moved[1]
     editor.projector.add(first, other)
     change = torch.zeros(4000, len(mask))
-    write = rls.Write(editor.projector, change, [(own, mask)], lr=1.0, weight_decay=0.0)
+    write = update.DualUpdate(editor.projector, change, [(own, mask)], lr=1.0, weight_decay=0.0)
     write.step(torch.randn(len(own), 4000, generator=torch.Generator().manual_seed(0)))
     write.store()
     there = (change[:, other] @ first.T).square().mean().sqrt()
@@ -75,14 +75,14 @@ def test_the_first_way_is_the_routers(toy_editor, asked):
     for record in RECORDS:
         editor.memory.store(tophash.pack(editor.masks([record.prompt])))
     asked["irrelevant"] = [(-1, "I")]
-    found = routing.features(editor.model, editor.tokenizer, editor.settings.layer, asked)
+    found = routing.features(editor.model, editor.tokenizer, editor.config.layer, asked)
     for sets in found.values():
         assert set(sets) == set(KINDS)
     mean = {kind: own + 0 for kind, own in found["mean"].items()}
     shift = editor.features([prompt for _, prompt in asked["edited"]]).numpy() - mean["edited"]
     assert np.abs(shift - shift[0]).max() < 1e-4  # the same feature, up to the μ that is taken off
     exact = {kind: own + (shift[0] - editor.memory.mu.numpy()) for kind, own in mean.items()}
-    way = routing.ways({"mean": exact, "rare": found["rare"], "last": found["last"]}, asked, editor.settings.k)
+    way = routing.ways({"mean": exact, "rare": found["rare"], "last": found["last"]}, asked, editor.config.k)
     best, score = routing.matches(way["masks (the paper)"], 0.0)["rephrasing"]
     for route, edit, overlap in zip(editor.route([p for _, p in asked["rephrasing"]]), best, score, strict=True):
         assert route.overlap == pytest.approx(overlap, abs=2 / 24)

@@ -10,7 +10,7 @@ from memoir import metrics, plots
 from memoir.baselines import METHODS
 from memoir.lab.evidence import files, plan
 from memoir.lab.experiments.comparison import costs, frames as comparison, plots as comparison_plots, practice
-from memoir.models.loading import weights_hash
+from memoir.models.identity import weights_hash
 
 PLAN = """
 streams:

@@ -5,10 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
-from memoir import metrics, texts
+from memoir import evaluation, metrics, texts
 from memoir.facts.reading import load_records
 from memoir.facts.record import OOD, EditRecord
-from memoir.interface import asking
 from memoir.lab.evidence import files, plan, published, runs
 from memoir.lab.experiments.long_targets import frames as long_targets
 
@@ -41,10 +40,10 @@ def test_perplexity_is_that_of_transformers_own_loss(toy, toy_editor):
 
 def test_long_rows_come_in_smaller_batches(monkeypatch):
     rows = [range(n) for n in (5, 900, 7, 6, 1100, 30, 4000)]
-    batches = list(asking.by_length(rows, size=3))
+    batches = list(evaluation.by_length(rows, size=3))
     assert sorted(i for batch in batches for i in batch) == list(range(len(rows)))
     assert [[len(rows[i]) for i in batch] for batch in batches] == [[5, 6, 7], [30, 900], [1100], [4000]]
-    assert list(asking.by_length([])) == []
+    assert list(evaluation.by_length([])) == []
 
 
 def questions(rows):
@@ -72,12 +71,12 @@ def test_a_higher_threshold_follows_from_the_same_stream(toy_editor):
     editor = toy_editor(threshold=0.0, n_iter=6, lr=8.0)  # every question is answered from memory
     asked = [EditRecord(**{**record.__dict__, "ood": None}) for record in RECORDS[:3]]
     editor.edit_all(asked)
-    low = asking.ask(editor, asked).assign(n_edits=3)
+    low = evaluation.ask(editor, asked).assign(n_edits=3)
     assert low["teacher-forced"][low.metric == "locality"].lt(1).any()
     middle = low.overlap[low.metric == "locality"].median()
     for tau in (middle, 0.999):
         editor.memory.set_threshold(tau)
-        high = asking.ask(editor, asked).assign(n_edits=3)
+        high = evaluation.ask(editor, asked).assign(n_edits=3)
         pd.testing.assert_frame_equal(
             long_targets.at_threshold(low, tau).drop(columns=["nll", "likely"]), high.drop(columns=["nll", "likely"])
         )

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from memoir import tophash
 from memoir.facts.record import EditRecord
 from memoir.lab.experiments.masks import frames as mask_frames, interference, real_masks
 from memoir.theory import capacity, overlap
@@ -71,7 +72,7 @@ def test_the_best_match_is_the_routers(toy_editor):
     assert (last["count"] / 24).tolist() == pytest.approx([route.overlap for route in routes])
     assert last.edit.iloc[0] == 5 and (best[best.N == 2].edit < 2).all()
     for rate in (0.0, 0.2, 0.5, 1.0):
-        assert overlap.threshold_for(last["count"].to_numpy(), 24, rate) == editor.calibrate(
+        assert tophash.threshold_for(last["count"].to_numpy(), 24, rate) == editor.calibrate(
             [*PROMPTS, "How far is it?"], rate
         )
 

@@ -121,7 +121,7 @@ def test_a_token_that_outweighs_the_others_is_seen_and_masks_lead_to_their_own_p
 def test_what_a_real_model_reads_is_what_its_edited_maps_are_given(toy_editor):
     editor = toy_editor()
     (read,) = layers._read(editor.model, editor.tokenizer, ["The capital of France is"])
-    here, _ = read[editor.settings.layer]
+    here, _ = read[editor.config.layer]
     torch.testing.assert_close(here, editor.features(["The capital of France is"])[0])
 
 

@@ -1,0 +1,60 @@
+"""What one thread asks of a hooked model, and what its latest forward pass was about. Knows tokens and turns only."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from memoir.chat import turns
+from memoir.chat.turns import Turn
+from memoir.memory import Route
+
+
+class CallState(threading.local):
+    """A thread's own; what a caller asks for stands before, what the latest forward pass was about behind `given`."""
+
+    off = 0  # within how many `with editor.base()` it is
+    prompt: Tensor | None = None  # (B, P) bool, where the caller knows the prompt
+    text: Tensor | None = None  # (B, P) its ids, where its beginning may be in a cache
+    forced: Tensor | None = None  # (B, D) bool masks that replace routing
+    given: tuple[int, list[Turn]] | None = None  # rows and turns of prompts that are read in several forward passes
+
+    tokens: Tensor | None = None  # of the latest forward pass: ids (B, T), or embeddings (B, T, d)
+    past = 0  # how many were in its cache before
+    turns: list[Turn] | None = None
+
+    @contextmanager
+    def holding(self, **wanted) -> Iterator[None]:
+        """Within it these are asked for; afterwards what was before."""
+        before = {name: getattr(self, name) for name in wanted}
+        vars(self).update(wanted)
+        try:
+            yield
+        finally:
+            vars(self).update(before)
+
+    def within(self):
+        """For forward passes of the base model inside another one's, which is as it was afterwards."""
+        return self.holding(off=self.off + 1, tokens=self.tokens, past=self.past, turns=self.turns)
+
+    @property
+    def routes(self) -> list[Route] | None:
+        """Where the rows of the latest forward pass went; None where nothing was routed."""
+        if not any(turn.route for turn in self.turns or ()):
+            return None
+        return turns.latest_routes(self.turns, len(self.tokens))
+
+    def given_turns(self, rows: int) -> list[Turn]:
+        """The turns of the prompts that are `given`, in so many rows: beams, or several sequences for each prompt."""
+        prompts, known = self.given
+        each = rows // prompts
+        return [turn._replace(row=turn.row * each + i) for turn in known for i in range(each)]
+
+    def prompt_positions(self, tokens: Tensor, real: Tensor) -> Tensor:
+        """(B, T) bool: the caller's prompt where it is known, else every token that is not padding, `real` (B, T)."""
+        if self.prompt is None:
+            return real
+        rows, length = tokens.shape[:2]
+        positions = self.prompt.repeat_interleave(rows // len(self.prompt), dim=0)  # beams, several sequences
+        return nn.functional.pad(positions, (0, length - positions.shape[1]))
