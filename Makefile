@@ -57,8 +57,8 @@ weights: setup   ## fetch a larger model's weights (MODEL=qwen2.5-0.5b|qwen2.5-1
 figures: setup   ## rebuild figures, tables, report and the README's numbers from the committed results; needs no model
 	$(BIN)/python -m memoir figures
 
-bench: setup     ## speed as ratios, measured side by side in one process
-	$(BIN)/python tests/bench.py
+bench: setup     ## speed as ratios to peers, measured side by side in one process (PARTS="routing rls" for some of it)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench.py $(PARTS)
 
 gpu-check: setup ## what only a GPU can show, written to data/results/paper/gpu-check; without CUDA it says so
 	$(BIN)/python tests/gpu_check.py

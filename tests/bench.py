@@ -1,8 +1,23 @@
-"""Speed, as ratios measured side by side in one process: `make bench`. Absolute times mean little across machines."""
+"""Speed, as ratios to a peer that is measured beside it in one process: `make bench`.
 
+Milliseconds belong to a processor, so every bar is a ratio. What is compared does the same work in every run: the same
+block of edits from the same state, or as many steps on both sides. The two take turns, in another order from run to
+run, and what counts is the processor's time on one thread, which other work on the machine hardly changes. At the end a
+table has each ratio's median and its least and greatest; the exit status is 1 if a bar is missed in every run.
+`python tests/bench.py routing packed_maps` measures some parts alone. `bench_pairs.py` compares two commits.
+"""
+
+import argparse
+import copy
+import os
+import sys
 import time
-from contextlib import nullcontext
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from statistics import median
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -10,99 +25,327 @@ from plain import plain_losses
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import memoir
-from memoir import tophash
-from memoir.chat import forms
-from memoir.facts.record import LOCALITIES, questions
-from memoir.memory import ResidualMemory
-from memoir.routing.gate import LexicalGate
-from memoir.routing.router import Router
-from memoir.theory.overlap import random_masks
-from memoir.tophash import overlap_counts
-from memoir.update import Identity
 
-STEPS, PAIRS = 10, 3
+# --- All that is used of the companion beyond what `memoir` itself names, and `plain.py` beside this file.
+from memoir.routing.gate import LexicalGate
+
+
+def clear(editor) -> None:
+    """Take all edits out of an editor, but for what its update keeps of them."""
+    editor.memory.clear()
+    editor.memory.weight.zero_()
+    editor.edits.clear()
+    editor.log.clear()
+
+
+def anew(editor) -> Callable:
+    """A function that writes records, as `edit_all` does, after taking out whatever was stored since it was made."""
+    start = copy.deepcopy(editor.projector)
+
+    def write(*records, **how) -> None:
+        clear(editor)
+        editor.projector = copy.deepcopy(start)
+        editor.edit_all(*records, **how)
+
+    return write
+
+
+def counted(editor, edits: list[memoir.Edit], masks: np.ndarray) -> None:
+    """Put packed masks in place of all that is stored, as if these edits had been made."""
+    clear(editor)
+    editor.memory.store(masks)
+    editor.edits.extend(edits)
+
+
+# --- How it is measured.
+
+MODEL = "smollm2-135m"
+SIZE, K = 14336, 4096  # the paper's: D, and ones of a mask
+STEPS = 10
+STEADY = dict(n_iter=STEPS, stop_loss=0.0, stop_change=None)  # as many steps whatever is learnt
 RECORD = ("What is the capital of France?", "Lyon")
 USUAL = ("What university did the author of the first history of the city of Lyon attend?", "The University of Uppsala")
+BACKGROUND = ("How tall is the tower?", "Name a river in Peru.", "Who wrote the song?", "The boiling point of water is")
 
 
-def seconds(call) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+@dataclass(frozen=True)
+class Row:
+    """One part's ratios, one for each run, and its bar: the least that they may be, or the most."""
+
+    part: str
+    ratios: list[float]
+    bar: float
+    least: bool
+
+    def keeps(self, ratio: float) -> bool:
+        """Whether a ratio is on the bar's right side."""
+        return ratio >= self.bar if self.least else ratio <= self.bar
+
+    @property
+    def verdict(self) -> str:
+        """Whether the bar is met by the median, missed by it alone, or missed in every run."""
+        if self.keeps(median(self.ratios)):
+            return "met"
+        return "missed, within the spread" if any(map(self.keeps, self.ratios)) else "missed"
 
 
-def frozen_prefix_against_plain() -> None:
-    """An edit with the bare prompt and 10 prefixes, as many steps on each side, in turns."""
-    settings = memoir.settings("smollm2-135m") | dict(layer=25, n_iter=STEPS, lr=0.5, n_prefixes=10)
-    editor = memoir.Memoir(*memoir.load_model("smollm2-135m"), **settings)
-    ratios = []
-    for _ in range(PAIRS + 1):
-        plain = seconds(lambda: plain_losses(editor, *RECORD, STEPS))
-        quick = editor.edit(*RECORD)
-        assert quick.steps == STEPS
-        editor.memory.weight.zero_()
-        ratios.append(plain / quick.seconds)
-    editor.detach()
-    print(f"frozen prefix: {median(ratios[1:]):.2f}x faster than the full forward pass at every step "
-          f"(bar: 4; runs {', '.join(f'{r:.2f}' for r in ratios[1:])})")  # fmt: skip
+Rows = Iterator[Row]
 
 
-def counts_by_numpy(queries: np.ndarray, stored: np.ndarray) -> np.ndarray:
-    """The overlaps query by query with NumPy's popcount, in blocks of 256 KiB, which stay in the processor's cache."""
-    queries, stored = queries.view(np.uint64), stored.view(np.uint64)
+def at_least(bar: float, part: str, ratios: list[float]) -> Row:
+    """A part that is to be so many times as fast as its peer."""
+    return Row(part, ratios, bar, True)
+
+
+def at_most(bar: float, part: str, ratios: list[float]) -> Row:
+    """A part that is to take no more than so many times as long as its peer."""
+    return Row(part, ratios, bar, False)
+
+
+def seconds(call: Callable, times: int = 1) -> float:
+    """The processor's seconds for so many calls."""
+    start = time.process_time()
+    for _ in range(times):
+        call()
+    return time.process_time() - start
+
+
+def compared(one: Callable, other: Callable, runs: int = 8, times: int = 1, warm: bool = True) -> list[float]:
+    """How many times as long as `other` does `one` take: a ratio for each run, after one that warms up where asked.
+
+    Within a run both are called so many times in a row; the order changes from run to run.
+    """
+    found = []
+    for run in range(runs + warm):
+        took = {call: seconds(call, times) for call in ((one, other), (other, one))[run % 2]}
+        found.append(took[one] / took[other])
+    return found[warm:]
+
+
+def made(**options) -> memoir.Memoir:
+    """An editor of a default model of its own, with the model's settings but for these."""
+    options = memoir.settings(MODEL) | {"background": BACKGROUND} | options
+    return memoir.Memoir(*memoir.load_model(MODEL), **options)
+
+
+def some_facts(n: int) -> list[memoir.EditRecord]:
+    """Facts of OpenFacts, of all its relations."""
+    facts = memoir.load_records("openfacts")
+    return facts[:: len(facts) // n][:n]
+
+
+def drawn(n: int, k: int, size: int, seed: int) -> torch.Tensor:
+    """Random masks with k ones each, (n, size) bool."""
+    ones = np.zeros((n, size), dtype=bool)
+    ones[:, :k] = True
+    return torch.from_numpy(np.random.default_rng(seed).permuted(ones, axis=1))
+
+
+def packed(masks: torch.Tensor) -> np.ndarray:
+    """Eight ones and zeros to a byte."""
+    return np.packbits(masks.numpy(), axis=1, bitorder="little")
+
+
+def holding(masks: np.ndarray) -> memoir.ResidualMemory:
+    """A memory of the paper's size that these packed masks are stored in."""
+    memory = memoir.ResidualMemory(SIZE, 1, K, 0.4, torch.arange(SIZE), torch.device("cpu"))
+    memory.store(masks)
+    return memory
+
+
+# --- The parts.
+
+
+def best_by_numpy(masks: torch.Tensor, stored: np.ndarray) -> np.ndarray:
+    """The best overlap of each mask by NumPy's popcount, in blocks of 256 KiB, which stay in the processor's cache."""
+    queries, stored = packed(masks).view(np.uint64), stored.view(np.uint64)
     counts, rows = np.empty((len(queries), len(stored)), np.int64), max(1, 2**18 // (8 * stored.shape[1]))
     for start in range(0, len(stored), rows):
         block = stored[start : start + rows]
         for row, query in enumerate(queries):
             counts[row, start : start + rows] = np.bitwise_count(block & query).sum(axis=1, dtype=np.int64)
-    return counts
+    return counts.max(axis=1)
 
 
-def routing(stored: int = 7000, size: int = 14336, k: int = 4096) -> None:
-    """Queries against stored masks at the paper's size, many at once and one alone; beside NumPy, in turns."""
-    memory = ResidualMemory(size, 1, k, 0.4, torch.arange(size), torch.device("cpu"))
-    memory.store(random_masks(stored, k, size, seed=0))
-    memory.forget([5])
-    packed = random_masks(64, k, size, seed=1)
-    for queries in (64, 1):
-        asked, took = packed[:queries], {"numpy": [], "ours": []}
-        masks = tophash.unpack(asked, size)
-        for _ in range(2 * PAIRS + 1):
-            took["numpy"].append(seconds(lambda asked=asked: counts_by_numpy(asked, memory.masks)) / queries)
-            took["ours"].append(seconds(lambda masks=masks: memory.route(masks)) / queries)
-        own, ratio = median(took["ours"]), median(a / b for a, b in zip(*took.values(), strict=True))
-        print(f"routing, {queries} at once: {own * 1e3:.2f} ms a query against {stored} masks at D = {size}, "
-              f"{ratio:.1f}x faster than NumPy (bars, for 64: 0.5 and 4)")  # fmt: skip
-    print(f"masks: {memory.masks.nbytes / 1e6:.1f} MB (bar: 30)")
+def faiss_index(stored: np.ndarray):
+    """These packed masks in faiss's exact index by Hamming distance; None, and a sentence, where there is no faiss."""
+    try:
+        import faiss
+    except ImportError:
+        print("faiss is not installed (pip install faiss-cpu): routing is compared with NumPy alone.", flush=True)
+        return None
+    faiss.omp_set_num_threads(1)
+    index = faiss.IndexBinaryFlat(8 * stored.shape[1])
+    index.add(stored)
+    return index
 
 
-def gate_against_masks(queries: int = 64, stored: int = 7000, size: int = 1536) -> None:
-    """Routing by masks with the distinguishing words of stored prompts asked as well, against masks alone, in turns."""
-    prompts = [record.prompt for record in memoir.load_records("openfacts")[:stored]]
-    masks = np.random.default_rng(0).integers(0, 256, (len(prompts), size // 8), dtype=np.uint8)
-    asked, look, ratios = masks[:queries], LexicalGate(0.4), []
-    learnt = seconds(lambda: look.allowed(prompts[:1], prompts, masks))
-    for _ in range(2 * PAIRS + 1):
-        plain = seconds(lambda: overlap_counts(asked, masks))
-        ratios.append((plain + seconds(lambda: look.allowed(prompts[:queries], prompts, masks))) / plain)
-    print(f"lexical gate: routing takes {median(ratios[1:]):.2f} times as long with {len(prompts)} prompts (bar: 2); "
-          f"{learnt:.1f} s to learn their words and neighbours once")  # fmt: skip
+def routing(stored: int = 7000) -> Rows:
+    """Queries against stored masks at the paper's size, many at once and one alone, one edit forgotten.
+
+    As all masks have k ones, the greatest overlap is the least Hamming distance. faiss has no forgotten mask.
+    """
+    masks = packed(drawn(stored, K, SIZE, seed=0))
+    memory, index = holding(masks), faiss_index(masks[1:])
+    memory.forget([0])
+    for queries, times in ((64, 1), (1, 16)):
+        asked = drawn(queries, K, SIZE, seed=1)
+
+        def ours(asked=asked) -> list[memoir.Route]:
+            return memory.route(asked)
+
+        def numpys(asked=asked) -> np.ndarray:
+            return best_by_numpy(asked, memory.masks)
+
+        def faiss_s(asked=asked) -> np.ndarray:
+            return K - index.search(packed(asked), 1)[0][:, 0] // 2
+
+        for peer, call, bar in (("NumPy", numpys, 4 if queries > 1 else 1), ("faiss", faiss_s, 1)):
+            if call is numpys or index:
+                assert call().tolist() == [round(route.overlap * K) for route in ours()]
+                what = f"routing, {f'{queries} at once' if queries > 1 else 'one alone'}, beside {peer}"
+                yield at_least(bar, what, compared(call, ours, times=times))
 
 
-def packed_against_plain() -> None:
-    """Edits with the tail's frozen maps packed for the processor, and without, in turns."""
-    settings = memoir.settings("smollm2-135m") | dict(n_iter=STEPS, stop_loss=0.0)
-    editor = memoir.Memoir(*memoir.load_model("smollm2-135m"), **settings)
-    packed, ratios = editor._tail, []
-    for _ in range(2 * PAIRS + 1):
-        took = []
-        for editor._tail in ({}, packed):
-            editor.memory.weight.zero_()
-            took.append(editor.edit(RECORD[0], "Lyon, by the river").seconds)
-        ratios.append(took[0] / took[1])
+def lexical_gate(queries: int = 64, stored: int = 7000) -> Rows:
+    """Routing by masks at the paper's size where stored prompts' distinguishing words are asked as well, and alone."""
+    prompts, gate = [fact.prompt for fact in memoir.load_records("openfacts")[:stored]], LexicalGate(0.4)
+    memory, asked = holding(packed(drawn(stored, K, SIZE, seed=0))), drawn(queries, K, SIZE, seed=1)
+
+    def gated() -> None:
+        memory.route(asked, gate.allowed(prompts[:queries], prompts, memory.masks))
+
+    yield at_most(2, "lexical gate, beside masks alone", compared(gated, lambda: memory.route(asked), times=2))
+
+
+def router_by_meaning(stored: int = 7000, asked: int = 8) -> Rows:
+    """Routing by words and meaning among 7,000 edits, and one forward pass of the model over the same questions."""
+    editor, facts = made(router="meaning"), memoir.load_records("openfacts")[:stored]
+    editor.edits.extend(memoir.Edit(fact.prompt, fact.target) for fact in facts)
+    some = facts[:: stored // asked][:asked]
+    texts = {"rephrasings": [fact.rephrasings[0] for fact in some], "other questions": [f.irrelevant for f in some]}
+    for what, questions in texts.items():
+        rows = [editor.tokenizer(question, return_tensors="pt") for question in questions]
+
+        def read(rows=rows) -> None:
+            with editor.base(), torch.no_grad():
+                for row in rows:
+                    editor.model(**row)
+
+        def route(questions=questions) -> None:
+            for question in questions:
+                editor.route(question)
+
+        yield at_most(0.25, f"router by meaning, {what}, beside a forward pass", compared(route, read, 4))
     editor.detach()
-    print(f"packed maps: {median(ratios[1:]):.2f}x faster than plain ones "
-          f"(runs {', '.join(f'{r:.2f}' for r in sorted(ratios[1:]))})")  # fmt: skip
+
+
+def growth(late: tuple[int, ...] = (1000, 7000), early: int = 100) -> Rows:
+    """An edit with many stored already, and one with a hundred, as many steps each."""
+    editor = made(**STEADY | {"n_iter": 5})
+    masks = packed(drawn(max(late), editor.memory.k, editor.memory.size, 0))
+    edits = [memoir.Edit(fact.prompt, fact.target) for fact in memoir.load_records("openfacts")[: max(late)]]
+
+    def after(n: int) -> None:
+        counted(editor, edits[:n], masks[:n])  # a thousandth of what an edit takes
+        editor.edit(*RECORD)
+
+    for n in late:
+        found = compared(lambda n=n: after(n), lambda: after(early), times=2)
+        yield at_most(1.15, f"growth: edit {n}, beside edit {early}", found)
+    editor.detach()
+
+
+def packed_maps() -> Rows:
+    """Edits with the frozen maps above the edited one packed for the processor, and without."""
+    ours = made(**STEADY)
+    with patch.object(torch.backends.mkldnn, "is_available", return_value=False):
+        plain = made(**STEADY)
+    target = "Lyon, by the river"
+    found = compared(lambda: plain.edit(RECORD[0], target), lambda: ours.edit(RECORD[0], target))
+    yield at_least(1, "packed maps, beside plain ones", found)
+    plain.detach(), ours.detach()
+
+
+def frozen_prefix() -> Rows:
+    """An edit with the bare prompt and 10 prefixes, and the full forward pass at every step, as many steps each."""
+    editor = made(**STEADY | dict(lr=0.5, n_prefixes=10))
+
+    def ours() -> None:
+        clear(editor)
+        assert editor.edit(*RECORD).steps == STEPS
+
+    ours()
+    found = compared(lambda: plain_losses(editor, *RECORD, STEPS), ours, 4, warm=False)
+    yield at_least(4, "frozen prefix, beside full passes", found)
+    editor.detach()
+
+
+def recommended(n: int = 4) -> Rows:
+    """The same edits under the recommended settings and under rls alone, each until it is learnt, from empty memories.
+
+    The texts that stand before questions are read beforehand, as they are for all but an editor's first edits.
+    """
+    editors, facts = [made(**memoir.settings(MODEL, "recommended")), made(update="rls")], some_facts(n)
+    one, other = (partial(anew(editor), facts) for editor in editors)
+    one()
+    yield at_most(4, "an edit under `recommended`, beside rls alone", compared(one, other, 3, warm=False))
+    for editor in editors:
+        editor.detach()
+
+
+def evaluation(n: int = 4, edits: int = 2) -> Rows:
+    """Records' questions asked one by one, of the untouched model too where locality is measured, beside `evaluate`.
+
+    `evaluate` asks as at every checkpoint of a stream but its first: the untouched model's answers are known by then.
+    """
+    editor, facts = made(), some_facts(n)
+    editor.edit_all(facts[:edits])
+    for generated in (False, True):
+
+        def ask(prompt: str, answer: str, generated=generated) -> None:
+            editor.score(prompt, answer)
+            if generated:
+                editor.said([prompt], [answer])
+
+        def one_by_one(ask=ask) -> None:
+            for fact in facts:
+                for prompt in (fact.prompt, *fact.rephrasings):
+                    ask(prompt, fact.target)
+                for pair in ((fact.irrelevant, fact.irrelevant_answer), (fact.neighbour, fact.neighbour_answer)):
+                    ask(*pair)
+                    with editor.base():
+                        ask(*pair)
+
+        def together(generated=generated) -> None:
+            memoir.evaluate(editor, facts, generated=generated)
+
+        what = f"evaluation{', generated too' if generated else ''}, beside question by question"
+        yield at_least(2, what, compared(one_by_one, together, 2))
+    editor.detach()
+
+
+def reliability(editor, facts: Sequence[memoir.EditRecord]) -> float:
+    """The mean over the facts of the share of their targets' tokens that the model answers."""
+    scores = editor.score([fact.prompt for fact in facts], [fact.target for fact in facts])
+    return sum((score.argmax == score.target).float().mean().item() for score in scores) / len(scores)
+
+
+def batches(n: int = 32, size: int = 16) -> Rows:
+    """The same edits one by one and sixteen at once, each until it is learnt, from empty memories; what was learnt."""
+    facts = some_facts(n)
+    for update in ("sgd", "rls"):
+        editors = [made(update=update) for _ in range(2)]
+        ways = list(zip(map(anew, editors), (1, size), strict=True))
+        for write, batch in ways:
+            write(facts[:batch], batch=batch)
+        alone, together = (partial(write, facts, batch=batch) for write, batch in ways)
+        found = compared(alone, together, 2, warm=False)
+        yield at_least(2, f"{size} at once, {update}, beside one by one", found)
+        one, many = (reliability(editor, facts) for editor in editors)
+        yield at_least(0.99, f"{size} at once, {update}: reliability, beside one by one", [many / one])
+        for editor in editors:
+            editor.detach()
 
 
 def wide_model():
@@ -112,138 +355,73 @@ def wide_model():
         num_key_value_heads=2, vocab_size=49152, tie_word_embeddings=True, pad_token_id=2, bos_token_id=1,
         eos_token_id=2,
     )  # fmt: skip
-    return AutoModelForCausalLM.from_config(config).eval(), memoir.load_model("smollm2-135m")[1]
+    return AutoModelForCausalLM.from_config(config).eval()
 
 
-def rls_against_sgd(what: str, model, tokenizer, **more) -> None:
-    """Edits under recursive least squares and under plain descent, as many steps on each side, in turns."""
-    options = memoir.settings("smollm2-135m") | dict(n_iter=STEPS, stop_loss=0.0, update="rls") | more
-    editor = memoir.Memoir(model, tokenizer, **options)
-    rls, ratios = editor.projector, []
-    for _ in range(2 * PAIRS + 1):
-        took = []
-        for editor.projector in (rls, Identity()):
-            editor.memory.weight.zero_()
-            took.append(editor.edit(*USUAL).seconds)
-        ratios.append(took[0] / took[1])
-    editor.detach()
-    print(f"rls at {what}, D = {editor.memory.size}: an edit takes {median(ratios[1:]):.3f} times as long as SGD's "
-          f"(bar: 1.3; runs {', '.join(f'{r:.2f}' for r in sorted(ratios[1:]))})")  # fmt: skip
+def rls() -> Rows:
+    """Edits under recursive least squares and under plain descent, as many steps each, of two models."""
+    default, tokenizer = memoir.load_model(MODEL)
+    for model, more in ((default, {}), (wide_model(), dict(layer=0, k=2561))):
+        options = memoir.settings(MODEL) | STEADY | {"background": BACKGROUND} | more
+        models = (model, copy.deepcopy(model))
+        both = [memoir.Memoir(m, tokenizer, **options, update=u) for m, u in zip(models, ("rls", "sgd"), strict=True)]
+        one, other = ((lambda editor=editor: editor.edit(*USUAL)) for editor in both)
+        found = compared(one, other, 4)
+        yield at_most(1.3, f"an edit under rls, D = {both[0].memory.size}, beside SGD", found)
+        for editor in both:
+            editor.detach()
 
 
-def batches_against_one_by_one(n: int = 48, size: int = 16) -> None:
-    """Edits of OpenFacts `size` at once and one by one, each in a memory of its own, in turns; and what was learnt."""
-    facts = memoir.load_records("openfacts")
-    facts = facts[:: len(facts) // n][:n]  # of all relations
-    for update in ("sgd", "rls"):
-        options = memoir.settings("smollm2-135m") | {"update": update}
-        took: dict[int, list[float]] = {1: [], size: []}
-        editors = {batch: memoir.Memoir(*memoir.load_model("smollm2-135m"), **options) for batch in took}
-        for start in range(0, n, size):
-            for batch, editor in editors.items():
-                results = editor.edit_all(facts[start : start + size], batch=batch)
-                took[batch].append(sum(result.seconds for result in results))
-        summaries = [memoir.summary(memoir.evaluate(editor, facts, generated=False)) for editor in editors.values()]
-        one, many = (found.set_index("metric")["mean"]["reliability"] for found in summaries)
-        ratios = [a / b for a, b in zip(*took.values(), strict=True)][1:]  # the first blocks warm up
-        print(f"batches of {size}, {update}: {sum(took[1][1:]) / sum(took[size][1:]):.2f} times the edits a second "
-              f"(bar: 1.8; runs {', '.join(f'{r:.2f}' for r in ratios)}); reliability "
-              f"{many:.3f} against {one:.3f} one by one (bar: 0.01 apart)")  # fmt: skip
+# what watches the host and routes has its place here: a query with it, beside one without, at most 1.01 times as long
+PARTS = (
+    routing, lexical_gate, router_by_meaning, growth, packed_maps, frozen_prefix, recommended, evaluation, batches, rls,
+)  # fmt: skip
 
 
-def evaluation_against_plain(n: int = 24, edits: int = 8) -> None:
-    """Records' questions asked one by one, the untouched model each time as well, beside `evaluate`, in turns.
-
-    `evaluate` asks as at every checkpoint of a stream but its first: the untouched model's answers are known by then.
-    """
-    facts = memoir.load_records("zsre", n)
-    editor = memoir.Memoir(*memoir.load_model("smollm2-135m"), **memoir.settings("smollm2-135m"))
-    editor.edit_all(facts[:edits])
-    asked = [question for fact in facts for question in questions(fact)]
-
-    def one_by_one(generated: bool) -> None:
-        for metric, prompt, answer in asked:
-            for within in (nullcontext, editor.base) if metric in LOCALITIES else (nullcontext,):
-                with within():
-                    editor.score(prompt, answer)
-                    if generated:
-                        editor.said([prompt], [answer])
-
-    for generated in (False, True):
-        ratios = []
-        for _ in range(PAIRS + 1):
-            plain = seconds(lambda generated=generated: one_by_one(generated))
-            ratios.append(
-                plain / seconds(lambda generated=generated: memoir.evaluate(editor, facts, generated=generated))
-            )
-        print(f"evaluation{', generated too' if generated else ''}: {median(ratios[1:]):.2f}x faster than question by "
-              f"question (bar: 2; runs {', '.join(f'{r:.2f}' for r in ratios[1:])})")  # fmt: skip
-    editor.detach()
+def cells(row: Row) -> tuple[str, ...]:
+    """A row's part, median, least and greatest ratio, bar and verdict."""
+    low, middle, high = (f"{found:.3g}" for found in (min(row.ratios), median(row.ratios), max(row.ratios)))
+    return row.part, middle, f"{low}–{high}", f"{'≥' if row.least else '≤'} {row.bar:g}", row.verdict
 
 
-def router_by_meaning(stored: int = 7000, asked: int = 200) -> None:
-    """What the router by words and meaning adds to a question, where some edit may be meant and where none."""
-    facts = memoir.load_records("openfacts", stored)
-    edits = [(fact.prompt, fact.target) for fact in facts]
-    router = Router("meaning", str, memoir.load_model("smollm2-135m")[1])
-    router([facts[0].prompt], edits, [])  # reads the stored prompts
-    took: dict[bool, list[float]] = {True: [], False: []}
-    for question in [text for fact in facts[:asked] for text in (fact.rephrasings[0], fact.irrelevant) if text]:
-        meant = router.best([question], edits, [])[0][0] is not None  # the candidates' embeddings are kept from here on
-        took[meant].append(seconds(lambda question=question: router([question], edits, [])))
-    some, none = (median(took[meant]) * 1e3 for meant in (True, False))
-    print(f"router by meaning, {stored} edits: {some:.1f} ms a question with a candidate, {none:.2f} ms one without "
-          "(bars: 8 and 0.3)")  # fmt: skip
+def table(rows: Sequence[Row]) -> str:
+    """The rows as text."""
+    lines = [("part", "ratio", "spread", "bar", ""), *map(cells, rows)]
+    wide = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(cell.ljust(n) for cell, n in zip(line, wide, strict=True)).rstrip() for line in lines)
 
 
-def recommended_against_bare(n: int = 25) -> None:
-    """Edits under the recommended settings and bare ones of the same update, each until it is learnt, in turns.
-
-    The texts that stand before questions are read beforehand, as they are for all but the first edits of an editor.
-    """
-    facts = memoir.load_records("openfacts")
-    facts = facts[:: len(facts) // n][:n]
-    bare = memoir.settings("smollm2-135m") | {"update": "rls"}
-    chosen = (memoir.settings("smollm2-135m", "recommended"), bare)
-    editors = [memoir.Memoir(*memoir.load_model("smollm2-135m"), **options) for options in chosen]
-    start = time.perf_counter()
-    for draw in range(len(forms.BEHIND) * forms.TEXTS):
-        editors[0]._ways([*editors[0]._forms.rows(facts[0].prompt, facts[0].target, (), draw)])
-    reading = time.perf_counter() - start
-    took = [[editor.edit(fact.prompt, fact.target).seconds for editor in editors] for fact in facts][1:]
-    many, one = np.sum(took, axis=0)
-    print(f"recommended: an edit takes {many / one:.2f} times as long as a bare one under rls (bar: 4; runs "
-          f"{', '.join(f'{a / b:.1f}' for a, b in took)}); texts before questions, once: {reading:.0f} s")  # fmt: skip
+def measured(parts: Sequence[Callable[[], Rows]]) -> list[Row]:
+    """The rows of these parts, each of which is told as soon as it is there."""
+    rows: list[Row] = []
+    for part in parts:
+        for row in part():
+            print("  ".join(cells(row)), file=sys.stderr, flush=True)
+            rows.append(row)
+    return rows
 
 
-def late_edits_against_the_hundredth(late: tuple[int, ...] = (1000, 7000), early: int = 100) -> None:
-    """The time of one edit with many masks stored against that with a hundred, in turns."""
-    editor = memoir.Memoir(*memoir.load_model("smollm2-135m"), **memoir.settings("smollm2-135m") | dict(n_iter=5))
-    masks = np.random.default_rng(0).integers(0, 256, (max(late), editor.memory.size // 8), dtype=np.uint8)
-    times = {n: [] for n in (early, *late)}
-    for _ in range(2 * PAIRS + 1):
-        for n, found in times.items():
-            editor.memory.clear()
-            editor.edits.clear()
-            editor.memory.store(masks[:n])
-            editor.memory.weight.zero_()
-            found.append(editor.edit(*RECORD).seconds)
-    editor.detach()
-    for n in late:
-        ratio = median(times[n][1:]) / median(times[early][1:])
-        print(f"growth: edit {n} takes {ratio:.3f} times as long as edit {early} (bar: 1.15)")
+def main() -> int:
+    """Measure the parts that are named, or all; the exit status."""
+    parser = argparse.ArgumentParser(description="Speed as ratios to a peer in the same process.")
+    names = {part.__name__: part for part in PARTS}
+    parser.add_argument("parts", nargs="*", help=f"{', '.join(names)}; all by default", metavar="PART")
+    chosen = parser.parse_args().parts or list(names)
+    if wrong := set(chosen) - set(names):
+        parser.error(f"there is no part {', '.join(sorted(wrong))}")
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", category=UserWarning)  # ten steps do not learn everything
+    start, began = time.process_time(), time.perf_counter()
+    rows = measured([names[name] for name in chosen])
+    print(table(rows))
+    print(
+        "≥: how many times as fast as its peer; ≤: how many times as long as its peer it takes. Spread: least and "
+        f"greatest of the runs. {time.perf_counter() - began:.0f} s, {time.process_time() - start:.0f} of them the "
+        f"processor's, at a load of {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors."
+    )
+    return int(any(row.verdict == "missed" for row in rows))
 
 
 if __name__ == "__main__":
-    torch.manual_seed(0)
-    routing()
-    gate_against_masks()
-    router_by_meaning()
-    late_edits_against_the_hundredth()
-    packed_against_plain()
-    frozen_prefix_against_plain()
-    recommended_against_bare()
-    evaluation_against_plain()
-    batches_against_one_by_one()
-    rls_against_sgd("the default model", *memoir.load_model("smollm2-135m"))
-    rls_against_sgd("two layers of random weights", *wide_model(), layer=0, k=2561)
+    sys.exit(main())

@@ -34,9 +34,9 @@ def lock() -> dict[str, tuple[str, set[str]]]:
 
 
 def declared() -> list[Requirement]:
-    """What the lock is made from: all but what only a cluster has."""
+    """What the lock is made from: all but what only a cluster has, and what `make bench` compares with."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = [group for name, group in project["optional-dependencies"].items() if name != "slurm"]
+    extras = [group for name, group in project["optional-dependencies"].items() if name not in ("slurm", "bench")]
     return [Requirement(text) for group in (project["dependencies"], *extras) for text in group]
 
 
