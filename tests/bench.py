@@ -2,7 +2,7 @@
 
 Milliseconds belong to a processor, so every bar is a ratio. What is compared does the same work in every run: the same
 block of edits from the same state, or as many steps on both sides. The two take turns, in another order from run to
-run, and what counts is the processor's time on one thread, which other work on the machine hardly changes. At the end a
+run, and what counts is the processor's time on one thread: other work on the machine slows both alike. At the end a
 table has each ratio's median and its least and greatest; the exit status is 1 if a bar is missed in every run.
 `python tests/bench.py routing packed_maps` measures some parts alone. `bench_pairs.py` compares two commits.
 """
