@@ -17,10 +17,10 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: help setup reproduce test lab list data weights figures bench gpu-check image test-image audit lock clean
+.PHONY: help setup reproduce test test-editor lab list data weights figures bench gpu-check image test-image audit lock clean
 
 help:            ## what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## make .venv from the lock and fetch the model's weights
 
@@ -42,6 +42,11 @@ test: setup      ## the whole gate: lint, the order of the rooms, types, tests, 
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --dist loadfile tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --dist loadscope --nbval --nbval-current-env notebooks
 
+test-editor: setup ## the tests outside tests/lab, in a copy of the tree without the laboratory
+	copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT && \
+	tar -cf - --exclude=./memoir/lab --exclude=./tests/lab --exclude=./.venv --exclude=./.git --exclude=./runs . | tar -xf - -C "$$copy" && \
+	cd "$$copy" && PYTHONPATH="$$copy" OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m pytest $(PARALLEL) --dist worksteal tests
+
 lab: setup       ## open JupyterLab on the quickstart
 	$(BIN)/jupyter lab notebooks/00_quickstart.ipynb
 
@@ -61,7 +66,7 @@ bench: setup     ## speed as ratios to peers, measured side by side in one proce
 	OMP_NUM_THREADS=1 $(BIN)/python tests/bench.py $(PARTS)
 
 gpu-check: setup ## what only a GPU can show, written to data/results/paper/gpu-check; without CUDA it says so
-	$(BIN)/python tests/gpu_check.py
+	$(BIN)/python tests/lab/gpu_check.py
 
 image:           ## build the container image (ENGINE=docker|podman)
 	$(ENGINE) build --build-arg COMMIT=$$(git describe --always --abbrev=40 --dirty --exclude '*') -t $(IMAGE) .

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from itertools import pairwise
 
-import numpy as np
 import pytest
 import torch
 from conftest import toy_model
@@ -14,8 +13,6 @@ from memoir import Memoir, texts, update as updates, write as joint
 from memoir.baselines import METHODS
 from memoir.edited import together
 from memoir.frozen import replaced, run_tail
-from memoir.lab.evidence.ablated import Ablated
-from memoir.lab.evidence.stream import Stream
 from memoir.queryable import Edit
 
 CPU = torch.device("cpu")
@@ -249,18 +246,11 @@ def test_a_question_behind_other_text_and_its_end_are_learnt_in_a_batch_as_alone
 
 def test_where_several_at_once_are_not_written_it_is_said_beforehand(toy_editor, tokenizer):
     formats = toy_editor(formats=("cue",))
-    ablated = Ablated(toy_model(), tokenizer, layer=1, k=24, threshold=0.5, prefixes=(), precision="bfloat16")
     grace = METHODS["grace"].maker(toy_model(), tokenizer, layer=1)
-    for editor, words in ((formats, "without formats"), (ablated, "one edit after the other"), (grace, "after the")):
+    for editor, words in ((formats, "without formats"), (grace, "one edit after the other")):
         with pytest.raises(ValueError, match=words):
             editor.edit_all(RECORDS, batch=2)
         assert editor.edits == []
         editor.detach()
     with pytest.raises(ValueError, match="batch = 0"):
         toy_editor().edit_all(RECORDS, batch=0)
-
-
-def test_a_stream_says_how_many_at_once_only_where_it_is_not_one():
-    usual = Stream("smoke", "a", "b", "zsre", (1,))
-    assert "batch" not in usual.described() and replace(usual, batch=16).described()["batch"] == 16
-    np.testing.assert_array_equal(usual.at, (1,))

@@ -16,7 +16,6 @@ from memoir.baselines.rome import rank_one
 from memoir.baselines.wise import activation, ties
 from memoir.config import MemoirConfig
 from memoir.facts.reading import load_records
-from memoir.lab.evidence import plan
 from memoir.models.identity import weights_hash
 
 PROMPT, TARGET = "What is the capital of France?", "Lyon"
@@ -380,13 +379,11 @@ def test_the_sentence_model_finds_a_rephrasing(smollm2, retriever):
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_the_registry_says_what_a_method_is(name):
     method = METHODS[name]
-    known = {key for maker in method.maker.__mro__ for key in getattr(maker.__init__, "__kwdefaults__", None) or {}}
-    known |= {field.name for field in fields(MemoirConfig)} if name == "memoir" else set()
-    assert method.title and set(method.settings) <= known | {"layer", "layers", "k", "threshold"}
-    search = [one for one in plan.planned("full", "baselines-search/").values() if one.method == name]
-    tried = [one.editor for one in search]
-    assert len(tried) == (0 if name == "memoir" else 7)  # the same budget for each
-    assert len({one.stream.at for one in search}) <= 1 and tried[:1] in ([], [{}])
-    for change in tried[1:]:
-        assert set(change) <= known | {"layer", "layers"} and tried.count(change) == 1
-        assert method.settings | change != method.settings
+    assert method.title and set(method.settings) <= options_of(name) | {"layer", "layers", "k", "threshold"}
+
+
+def options_of(name: str) -> set[str]:
+    """What a method's editor can be told by name."""
+    makers = METHODS[name].maker.__mro__
+    known = {key for maker in makers for key in getattr(maker.__init__, "__kwdefaults__", None) or {}}
+    return known | {field.name for field in fields(MemoirConfig)} if name == "memoir" else known

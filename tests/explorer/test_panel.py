@@ -1,12 +1,9 @@
-"""The explorer's functions without a front end; its buttons without a browser; all of it in a real JupyterLab."""
+"""The explorer's functions without a front end; its buttons without a browser."""
 
 import pytest
-from browser import needs_chromium, quickstart
 from test_forget import PROMPTS
 
 from memoir.explorer import panel as explorer
-
-# ------------------------------------------------------------------------------------------------ without a browser
 
 
 def test_plain_functions_tell_what_answered_and_undo_it(toy_editor):
@@ -51,25 +48,3 @@ def test_buttons_do_what_the_functions_do_and_what_is_typed_stays_text(toy_edito
     prompt.value = "Name a river"
     undo.click()
     assert editor.memory.forgotten == [0] and "forgotten" in made.value and picture.layout.display == "none"
-
-
-# ------------------------------------------------------------------------------------------------ in JupyterLab
-
-
-@needs_chromium
-def test_a_new_user_in_jupyterlab_makes_an_edit_and_sees_the_answer(tmp_path):
-    with quickstart(tmp_path) as page:
-        box = page.locator(".memoir-explorer")
-        prompt, target = (box.get_by_label(name, exact=True) for name in ("prompt", "target"))
-        prompt.fill("The capital of Poland is")
-        target.fill("Gdansk")
-        box.get_by_role("button", name="Edit", exact=True).click()
-        box.get_by_text("answered by").wait_for()
-        said = box.inner_text()
-        assert "asked: The capital of Poland is" in said and "overlap: 1.00" in said
-        before, after = (next(line for line in said.splitlines() if line.startswith(w)) for w in ("before", "after"))
-        assert after.startswith("after: Gd") and not before.startswith("before: Gd")
-        assert box.locator("img").is_visible()
-        box.get_by_role("button", name="Undo last edit").click()
-        box.get_by_text("the base model").wait_for()
-        assert before.replace("before", "after") in box.inner_text()

@@ -1,7 +1,6 @@
-"""The conversation's functions without a front end; its buttons without a browser; all of it in a real JupyterLab."""
+"""The conversation's functions without a front end; its buttons without a browser."""
 
 import pytest
-from browser import needs_chromium, quickstart
 from conftest import toy_model
 
 from memoir.explorer import talk
@@ -14,9 +13,6 @@ def editor(toy_editor):
     model = toy_model()
     model.model.layers[0].self_attn.o_proj.weight.data.zero_()  # features that a random context does not drown
     return toy_editor(model, layer=0, span="question", formats=("chat",), end=True, prefixes=(), n_iter=8)
-
-
-# ------------------------------------------------------------------------------------------------ without a browser
 
 
 def test_each_answer_tells_who_gave_it_and_the_last_question_is_edited(editor):
@@ -81,33 +77,3 @@ def test_buttons_do_what_the_functions_do_and_what_is_typed_stays_text(editor, m
     question.value = OTHER
     ask.click()
     assert "was detached" in said.value and turns.value == ""
-
-
-# ------------------------------------------------------------------------------------------------ in JupyterLab
-
-
-@needs_chromium
-def test_a_new_user_in_jupyterlab_talks_and_edits_the_last_answer(tmp_path):
-    with quickstart(tmp_path) as page:
-        box = page.locator(".memoir-conversation")
-        question, answer = (box.get_by_label(name, exact=True) for name in ("question", "new answer"))
-        question.fill("Who painted the Mona Lisa?")
-        box.get_by_role("button", name="Ask", exact=True).click()
-        box.get_by_text("the base model").wait_for()
-        assert question.input_value() == "" and "answer: Rembrandt" not in box.inner_text()
-        answer.fill("Rembrandt")
-        box.get_by_role("button", name="Edit last question").click()
-        box.get_by_text("edit 2 (Who painted the Mona Lisa?)").wait_for()
-        assert "answer: Rembrandt" in box.inner_text()
-        question.fill("What colour is <b>the</b> sky?")
-        box.get_by_role("button", name="Ask", exact=True).click()
-        box.get_by_text("the base model").wait_for()
-        said = [line for line in box.inner_text().splitlines() if line.startswith(("asked", "answered by"))]
-        assert said == [
-            "asked: Who painted the Mona Lisa?", "answered by: edit 2 (Who painted the Mona Lisa?)",
-            "asked: What colour is <b>the</b> sky?", "answered by: the base model",
-        ]  # fmt: skip
-        box.get_by_role("button", name="Undo last edit").click()
-        box.get_by_text("forgotten or replaced").wait_for()
-        box.get_by_role("button", name="New conversation").click()
-        box.get_by_text("asked:").first.wait_for(state="detached")

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import sys
 from functools import cache
 
 import pandas as pd
@@ -13,7 +12,6 @@ import requests
 from memoir import EditRecord, load_records
 from memoir.facts import reading, registry
 from memoir.facts.background import background_prompts
-from memoir.lab import cli
 
 needs_literature = pytest.mark.skipif(
     "MEMOIR_DATA" not in os.environ, reason="needs the published files: see tests/SKIPS.md"
@@ -230,19 +228,6 @@ def test_offline_the_inventory_says_what_is_missing(rejects, few, tmp_path, monk
         "openfacts-background": "committed",
     }
     assert before and before == [line for line in rejects.read_text().splitlines() if line[:8] == "temporal"]
-
-
-def test_a_wrong_hash_is_a_fault_that_names_file_expected_and_found(rejects, few, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("MEMOIR_DATA", str(tmp_path))
-    (tmp_path / "temporal").mkdir()
-    (tmp_path / "temporal" / "temporal-edit.json").write_text("[]")
-    monkeypatch.setattr(sys, "argv", ["memoir", "data"])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    message = str(stopped.value)
-    assert "temporal-edit.json" in message and "SHA-256 4f53cda1" in message and "expected 3c279562" in message
-    printed = capsys.readouterr().out
-    assert "WRONG" in printed and "Missing: temporal-train." in printed and "see its card" in printed
 
 
 @needs_literature

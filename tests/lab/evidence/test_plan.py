@@ -3,7 +3,9 @@
 import gc
 import json
 import weakref
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from conftest import BACKGROUND, toy_model
 
@@ -139,3 +141,9 @@ def test_a_committed_stream_that_names_the_papers_update_is_done_without_its_mod
     planned = plan.planned("full", "scale-lasting/")
     for name in ("qwen2.5-1.5b-sgd", "qwen2.5-1.5b-layer-24-rls"):
         assert plan._is_done(planned[f"scale-lasting/{name}"])
+
+
+def test_a_stream_says_how_many_at_once_only_where_it_is_not_one():
+    usual = runs.Stream("smoke", "a", "b", "zsre", (1,))
+    assert "batch" not in usual.described() and replace(usual, batch=16).described()["batch"] == 16
+    np.testing.assert_array_equal(usual.at, (1,))

@@ -193,3 +193,16 @@ def test_what_was_not_asked_is_a_gap_in_the_table_and_not_a_word():
     view = comparison.overview(pd.DataFrame(rows), None, "zsre", 1)
     (row,) = view.to_string(index=False, na_rep="-").splitlines()[1:]
     assert row.split()[:6] == ["FT", "0.5", "0.5", "0.5", "-", "-"]
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_method_but_ours_has_the_same_budget_of_settings_to_try(name):
+    search = [one for one in plan.planned("full", "baselines-search/").values() if one.method == name]
+    tried = [one.editor for one in search]
+    assert len(tried) == (0 if name == "memoir" else 7)
+    assert len({one.stream.at for one in search}) <= 1 and tried[:1] in ([], [{}])
+    for change in tried[1:]:
+        makers = METHODS[name].maker.__mro__
+        known = {key for maker in makers for key in getattr(maker.__init__, "__kwdefaults__", None) or {}}
+        assert set(change) <= known | {"layer", "layers"} and tried.count(change) == 1
+        assert METHODS[name].settings | change != METHODS[name].settings

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import shelves
 
 from memoir import tophash
 from memoir.facts.record import EditRecord
@@ -150,3 +151,20 @@ def test_streams_are_found_among_the_results(tmp_path, monkeypatch):
     files.write_result(files.result_path("full", "search", "other-settings"), rows, {"method": "memoir"}, {})
     ((label, found),) = mask_frames.committed_streams("full")
     assert label == "lasting / a" and found.n_edits.tolist() == [1, 10] and isinstance(found, pd.DataFrame)
+
+
+def test_an_editor_moves_the_answers_of_earlier_edits_less(toy_editor):
+    """‖ΔW u‖ of a second edit at the first one's keys, over that at its own, falls with λ."""
+    moved = {}
+    plain = {"weight_decay": 0.0}
+    rls = plain | {"update": "rls"}
+    for name, options in {"sgd": plain, "10": rls, "0.001": rls | {"ridge": 1e-3}}.items():
+        editor = toy_editor(k=48, **options)
+        first, second = (interference.rows_of_edit(editor, record)[0] for record in shelves.RECORDS[:2])
+        mask = editor.edit(shelves.RECORDS[0].prompt, shelves.RECORDS[0].target).mask
+        before = editor.memory.weight.clone()
+        own = editor.edit(shelves.RECORDS[1].prompt, shelves.RECORDS[1].target).mask
+        change = editor.memory.weight - before
+        moved[name] = ((change @ (first * mask).T).norm() / (change @ (second * own).T).norm()).item()
+        editor.detach()
+    assert moved["0.001"] < 0.2 * moved["sgd"] and moved["0.001"] < moved["10"] < moved["sgd"]

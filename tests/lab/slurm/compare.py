@@ -1,6 +1,6 @@
 """What the smoke profile's streams left on a cluster against the same streams run here: metrics and answers alike.
 
-python tests/slurm/compare.py FOLDER     (the cluster's data/results/smoke; the streams run here write their own)
+python tests/lab/slurm/compare.py FOLDER     (the cluster's data/results/smoke; the streams run here write their own)
 """
 
 import json
