@@ -9,6 +9,7 @@ subject by how much of them is likely.
 
 import re
 import string
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -84,11 +85,18 @@ def summary(table: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
 
 def share(values: pd.Series) -> dict:
     """Of yes and no, 1 and 0: mean, Wilson's 95 % interval low to high, and n."""
-    between = binomtest(int(values.sum()), len(values)).proportion_ci(method="wilson")
-    return {"mean": values.mean(), "low": between.low, "high": between.high, "n": len(values)}
+    low, high = _wilson(int(values.sum()), len(values))
+    return {"mean": values.mean(), "low": low, "high": high, "n": len(values)}
+
+
+@cache  # the test that comes with it takes a hundred times as long
+def _wilson(yes: int, n: int) -> tuple[float, float]:
+    between = binomtest(yes, n).proportion_ci(method="wilson")
+    return between.low, between.high
 
 
 def mean_of(values: pd.Series) -> dict:
     """Of any values: mean, Student's 95 % interval low to high, and n."""
-    table = pd.DataFrame({"metric": "", "protocol": "", "value": values})
-    return summary(table).iloc[0][["mean", "low", "high", "n"]].to_dict()
+    mean, n = values.mean(), values.count()
+    half = student_t.ppf(0.975, n - 1) * values.sem()
+    return {"mean": mean, "low": mean - half, "high": mean + half, "n": n}

@@ -8,9 +8,7 @@ import pytest
 import torch
 
 import memoir
-from memoir.lab import notebooks
 from memoir.lab.evidence import files, runs
-from memoir.lab.report import figures
 
 
 @pytest.fixture(autouse=True)
@@ -145,26 +143,3 @@ def test_streams_are_checked_before_anything_runs(toy_editor):
         stream(at=(5, 3))
     with pytest.raises(ValueError, match="valid records; this run asks for 1000000"):
         runs.run_stream(stream(at=(1_000_000,)), toy_editor())
-
-
-def test_figures_are_made_from_result_files_alone(tmp_path, monkeypatch):
-    """From a copy of the results, without a model: the committed bytes; a deleted result takes its own away."""
-    committed = {path.name: path.read_bytes() for path in (*figures.plots.FIGURES.iterdir(), figures.readme.README)}
-    shutil.copytree(files.ROOT / "data" / "results", tmp_path / "results", dirs_exist_ok=True)
-    shutil.copytree(figures.plots.FIGURES, tmp_path / "figures")  # a picture that is the same stays
-    monkeypatch.setattr(figures.plots, "FIGURES", tmp_path / "figures")
-    monkeypatch.setattr(figures.readme, "README", shutil.copy(figures.readme.README, tmp_path / "README.md"))
-
-    def rebuilt() -> dict[str, bytes]:
-        written = figures.rebuild(notebooks.discover())
-        assert {path.name for path in figures.plots.FIGURES.iterdir()} <= {path.name for path in written}
-        return {path.name: path.read_bytes() for path in written}
-
-    made = rebuilt()
-    differ = sorted(name for name in made.keys() | committed.keys() if made.get(name) != committed.get(name))
-    assert not differ, "make figures, and commit what it changes"
-    (tmp_path / "results" / "full" / "overlap" / "interference.json").unlink()
-    less, whole = rebuilt(), {"report.html", "README.md"}
-    assert less.keys() == {name for name in made if not name.startswith("02_")}
-    assert all(less[name] == made[name] for name in less.keys() - whole)
-    assert b"02_interference" in made["report.html"] and b"02_interference" not in less["report.html"]

@@ -1,9 +1,11 @@
 """The sweeps over layers as tidy frames, and the rule that picks a layer. Knows results, nothing of models."""
 
+from functools import lru_cache
+
 import pandas as pd
 
 from memoir import metrics
-from memoir.lab.evidence.results import finished
+from memoir.lab.evidence import results
 from memoir.lab.experiments.ablations import frames as ablations
 from memoir.metrics import GENERATED, TEACHER_FORCED
 from memoir.models import own
@@ -19,7 +21,7 @@ def sweep(profile: str) -> pd.DataFrame:
     (nats), seconds.
     """
     found = []
-    for _, result, tables in finished(profile, "layers"):
+    for _, result, tables in results.finished(profile, "layers"):
         how = result["parameters"]["editor"]
         about = {name: how[name] for name in ("layer", "seed", "k", "threshold")}
         medians = tables["edits"][["steps", "last_loss", "seconds"]].median().to_dict()
@@ -33,6 +35,11 @@ def recalibrated_sweep(profile: str, experiment: str) -> pd.DataFrame:
     Its questions were all answered from memory (τ = 0).
     Columns run, model, layer, k, seed, threshold, metric, protocol, mean, low, high, n.
     """
+    return _recalibrated(profile, experiment, results.stamp(profile, experiment)).copy()
+
+
+@lru_cache(maxsize=8)
+def _recalibrated(profile: str, experiment: str, _stamp: tuple) -> pd.DataFrame:
     found = []
     for one in ablations.read(profile, experiment):
         if ablations.RECALIBRATED in one.at:

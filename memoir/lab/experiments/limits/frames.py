@@ -4,6 +4,7 @@ Knows results and records; `minds.py`, `lengths.py` and `hops.py` edit, `many.py
 """
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,11 @@ def answers(profile: str) -> pd.DataFrame:
     model), "right" and "right_before" (the right answer is), with Wilson's intervals; "accuracy" (of the right answer's
     tokens) and "kept" (arg-max tokens as the untouched model's), with Student's.
     """
+    return _answers(profile, results.stamp(profile, EXPERIMENT)).copy()
+
+
+@lru_cache(maxsize=8)
+def _answers(profile: str, _stamp: tuple) -> pd.DataFrame:
     found = []
     for dataset, label, table in _finished(profile):
         for (n, kind), rows in table.groupby(["n_edits", "kind"], sort=False):

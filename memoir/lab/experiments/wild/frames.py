@@ -6,6 +6,7 @@ recommended settings after the other. Knows results, nothing of models.
 
 import itertools
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,11 @@ def answers(profile: str, experiments: tuple[str, ...] = STREAMS) -> pd.DataFram
     measure: "exact" and "begins" (Wilson's intervals), "teacher_forced" (Student's), "found" (the share that was routed
     to the record's own edit; of irrelevant questions, to the base model; Wilson's).
     """
+    return _answers(profile, experiments, tuple(results.stamp(profile, name) for name in experiments)).copy()
+
+
+@lru_cache(maxsize=8)
+def _answers(profile: str, experiments: tuple[str, ...], _stamps: tuple) -> pd.DataFrame:
     found = []
     for planned, _, tables in _finished(profile, experiments):
         found += _read(tables, dataset=planned.stream.dataset, label=_label(planned))
