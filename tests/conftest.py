@@ -3,6 +3,7 @@
 import os
 
 import pytest
+import remembered
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -46,6 +47,14 @@ def toy_model(kind: str = "llama", seed: int = 0):
             if weight.dim() == 2 and "emb" not in name and "wte" not in name and "lm_head" not in name:
                 weight.mul_(6)
     return model
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _found_once():
+    """Records and hashes; see `remembered.py`."""
+    with pytest.MonkeyPatch.context() as patch:
+        remembered.remember(patch)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """Facts to edit: reading the data sets of the registry, checking their files, and the validator.
 
-Files are read through `datasets`, from the folder $MEMOIR_DATA when it is set and otherwise fetched with pooch from a
-pinned address; either way their SHA-256 is checked. What the sets are stands in `registry.py`. Knows texts. Of
-models it only asks a tokenizer how long a prompt is, and whether it keeps an answer apart from it.
+Published files are read from the folder $MEMOIR_DATA when it is set and otherwise fetched with pooch from a pinned
+address; either way their SHA-256 is checked. What the sets are stands in `registry.py`. Knows texts. Of models it only
+asks a tokenizer how long a prompt is, and whether it keeps an answer apart from it.
 """
 
 import os
@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pooch
 import requests
+from pyarrow import parquet
 from transformers import PreTrainedTokenizerBase
 
 from memoir import texts
@@ -204,8 +205,9 @@ def _keep_rejects(found: pd.DataFrame, read: set[str]) -> None:
 
 
 def _rows(path: Path) -> Iterable[dict]:
+    if path.suffix == ".parquet":
+        return parquet.read_table(path).to_pylist()
     import datasets  # a slow import, needed only here
 
     datasets.disable_progress_bars()
-    read = datasets.Dataset.from_parquet if path.suffix == ".parquet" else datasets.Dataset.from_json
-    return read(str(path), cache_dir=str(cache_folder() / "datasets"), keep_in_memory=True)
+    return datasets.Dataset.from_json(str(path), cache_dir=str(cache_folder() / "datasets"), keep_in_memory=True)

@@ -6,6 +6,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pandas as pd
+import pytest
+import remembered
 import torch
 from conftest import BACKGROUND, PREFIXES, toy_model
 
@@ -15,8 +17,10 @@ from memoir.lab.evidence import files, runs
 from memoir.store import folder as store
 
 torch.set_num_threads(1)
+remembered.remember(pytest.MonkeyPatch())
 TOKENIZER = memoir.load_model("smollm2-135m")[1]
 STREAM = runs.Stream("smoke", "toy", "crash", "openfacts", at=(4, 14), every=3, generated=2, untouched=2)
+memoir.load_records("openfacts", tokenizer=TOKENIZER)
 
 
 # made once, in the fork server: each process that is killed inherits it

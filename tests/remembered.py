@@ -1,0 +1,83 @@
+"""What tests ask again and again is found once: records of files, hashes of the tokenizer and of large weights.
+
+Each is remembered by what it is made of, so that an altered file, tokenizer or model is read and hashed anew.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from memoir.checks import host
+from memoir.facts import reading
+from memoir.models import loading
+
+LARGE = 10**7  # parameters: below that a hash takes no longer than its key
+
+
+def records(read: Callable) -> Callable:
+    """`reading.read_records` by the data set's entry, its files with their times, the tokenizer and the limit."""
+    kept = {}
+
+    def again(name, *, tokenizer=None, limit=1024):
+        dataset = reading.DATASETS.get(name)
+        if dataset is None:
+            return read(name, tokenizer=tokenizer, limit=limit)
+        paths = [file if isinstance(file, Path) else reading.fetch(file) for file in dataset.files]
+        key = (name, dataset, tokenizer and tokenizer_key(tokenizer), limit, *map(stamp, paths))
+        if key not in kept:
+            kept[key] = read(name, tokenizer=tokenizer, limit=limit)
+        return tuple(map(list, kept[key]))
+
+    return again
+
+
+def stamp(path: Path) -> tuple:
+    return path, path.stat().st_mtime_ns, path.stat().st_size
+
+
+def tokenizer_key(tokenizer) -> tuple:
+    """A tokenizer, its size, and what it makes of a text."""
+    return tokenizer, len(tokenizer), tuple(tokenizer("The café’s 2 rivers,\nand 東京. ").input_ids)
+
+
+def of_tokenizer(make: Callable) -> Callable:
+    kept = {}
+
+    def again(tokenizer):
+        key = tokenizer_key(tokenizer)
+        if key not in kept:
+            kept[key] = make(tokenizer)
+        return kept[key]
+
+    return again
+
+
+def of_weights(make: Callable) -> Callable:
+    """`loading.weights_hash` of a large float32 model by its weights' names, shapes and sums of bits."""
+    kept = {}
+
+    def again(model):
+        weights = host.weights(model)
+        if sum(w.numel() for _, w in weights) < LARGE or any(w.dtype != torch.float32 for _, w in weights):
+            return make(model)
+        bits = (w.detach().contiguous().view(torch.int32) for _, w in weights)
+        sums = tuple(int((b.view(torch.int64) if b.shape[-1] % 2 == 0 else b).sum()) for b in bits)
+        key = (sums, *((name, w.shape) for name, w in weights))
+        if key not in kept:
+            kept[key] = make(model)
+        return kept[key]
+
+    return again
+
+
+def remember(patch: pytest.MonkeyPatch) -> None:
+    """From here on, wherever memoir's modules hold these functions by their names."""
+    found = (reading.read_records, records), (loading.tokenizer_hash, of_tokenizer), (loading.weights_hash, of_weights)
+    for real, wrap in found:
+        again = wrap(real)
+        for module in [module for name, module in sys.modules.items() if name.startswith("memoir")]:
+            if vars(module).get(real.__name__) is real:
+                patch.setattr(module, real.__name__, again)
