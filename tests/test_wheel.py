@@ -34,15 +34,11 @@ def python(tmp_path_factory) -> Path:
     return inside
 
 
-def test_the_first_lines_of_the_readme_work_there(python, tmp_path):
+def test_the_first_lines_of_the_readme_work_there_and_its_types_say_so(python, tmp_path):
     lines = re.search(r"```python\n(import memoir\n.*?)editor\.generate", README, re.DOTALL)[1]
     asked = lines.replace("editor.chat(", "print(memoir.__file__, editor.chat(").replace("}])", "}]))")
-    said = subprocess.run([python, "-c", asked], cwd=tmp_path, capture_output=True, text=True)
+    typed = "from importlib.resources import files\nprint(files('memoir').joinpath('py.typed').is_file())"
+    said = subprocess.run([python, "-I", "-c", f"{asked}\n{typed}"], cwd=tmp_path, capture_output=True, text=True)
     assert said.returncode == 0, said.stderr
-    assert said.stdout.split()[0].startswith(str(python.parents[1])) and "Lyon" in said.stdout
-
-
-def test_what_is_typed_says_so(python):
-    asked = "from importlib.resources import files; print(files('memoir').joinpath('py.typed').is_file())"
-    said = subprocess.run([python, "-c", asked], cwd="/", capture_output=True, text=True)
-    assert said.stdout.split() == ["True"], said.stderr
+    place, *answer, is_typed = said.stdout.split()
+    assert place.startswith(str(python.parents[1])) and "Lyon" in answer[0] and is_typed == "True"
