@@ -12,7 +12,7 @@ import torch
 
 from memoir.checks import host
 from memoir.facts import reading
-from memoir.models import loading
+from memoir.models import identity
 
 LARGE = 10**7  # parameters: below that a hash takes no longer than its key
 
@@ -56,7 +56,7 @@ def of_tokenizer(make: Callable) -> Callable:
 
 
 def of_weights(make: Callable) -> Callable:
-    """`loading.weights_hash` of a large float32 model by its weights' names, shapes and sums of bits."""
+    """`identity.weights_hash` of a large float32 model by its weights' names, shapes and sums of bits."""
     kept = {}
 
     def again(model):
@@ -75,8 +75,8 @@ def of_weights(make: Callable) -> Callable:
 
 def remember(patch: pytest.MonkeyPatch) -> None:
     """From here on, wherever memoir's modules hold these functions by their names."""
-    found = (reading.read_records, records), (loading.tokenizer_hash, of_tokenizer), (loading.weights_hash, of_weights)
-    for real, wrap in found:
+    hashes = (identity.tokenizer_hash, of_tokenizer), (identity.weights_hash, of_weights)
+    for real, wrap in ((reading.read_records, records), *hashes):
         again = wrap(real)
         for module in [module for name, module in sys.modules.items() if name.startswith("memoir")]:
             if vars(module).get(real.__name__) is real:
