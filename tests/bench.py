@@ -321,7 +321,8 @@ def evaluation(n: int = 4, edits: int = 2) -> Rows:
             memoir.evaluate(editor, facts, generated=generated)
 
         what = f"evaluation{', generated too' if generated else ''}, beside question by question"
-        yield at_least(2, what, compared(one_by_one, together, 2))
+        together()  # asks the untouched model
+        yield at_least(2, what, compared(one_by_one, together, 2, warm=False))
     editor.detach()
 
 
@@ -381,7 +382,8 @@ PARTS = (
 def cells(row: Row) -> tuple[str, ...]:
     """A row's part, median, least and greatest ratio, bar and verdict."""
     low, middle, high = (f"{found:.3g}" for found in (min(row.ratios), median(row.ratios), max(row.ratios)))
-    return row.part, middle, f"{low}–{high}", f"{'≥' if row.least else '≤'} {row.bar:g}", row.verdict
+    spread, bar = f"{low}–{high}" if len(row.ratios) > 1 else "one run", f"{'≥' if row.least else '≤'} {row.bar:g}"
+    return row.part, middle, spread, bar, row.verdict
 
 
 def table(rows: Sequence[Row]) -> str:
