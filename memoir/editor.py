@@ -244,7 +244,9 @@ class Memoir(Hooked, EditedModel):
     def _matched(self, masks: Tensor, asked: Sequence[str]) -> list[Route]:
         """Where questions go by their masks (B, D), among the edits that the lexical gate lets answer them."""
         gate, prompts = self._gate, [edit.prompt for edit in self.edits] if self._gate else []
-        return self.memory.route(masks, gate.allowed(asked, prompts, self.memory.masks) if gate else None)
+        return self.memory.route(
+            masks, gate.allowed(asked, prompts, self.memory.masks, self.memory.changes) if gate else None
+        )
 
     def _route_prompts(self, tokens: Tensor, positions: Tensor, activations: Tensor) -> list[Route]:
         """Where whole prompts go whose words have a say: tokens (B, T), their prompts at positions (B, T) bool."""

@@ -42,12 +42,14 @@ class ResidualMemory(nn.Module):
         self.register_buffer("weight", torch.zeros(linear_out, linear_in, device=device))
         self.register_buffer("permutation", permutation.to(device))
         self.register_buffer("mu", torch.zeros(linear_in, device=device))
+        self.changes = 0  # how often stored masks were taken back or cleared; more of them are no change
         self._masks = np.empty((16, -(-linear_in // 8)), dtype=np.uint8)  # grows by doubling
         self.clear()
 
     def clear(self) -> None:
         """Take all masks out; W_m stays as it is."""
         self.n_edits, self._forgotten = 0, set()
+        self.changes += 1
 
     @property
     def masks(self) -> np.ndarray:
@@ -62,6 +64,7 @@ class ResidualMemory(nn.Module):
     def forget(self, edits: list[int]) -> None:
         """Clear the masks of these edits; the indices of the others stay as they are."""
         self.masks[edits] = 0
+        self.changes += len(edits) > 0
         self._forgotten.update(edits)
 
     def set_threshold(self, threshold: float) -> None:

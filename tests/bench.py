@@ -213,7 +213,7 @@ def lexical_gate(queries: int = 64, stored: int = 7000) -> Rows:
     memory, asked = holding(packed(drawn(stored, K, SIZE, seed=0))), drawn(queries, K, SIZE, seed=1)
 
     def gated() -> None:
-        memory.route(asked, gate.allowed(prompts[:queries], prompts, memory.masks))
+        memory.route(asked, gate.allowed(prompts[:queries], prompts, memory.masks, memory.changes))
 
     yield at_most(2, "lexical gate, beside masks alone", compared(gated, lambda: memory.route(asked), times=2))
 

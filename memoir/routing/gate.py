@@ -67,22 +67,28 @@ class LexicalGate:
         self.sigma = inputs.as_share(sigma, "sigma")
         self._start_over(0)
 
-    def allowed(self, questions: Sequence[str], prompts: Sequence[str], masks: NDArray) -> NDArray:
-        """(questions, N) bool, of the stored prompts (N,) and their packed masks (N, bytes)."""
+    def allowed(
+        self, questions: Sequence[str], prompts: Sequence[str], masks: NDArray, changes: int | None = None
+    ) -> NDArray:
+        """(questions, N) bool, of the stored prompts (N,) and their packed masks (N, bytes).
+
+        changes: a number that stays while masks are only added; without it they are compared with those of before.
+        """
         if not len(prompts):
             return np.ones((len(questions), 0), bool)
-        self._follow(prompts, masks)
+        self._follow(prompts, masks, changes)
         return self._words.shares(questions) >= self.sigma - 1e-9  # a sum of shares may miss 1 by rounding
 
     def _start_over(self, width: int) -> None:
-        self._masks = np.empty((0, width), np.uint8)
+        self._masks, self._changes = np.empty((0, width), np.uint8), None
         self._near = self._counts = np.empty((0, NEAREST), np.int64)
 
-    def _follow(self, prompts: Sequence[str], masks: NDArray) -> None:
-        known = len(self._masks)
-        if not np.array_equal(masks[:known], self._masks):  # one was forgotten, or another state was loaded
+    def _follow(self, prompts: Sequence[str], masks: NDArray, changes: int | None) -> None:
+        known, same = len(self._masks), changes is not None and changes == self._changes
+        if not same and not np.array_equal(masks[:known], self._masks):  # one was forgotten, another state was loaded
             self._start_over(masks.shape[1])
             known = 0
+        self._changes = changes
         if known == len(masks) and known:
             return
         for start in range(known, len(masks), CHUNK):
