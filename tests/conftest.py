@@ -49,6 +49,13 @@ def toy_model(kind: str = "llama", seed: int = 0):
     return model
 
 
+def pytest_collection_modifyitems(items):
+    """Marks what asks for the real model or for its tokenizer, as toy editors do too; `make check` leaves it out."""
+    for item in items:
+        if "smollm2" in getattr(item, "fixturenames", ()):
+            item.add_marker("model")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _found_once():
     """Records and hashes; see `remembered.py`."""

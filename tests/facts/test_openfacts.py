@@ -243,6 +243,7 @@ def test_the_card_tells_the_numbers_of_the_file(rows):
     assert load_build().card_table(rows) in CARD.read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_a_rebuild_gives_the_same_bytes(tmp_path):
     missing = [p for p in PACKAGES if importlib.util.find_spec(p) is None]
     if missing:

@@ -11,6 +11,8 @@ import pytest
 from memoir.lab import notebooks
 from memoir.lab.evidence import plan
 
+pytestmark = pytest.mark.slow
+
 EXECUTED = "runs/smoke/00_quickstart.ipynb"
 
 

@@ -89,6 +89,7 @@ def test_a_module_that_no_floor_names_is_refused(house):
     assert run(house, LINT, "--no-cache").returncode == 1
 
 
+@pytest.mark.slow
 def test_without_the_laboratory_the_editor_is_whole(house):
     """Every module but the command line's is imported, and the README's first lines run to their end; that the tests
     outside this folder pass there too is what `make test-editor` shows."""
@@ -108,6 +109,7 @@ def test_tests_stand_in_the_same_folders():
     assert tests == rooms - {Path("lab/experiments")}  # which holds folders alone
 
 
+@pytest.mark.slow
 def test_a_new_experiment_is_a_new_folder_and_a_notebook_and_nothing_else(house):
     for name in ("notebooks", "data", "figures"):
         shutil.copytree(
@@ -140,6 +142,7 @@ def test_a_new_experiment_is_a_new_folder_and_a_notebook_and_nothing_else(house)
     assert "99_planted " in said.stdout and "99 · What was planted?" in said.stdout
 
 
+@pytest.mark.slow
 def test_a_wrong_type_is_refused(house):
     planted = house / "memoir" / "metrics.py"
     planted.write_text(

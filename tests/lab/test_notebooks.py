@@ -65,6 +65,7 @@ def test_stored_outputs_can_be_compared(found):
         assert not re.search(r"(?<![\w.])/(home|root|tmp|work|usr)/| at 0x", text), text
 
 
+@pytest.mark.slow
 def test_the_gate_passes_what_is_right_and_fails_what_is_wrong(tmp_path):
     for stored, expected in (("2\n", 0), ("3\n", 1)):
         cell = new_code_cell("print(1 + 1)", execution_count=1)
@@ -74,6 +75,7 @@ def test_the_gate_passes_what_is_right_and_fails_what_is_wrong(tmp_path):
         assert gate(path).returncode == expected
 
 
+@pytest.mark.slow
 def test_a_fault_planted_in_a_real_notebook_turns_the_gate_red(tmp_path):
     notebook = nbformat.read(notebooks.NOTEBOOKS / "01_tophash.ipynb", as_version=4)
     _, output = next((c, o) for c, o in outputs(notebook) if "squared norm" in o.get("text", ""))

@@ -8,6 +8,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from memoir.lab import cli, notebooks
 
+pytestmark = pytest.mark.slow
+
 ODD = """"'; import os; open('evaluated', 'w')  # \n__import__('os')"""
 
 

