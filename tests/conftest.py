@@ -50,7 +50,12 @@ def toy_model(kind: str = "llama", seed: int = 0):
 
 
 def pytest_collection_modifyitems(items):
-    """Marks what asks for the real model or for its tokenizer, as toy editors do too; `make check` leaves it out."""
+    """Marks what asks for the real model or for its tokenizer, as toy editors do too; `make check` leaves it out.
+
+    Files with slow tests come first, so that at the end no process waits long for another's.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
     for item in items:
         if "smollm2" in getattr(item, "fixturenames", ()):
             item.add_marker("model")
