@@ -35,7 +35,7 @@ def records(read: Callable) -> Callable:
 
 
 def stamp(path: Path) -> tuple:
-    return path, path.stat().st_mtime_ns, path.stat().st_size
+    return path, path.stat().st_mtime_ns, path.stat().st_size, path.stat().st_ino, path.stat().st_ctime_ns
 
 
 def tokenizer_key(tokenizer) -> tuple:

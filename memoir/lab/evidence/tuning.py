@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -142,7 +142,7 @@ class Search:
             f"error of the difference on the same records; its average is {self.average:g} ± {error:g}"
         )
         return {
-            "settings": asdict(self.best), "chosen": why, "records": records, "tried": self.tried,
+            "settings": self.best.tuned(), "chosen": why, "records": records, "tried": self.tried,
             "thresholds": self.thresholds,
         }  # fmt: skip
 

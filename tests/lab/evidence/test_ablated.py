@@ -106,7 +106,7 @@ def test_the_last_tokens_feature_is_the_last_tokens_activation(ablated):
     short, long = BACKGROUND[:2]
     together = editor.features([short, "A longer prompt so that the first one is padded on its right side"])
     rows = editor._rows([editor.tokenizer(short).input_ids])
-    assert torch.allclose(together[0], editor._prefix(rows).activations[0, -1], atol=1e-5)
+    assert torch.allclose(together[0], editor._frozen(rows).activations[0, -1], atol=1e-5)
     expected = torch.stack([editor.features([prompt])[0] for prompt in BACKGROUND]).mean(0)
     assert torch.allclose(editor.memory.mu, expected, atol=1e-5)
     editor.edit(short, "Lyon")

@@ -102,7 +102,7 @@ def test_single_edits_are_each_made_into_an_empty_memory(params, toy_editor, mon
 
 def test_a_finished_stream_needs_no_model_unless_its_settings_changed(params, toy_editor, monkeypatch):
     settings = dict(layer=1, k=24, threshold=0.5, lr=1.0, n_iter=4)
-    monkeypatch.setattr(plan.registry, "settings", lambda *_: settings)
+    monkeypatch.setattr(plan.presets, "settings", lambda *_: settings)
     monkeypatch.setattr(plan, "make", lambda planned: toy_editor(**planned.editor))
     entry = "streams: {{x/one: {{dataset: openfacts, at: [1], generated: 0, false_positives: {}, editor: {{lr: {}}}}}}}"
     params(entry.format("null", 1.0))

@@ -122,7 +122,7 @@ def test_a_stream_keeps_what_its_probes_found(folders, toy_editor, monkeypatch):
     entry = "streams: {x/one: {dataset: openfacts, at: [1, 2], generated: 0, probes: {PROBES}}}"
     folders.write_text(entry.replace("PROBES", "text: 2, irrelevant-openfacts: 3"))
     monkeypatch.setattr(plan, "make", lambda planned: toy_editor())
-    monkeypatch.setattr(plan.registry, "settings", lambda *_: dict(layer=1, k=24, threshold=0.5, lr=1.0, n_iter=4))
+    monkeypatch.setattr(plan.presets, "settings", lambda *_: dict(layer=1, k=24, threshold=0.5, lr=1.0, n_iter=4))
     (planned,) = plan.planned("laptop").values()
     path = plan.run(planned)
     result = json.loads(path.read_text())

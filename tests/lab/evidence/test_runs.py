@@ -97,9 +97,9 @@ def test_a_stream_that_was_made_longer_asks_nothing_again_though_its_checkpoint_
     result = runs.run_stream(stream(at=(1, 3), batch=2), toy_editor())
     begun = json.loads(result.read_text())["provenance"]["starts"]
     shutil.rmtree(files.WORK)
-    ask, asked = runs.asking.ask, []
+    ask, asked = runs.evaluation.ask, []
     monkeypatch.setattr(
-        runs.asking, "ask", lambda editor, facts, **how: asked.extend(facts) or ask(editor, facts, **how)
+        runs.evaluation, "ask", lambda editor, facts, **how: asked.extend(facts) or ask(editor, facts, **how)
     )
     grown = json.loads(runs.run_stream(stream(batch=2), toy_editor()).read_text())
     assert len(asked) == 5, "the five of the last length, and none of the one and the three before"
@@ -120,10 +120,10 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(toy_editor, monkeypatch, t
 
     editor, edit = toy_editor(), memoir.Memoir._edit
 
-    def fail_at_the_fourth(self, prompt, target):
+    def fail_at_the_fourth(self, edits):
         if len(self.edits) == 3:
             raise KeyboardInterrupt
-        return edit(self, prompt, target)
+        return edit(self, edits)
 
     monkeypatch.setattr(memoir.Memoir, "_edit", fail_at_the_fourth)
     with pytest.raises(KeyboardInterrupt):

@@ -66,7 +66,7 @@ def test_the_streams_wait_for_the_search_and_use_its_winner(model):
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_failure_is_a_row_and_loses_no_other_method_and_nothing_is_done_twice(model, monkeypatch):
-    found, edit = weights_hash(model), METHODS["grace"].maker._edit
+    found, edit = weights_hash(model), METHODS["grace"].maker._edit_alone
 
     def fail_at_the_second(self, prompt, target):
         if self.edits:
@@ -75,7 +75,7 @@ def test_a_failure_is_a_row_and_loses_no_other_method_and_nothing_is_done_twice(
 
     for one in streams("baselines-search"):
         plan.run(one)
-    monkeypatch.setattr(METHODS["grace"].maker, "_edit", fail_at_the_second)
+    monkeypatch.setattr(METHODS["grace"].maker, "_edit_alone", fail_at_the_second)
     assert len(comparison.not_run("full", "baselines")) == 4
     for one in streams("baselines"):
         plan.run(one)
@@ -152,7 +152,7 @@ def test_what_to_use_reads_every_way_at_about_a_hundred_edits(monkeypatch):
     answers = pd.DataFrame(
         [said | {"n_edits": 107, "mean": 0.2}, said | {"n_edits": 107, "mean": 0.9, "form": "alone"}]
     )
-    monkeypatch.setattr(practice.evidence, "read", lambda _, name: read.get(name))
+    monkeypatch.setattr(practice.results, "read", lambda _, name: read.get(name))
     monkeypatch.setattr(practice.files, "read_result", lambda *where: {"metrics": cost[where[-1]]})
     monkeypatch.setattr(practice.wild, "answers", lambda _: answers)
     table = practice.table().set_index("method")

@@ -26,7 +26,7 @@ def planted(monkeypatch):
     rows += asked("relation specificity", 10, 4, 1, kept=0.5)
     stream = runs.Stream("full", "limits", "knowedit-paper", "knowedit", (100,))
     planned = type("Planned", (), {"stream": stream})
-    monkeypatch.setattr(frames.evidence, "finished", lambda *_: iter([(planned, {}, {"around": pd.DataFrame(rows)})]))
+    monkeypatch.setattr(frames.results, "finished", lambda *_: iter([(planned, {}, {"around": pd.DataFrame(rows)})]))
     return frames.answers("full")
 
 
@@ -143,7 +143,7 @@ def test_ability_is_read_of_the_streams_that_asked_for_it(planted, monkeypatch):
     choices = pd.DataFrame({"won": [True, False], "won_before": [True, True], "n_edits": 100})
     stream = runs.Stream("full", "limits", "counterfact-rls", "counterfact", (100,))
     ended = (type("Planned", (), {"stream": stream}), {}, {"text": text, "choices": choices})
-    monkeypatch.setattr(frames.evidence, "finished", lambda *_: iter([ended]))
+    monkeypatch.setattr(frames.results, "finished", lambda *_: iter([ended]))
     row = frames.ability("full").iloc[0]
     assert (row.label, row.n_edits, row.choices, row.choices_before) == ("rls", 100, 0.5, 1.0)
     assert row.perplexity == pytest.approx(2.71828, abs=1e-4) and row.perplexity_before == 1

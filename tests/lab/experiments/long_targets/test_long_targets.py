@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from memoir import evaluation, metrics, texts
+from memoir import evaluation, metrics, queryable, texts
 from memoir.facts.reading import load_records
 from memoir.facts.record import OOD, EditRecord
 from memoir.lab.evidence import files, plan, published, runs
@@ -40,10 +40,10 @@ def test_perplexity_is_that_of_transformers_own_loss(toy, toy_editor):
 
 def test_long_rows_come_in_smaller_batches(monkeypatch):
     rows = [range(n) for n in (5, 900, 7, 6, 1100, 30, 4000)]
-    batches = list(evaluation.by_length(rows, size=3))
+    batches = list(queryable.by_length(rows, size=3))
     assert sorted(i for batch in batches for i in batch) == list(range(len(rows)))
     assert [[len(rows[i]) for i in batch] for batch in batches] == [[5, 6, 7], [30, 900], [1100], [4000]]
-    assert list(evaluation.by_length([])) == []
+    assert list(queryable.by_length([])) == []
 
 
 def questions(rows):
