@@ -45,6 +45,17 @@ class CallState(threading.local):
             return None
         return turns.latest_routes(self.turns, len(self.tokens))
 
+    def is_own(self, tokens: Tensor, past: int) -> bool:
+        """Whether a forward pass over tokens (B, T), behind `past` cached ones, is about the prompts that are asked
+        for: within `model.generate` guidance or a logits processor may ask the model about another text."""
+        prompt = self.text if self.text is not None else self.prompt
+        if prompt is None or len(tokens) % len(prompt):
+            return prompt is None
+        if self.text is None or tokens.is_floating_point() or self.text.is_floating_point():
+            return True
+        wanted = self.text.repeat_interleave(len(tokens) // len(prompt), dim=0)[:, past : past + tokens.shape[1]]
+        return tokens[:, : wanted.shape[1]].equal(wanted.to(tokens.device))
+
     def given_turns(self, rows: int) -> list[Turn]:
         """The turns of the prompts that are `given`, in so many rows: beams, or several sequences for each prompt."""
         prompts, known = self.given

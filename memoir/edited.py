@@ -41,7 +41,9 @@ LINES = 300.0  # seconds between lines in a log
 class EditResult:
     """What one edit did: its index, the optimiser's steps, the loss before each, seconds, and its mask (D,) bool.
 
-    learnt: whether the last loss is at most `LEARNT`. replaces: the latest earlier edit of its prompt.
+    learnt: whether the last loss is at most `LEARNT` and, where the method looks, every token of the target is the
+    likeliest: a mean over many tokens can be low while one of them, a digit, is another. replaces: the latest earlier
+    edit of its prompt.
     """
 
     index: int
@@ -124,7 +126,8 @@ class EditedModel(QueryableModel):
         if not result.learnt:
             warnings.warn(
                 f"{inputs.shown(target)} was not learnt as the answer to {inputs.shown(prompt)}: the loss is "
-                f"{result.loss:.2g} after {result.steps} steps. More steps (n_iter) or a shorter target may do.",
+                f"{result.loss:.2g} after {result.steps} steps, and not every token is said. More steps (n_iter) or a "
+                "shorter target may do.",
                 stacklevel=3,
             )
         if spaced_oddly(prompt, target):
@@ -147,11 +150,13 @@ class EditedModel(QueryableModel):
         with undisturbed():
             fitted = self._edit(edits)
             seconds = (time.perf_counter() - start) / len(edits)
-            for edit, (losses, steps, mask) in zip(edits, fitted, strict=True):
-                earlier, learnt = max(self._edits_of(edit.prompt), default=None), not losses[-1] > LEARNT
+            for edit, (losses, steps, mask, said) in zip(edits, fitted, strict=True):
+                earlier = max(self._edits_of(edit.prompt), default=None)
+                learnt = not losses[-1] > LEARNT and said is not False
                 results.append(EditResult(len(self.edits), steps, losses, seconds, mask, learnt, earlier))
                 self.edits.append(edit)
                 self.log.append({"steps": steps, "first_loss": losses[0], "last_loss": losses[-1], "seconds": seconds})
+                self.log[-1] |= {} if said is None else {"said": said}
         return results
 
     def _edits_of(self, prompt: str) -> list[int]:
@@ -208,6 +213,8 @@ class EditedModel(QueryableModel):
             place = f"records[{i}] (id {record.id})"
             for metric, prompt, answer in questions(record):
                 inputs.text(prompt, f"{place}, {metric}: prompt"), inputs.text(answer, f"{place}, {metric}: target")
+                if not prompt.strip():
+                    raise ValueError(f"{place}, {metric}: the prompt is empty. Leave it out, or write what is asked.")
             try:
                 target_ids(self.tokenizer, record.prompt, record.target)
             except ValueError as error:
@@ -230,7 +237,8 @@ class EditedModel(QueryableModel):
         table = pd.DataFrame(self.log)
         if len(table) == len(replaces) > 0:  # a log may outlive its edits: each edited alone, and taken back
             table["replaces"] = pd.array(replaces, dtype="Int64")
-        return table.assign(learnt=[not loss > LEARNT for loss in table.get("last_loss", [])])
+        rows = zip(table.get("last_loss", []), table.get("said", [True] * len(table)), strict=True)
+        return table.assign(learnt=[not loss > LEARNT and said is not False for loss, said in rows])
 
     @in_turn
     def save(self, folder: Path | str) -> None:
@@ -242,6 +250,7 @@ class EditedModel(QueryableModel):
         folder = inputs.path(folder, "folder")
         card.put(folder, self._save(folder, 0), type(self).__name__)
 
+    @in_turn
     def _save(self, folder: Path, begun: int) -> dict:
         """The header of what was written. begun: how many edits there were when the call of `edit_all` began."""
         self._need_base()
@@ -261,10 +270,7 @@ class EditedModel(QueryableModel):
         folder = inputs.path(folder, "folder")
         host.check(model, tokenizer)
         tensors, header = stored.read(folder)
-        here = {"method": cls.method, "base_model": weights_hash(model), "tokenizer": tokenizer_hash(tokenizer)}
-        for what, found in here.items():
-            if header.get(what, found) != found:  # before format 2 the tokenizer was not noted
-                raise ValueError(f"{folder} was saved with the {what} {header[what]}; here it is {found}.")
+        cls._need_same(folder, header, weights_hash(model), tokenizer_hash(tokenizer))
         editor = cls._from_settings(model, tokenizer, header["settings"])
         try:
             editor._restore(tensors)
@@ -275,15 +281,24 @@ class EditedModel(QueryableModel):
         return editor
 
     @classmethod
+    def _need_same(cls, folder: Path, header: dict, model: str, tokenizer: str) -> None:
+        """ValueError where a saved state is of another method, base model or tokenizer than these hashes."""
+        for what, here in {"method": cls.method, "base_model": model, "tokenizer": tokenizer}.items():
+            if header.get(what, here) != here:  # before format 2 the tokenizer was not noted
+                raise ValueError(f"{folder} was saved with the {what} {header[what]}; here it is {here}.")
+
+    @classmethod
     def _from_settings(
         cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: dict
     ) -> "EditedModel":
         """A fresh editor with what `_settings` gave."""
         return cls(model, tokenizer, **settings)
 
+    @in_turn
     def _resume(self, folder: Path, records: list[EditRecord]) -> int:
         """Take over the checkpoint in `folder`; returns how many of the records it already holds."""
         tensors, header = stored.read(folder)
+        self._need_same(folder, header, self.base_hash, self.tokenizer_hash)
         if header["settings"] != self._settings():
             other = {k: v for k, v in header["settings"].items() if self._settings().get(k) != v}
             raise ValueError(f"The checkpoint {folder} was made with other settings ({other}). Name another folder.")
@@ -316,10 +331,10 @@ def undisturbed() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, lambda *found: caught.append(found)) or signal.SIG_DFL
     try:
         yield
-    finally:
+    finally:  # also where what is inside has raised: Ctrl-C is what the caller hears of then
         signal.signal(signal.SIGINT, before)
-    if caught and callable(before):
-        before(*caught[0])
+        if caught and callable(before):
+            before(*caught[0])
 
 
 def say(results: list[EditResult], records: list[EditRecord]) -> None:

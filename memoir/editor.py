@@ -49,6 +49,9 @@ from memoir.threads import in_turn, made_plainly
 from memoir.update import DualUpdate, projector
 from memoir.write import Batch, Fitted, fit, without_padding
 
+PROBE = "The capital of France is Paris, as everybody"  # of any model: read in parts, and as a whole
+ALIKE = 0.02  # how far logits may differ by rounding, as a part of the largest; bfloat16 keeps three digits
+
 
 class Memoir(Hooked, EditedModel):
     """Edits `model` through a residual memory beside one Linear map (paper, section 3).
@@ -85,17 +88,18 @@ class Memoir(Hooked, EditedModel):
         self.memory = ResidualMemory(size, linear.out_features, config.k, config.threshold, permutation, device)
         self.projector = projector(config.update, size, config.ridge, config.rank, device)
         super().__init__(model, tokenizer)
-        layers = model.get_submodule(self.family.layers)
-        self._prepacked = prepack([*layers[config.layer + 1 :], model.get_output_embeddings()])
+        self._packed: dict | None = None
+        _ = self._prepacked  # before the hooks: what does not fit into memory leaves the model as it was
         # 3. the hooks
         by_words, questions = bool(self._gate or self._router), self._formats.questions
         policy = MemoryPolicy(
             self.memory, self._route_prompts if by_words else None, questions, self._route_turns if questions else None
         )
-        self._hooks = Attachment(model, linear, policy, self.lock)
+        self._hooks = Attachment(model, linear, policy, self.lock, tokenizer.all_special_ids)
         self._past = PastReader(model, self._hooks.off)  # `self.base` would keep the editor in memory
-        # 4. μ, and the prefixes, which the model makes itself
+        # 4. is it read rightly? then μ, and the prefixes, which the model makes itself
         try:
+            self._need_family()
             self.memory.mu.copy_(self.features(self.background).mean(dim=0))
             prefixes = config.prefixes
             if prefixes is None:
@@ -104,6 +108,30 @@ class Memoir(Hooked, EditedModel):
         except BaseException:
             self.detach()
             raise
+
+    def _need_family(self) -> None:
+        """ValueError where the layers and the head, as an edit runs them, do not give the model's own logits."""
+        ids = texts.prompt_ids(self.tokenizer, PROBE)
+        rows = self._rows([ids])
+        place = torch.zeros(1, dtype=torch.long), torch.tensor([len(ids) - 1])
+        try:
+            with torch.no_grad(), self.base():
+                own = self.model(input_ids=rows.input_ids, attention_mask=rows.attention_mask, use_cache=False).logits
+                frozen = run_frozen(self.model, self.family, self.config.layer, rows.input_ids, rows.attention_mask)
+                delta = torch.zeros_like(frozen.mapped, dtype=torch.float32)
+                here = run_tail(self.model, self.family, self.config.layer, frozen, delta, *place)
+        except (TypeError, ValueError, IndexError, KeyError, AttributeError, RuntimeError) as error:
+            raise ValueError(
+                f"{type(self.model).__name__} does not run in parts as {self.family} says ({error}): editing needs "
+                "decoder layers one after the other, then a norm and a head."
+            ) from error
+        own, here = own[0, -1].float(), here[0].float().to(own.device)
+        if (difference := (own - here).abs().max().item()) > ALIKE * max(1.0, own.abs().max().item()):
+            raise ValueError(
+                f"With {self.family} the logits of {type(self.model).__name__} come out as others than its own (by up "
+                f"to {difference:.2g}): it scales or shifts them, or its layers, in a way that is not known here. An "
+                "edit's losses would be those of another model."
+            )
 
     # ---- writing
 
@@ -122,7 +150,20 @@ class Memoir(Hooked, EditedModel):
             fitted = fit(batch, write, tail, layers[config.layer + 1 :], config)
         # 5. W_m changes, once; the masks are stored, and earlier edits of the same prompts answer no more
         self._store(write, prompts, masks)
-        return [Fitted(losses, steps, mask.cpu()) for (losses, steps), mask in zip(fitted, masks, strict=True)]
+        pairs = zip(fitted, masks, strict=True)
+        return [Fitted(losses, steps, mask.cpu(), said) for (losses, steps, said), mask in pairs]
+
+    @property
+    def _prepacked(self) -> dict:
+        """The maps above the edited layer, for an edit's steps (`packed.py`)."""
+        if self._packed is None:
+            above = self._layers()[self.config.layer + 1 :]
+            self._packed = prepack([*above, self.model.get_output_embeddings()])
+        return self._packed
+
+    def __getstate__(self) -> dict:
+        """For deep copies and pickles; what was packed is packed again."""
+        return super().__getstate__() | {"_packed": None}
 
     def _prepare_rows(self, edits: Sequence[Edit]) -> Batch:
         """The rows of edits and what the frozen layers make of them, in one pass.
@@ -306,7 +347,7 @@ class Memoir(Hooked, EditedModel):
         return [texts.prompt_ids(self.tokenizer, self._formats.question(prompt)) for prompt in several(prompts)]
 
     def _features(self, ids: list[list[int]]) -> Tensor:
-        found = torch.empty(len(ids), self.memory.size, device=self.memory.mu.device)
+        found = torch.empty(len(ids), self.memory.size, dtype=torch.float32, device=self.memory.mu.device)
         for batch, activations, positions in self._activations(ids):
             found[batch] = self._feature(activations, positions)
         return found
@@ -314,7 +355,8 @@ class Memoir(Hooked, EditedModel):
     def _read(self, ids: list[list[int]], tails: list[list[int]]) -> tuple[Tensor, list[Tensor]]:
         """Of prompts, each by itself: the features (N, D), and a_t at its last token and the t tokens of its tail,
         (1 + t, D), float32. These are copies: a view would keep the activations of a whole batch."""
-        features, alone = torch.empty(len(ids), self.memory.size, device=self.memory.mu.device), [None] * len(ids)
+        features = torch.empty(len(ids), self.memory.size, dtype=torch.float32, device=self.memory.mu.device)
+        alone: list[Tensor] = [features] * len(ids)
         for batch, activations, positions in self._activations(ids, tails):
             features[batch] = self._feature(activations, positions)
             for i, own in zip(batch, activations, strict=True):

@@ -28,19 +28,20 @@ class FrozenActivations:
     hidden (B, T, d)       output of the edited layer without memory
     computed_at            (rows, columns) of the tokens at which the tail computes, (n,) int64 each: all that are no
                            padding or, of several ways of asking, those of them that another token follows
-    calls                  keyword arguments each later decoder layer was called with (masks, positions)
+    calls                  what each later decoder layer was called with behind its hidden states (masks, positions):
+                           positional and keyword arguments
     """
 
     activations: Tensor
     mapped: Tensor
     hidden: Tensor
     computed_at: tuple[Tensor, Tensor]
-    calls: list[dict]
+    calls: list[tuple[tuple, dict]]
 
     def of(self, rows: Tensor | slice, computed_at: tuple[Tensor, Tensor]) -> "FrozenActivations":
         """That of some of the rows, (b,) int64 or a slice, whose tail computes there."""
         pick = partial(_rows_of, rows=rows, size=len(self.hidden))
-        calls = [{name: pick(value) for name, value in call.items()} for call in self.calls]
+        calls = [(pick(args), {name: pick(value) for name, value in named.items()}) for args, named in self.calls]
         return FrozenActivations(pick(self.activations), pick(self.mapped), pick(self.hidden), computed_at, calls)
 
 
@@ -79,6 +80,10 @@ def run_frozen(
     finally:
         for handle in handles:
             handle.remove()
+    if seen["activations"].dim() != 3:
+        raise ValueError(
+            f"the edited map reads {seen['activations'].dim()} dimensions and not rows of tokens (B, T, D)"
+        )
     return FrozenActivations(seen["activations"], seen["mapped"], _hidden(seen["output"]), real, calls)
 
 
@@ -103,10 +108,11 @@ def run_tail(
         delta = norm(frozen.mapped + delta.to(frozen.mapped.dtype)) - norm(frozen.mapped)
     delta = delta * getattr(model.config, "residual_multiplier", 1.0)  # Granite's layers scale what they add
     hidden = (frozen.hidden + delta).to(frozen.hidden.dtype)
-    for module, call in zip(layers[layer + 1 :], frozen.calls, strict=True):
-        mlp = module.get_submodule(family.edited.rpartition(".")[0])
-        with only_at([mlp], (rows, columns) if module is layers[-1] else frozen.computed_at):
-            hidden = _hidden(module(hidden, **call))
+    inside = family.edited.rpartition(".")[0]  # where the map stands directly in a layer, no MLP runs by itself
+    for module, (args, named) in zip(layers[layer + 1 :], frozen.calls, strict=True):
+        mlp = [module.get_submodule(inside)] if inside else []
+        with only_at(mlp, (rows, columns) if module is layers[-1] else frozen.computed_at):
+            hidden = _hidden(module(hidden, *args, **named))
     # gathered into one contiguous (n, d) matrix: on a strided slice the head runs as a slow batched product
     return head_logits(model, model.get_submodule(family.norm)(hidden[on(hidden.device, rows, columns)]))
 
@@ -142,11 +148,11 @@ def _hidden(output: Tensor | tuple) -> Tensor:
 def only_at(modules: Iterable[nn.Module], positions: tuple[Tensor, Tensor]) -> Iterator[None]:
     """Let each of `modules` compute its output at these (rows, columns) alone; elsewhere it is zero."""
 
-    def narrow(compute: Callable, hidden: Tensor) -> Tensor:
+    def narrow(compute: Callable, hidden: Tensor, *beside: Tensor) -> Tensor:
         if hidden.dim() < 3:  # within a module that is narrowed itself
-            return compute(hidden)
+            return compute(hidden, *beside)
         here = on(hidden.device, *positions)
-        found = compute(hidden[here])
+        found = compute(hidden[here], *(one[here] for one in beside))  # BLOOM's and MPT's MLPs add the residual
         return found.new_zeros(*hidden.shape[:-1], found.shape[-1]).index_put(here, found)
 
     with replaced({module: partial(narrow, module.forward) for module in modules}):
@@ -154,12 +160,12 @@ def only_at(modules: Iterable[nn.Module], positions: tuple[Tensor, Tensor]) -> I
 
 
 @contextmanager
-def _skipped(layers: nn.ModuleList, seen: dict) -> Iterator[list[dict]]:
-    """Skip `layers`: each only records the keyword arguments of its call and returns seen["output"]."""
+def _skipped(layers: nn.ModuleList, seen: dict) -> Iterator[list[tuple[tuple, dict]]]:
+    """Skip `layers`: each only records what it is called with and returns seen["output"]."""
     calls = []
 
-    def record(_hidden_states: Tensor, **kwargs):
-        calls.append(kwargs)
+    def record(_hidden_states: Tensor, *args, **kwargs):
+        calls.append((args, kwargs))
         return seen["output"]
 
     with replaced(dict.fromkeys(layers, record)):

@@ -6,11 +6,13 @@ asks for (`off`, `prompt`) holds for that thread alone (`call.py`). What is adde
 
 import threading
 import warnings
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from memoir.call import CallState
 from memoir.chat import turns
@@ -25,19 +27,39 @@ METHODS = {  # of the model, while it is edited
 }  # fmt: skip
 
 
+FIXED = (
+    "What an edited model adds depends on the prompt, and a trace or an export would keep one prompt's route for all: "
+    "detach the editor first."
+)
+
+
 class Attachment:
     """A hook on a model's edited Linear map and one around its forward pass; `remove` takes them off again.
 
     The weights are never written. The lock is held while the model answers.
     """
 
-    def __init__(self, model: PreTrainedModel, linear: nn.Module, policy: Policy, lock: threading.RLock):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        linear: nn.Module,
+        policy: Policy,
+        lock: threading.RLock,
+        special: Sequence[int] = (),
+    ):
+        """special: ids of tokens that may stand for padding where there is no attention mask."""
         if "generate" in vars(model):
             raise RuntimeError(
                 "This model has an editor already, and two would answer each other's prompts. Detach it first."
             )
         self.model, self.policy, self.state, self._lock = model, policy, CallState(), lock
+        self._special = tuple(special)
+        # the layers that hold the map: under gradient checkpointing they would run, and be routed, once more backwards
+        self._holding = [
+            m for m in model.modules() if isinstance(m, GradientCheckpointingLayer) and linear in {*m.modules()}
+        ]
         self._linear, self._made_on, self._checksum = linear, host.state(linear), host.checksum(model)
+        self._sampled = host.sampled(model)
         self._handle = linear.register_forward_hook(self._add)
         self._own_forward = vars(model.base_model).get("forward")  # accelerate sets one on the instance
         model.base_model.forward = self._forward
@@ -51,8 +73,15 @@ class Attachment:
     def __setstate__(self, state: dict) -> None:
         vars(self).update(state, _lock=threading.RLock(), state=CallState())
 
+    @property
+    def attached(self) -> bool:
+        """Whether it is still fastened to its model."""
+        return getattr(vars(self.model).get("generate"), "__self__", None) is self
+
     def remove(self) -> None:
-        """Take every hook off: the model is the base model again."""
+        """Take every hook of its own off: the model is the base model again. Once is enough; later it does nothing."""
+        if not self.attached:
+            return
         self._handle.remove()
         del self.model.base_model.forward
         if self._own_forward is not None:
@@ -62,8 +91,9 @@ class Attachment:
         self.policy.release()
 
     def need_unchanged(self) -> None:
-        """ValueError when the model was cast, moved or wrapped since."""
+        """ValueError when the model was cast, moved, wrapped, or its weights were changed since."""
         host.need_unchanged(self._linear, self._made_on)
+        host.need_sampled(self.model, self._sampled)
 
     def need_base(self) -> None:
         """ValueError when the model's weights are no longer those that it had."""
@@ -107,6 +137,9 @@ class Attachment:
             last = turns.last_turns(policy.questions, tokens, state.prompt) if held else None
             if last is not None and policy.n_edits and not state.off:
                 turns.crop_stale(cache, len(tokens), last)
+            elif held and state.off and turns.otherwise(cache, len(mask), None):
+                turns.empty(cache)
+            held = turns.length(cache)
             # 3. one pass will see all that asks: it is routed there
             begun = held and (last is None or turns.crosses_cache(cache, len(tokens), last))
             if not (policy.n_edits and (chunked or begun)):
@@ -119,6 +152,8 @@ class Attachment:
                 )
             with torch.no_grad():
                 self.model.base_model(input_ids=tokens, attention_mask=mask, use_cache=False)
+            if held and policy.questions is None and turns.otherwise(cache, len(tokens), state.routes):
+                turns.empty(cache)
             with state.holding(given=(len(tokens), state.turns)):
                 return generate(self.model, *args, **kwargs)
 
@@ -131,13 +166,16 @@ class Attachment:
     def _refuse(self, *_args, **_kwargs):
         raise NotImplementedError(turns.PACKED)
 
-    @torch.compiler.disable  # a compiled graph would not look at routes and masks again
+    @torch.compiler.disable(reason=FIXED)  # a compiled graph would not look at routes and masks again
     def _forward(self, *args, **kwargs):
+        if torch.jit.is_tracing() or torch.compiler.is_exporting():
+            raise RuntimeError(FIXED)
         base = self.model.base_model
         forward = self._own_forward or type(base).forward.__get__(base)
         with self._lock:
             self._begin(host.arguments(type(base).forward, base, *args, **kwargs))
-            output = forward(*args, **kwargs)
+            with _run_once(self._holding):
+                output = forward(*args, **kwargs)
             if (cache := getattr(output, "past_key_values", None)) is not None:
                 turns.note(cache, len(output.last_hidden_state), self.state.turns)
             return output
@@ -147,12 +185,14 @@ class Attachment:
         routed by it."""
         state, cache, places = self.state, call.get("past_key_values"), call.get("position_ids")
         tokens = call["input_ids"] if call.get("input_ids") is not None else call["inputs_embeds"]
-        real, past = turns.padding_mask(tokens, call.get("attention_mask")), turns.length(cache)
-        if state.given is not None:
-            now = state.given_turns(len(tokens))
-        else:
-            known = turns.noted(cache, len(tokens)) if past else None
-            now = self.policy.turns(state, tokens, real, past, known)
+        real, past = turns.padding_mask(tokens, call.get("attention_mask"), self._special), turns.length(cache)
+        foreign = {} if state.is_own(tokens, past) else {"prompt": None, "text": None, "given": None}
+        with state.holding(**foreign):
+            if state.given is not None:
+                now = state.given_turns(len(tokens))
+            else:
+                known = turns.noted(cache, len(tokens)) if past else None
+                now = self.policy.turns(state, tokens, real, past, known)
         state.tokens, state.past, state.turns = tokens, past, now
         if places is not None and not past and state.prompt is None:
             turns.need_one_text(places, real)
@@ -162,11 +202,29 @@ class Attachment:
         return None if self.state.off else self.policy.output(args[0], output, self.state)
 
 
+@contextmanager
+def _run_once(layers: list[GradientCheckpointingLayer]) -> Iterator[None]:
+    """These layers keep what they compute for the way back, whatever checkpointing the others are under."""
+    before = [layer.gradient_checkpointing for layer in layers]
+    for layer in layers:
+        layer.gradient_checkpointing = False
+    try:
+        yield
+    finally:
+        for layer, own in zip(layers, before, strict=True):
+            layer.gradient_checkpointing = own
+
+
 class Hooked:
     """What an editor does whose edits live in a memory of its own, through an `Attachment`: part of its class."""
 
     _hooks: Attachment
     _attached: bool
+
+    def _need_attached(self) -> None:
+        if not self._hooks.attached:
+            self._attached = False  # `memoir.detach(model)` took it off
+        super()._need_attached()  # type: ignore[misc]
 
     def base(self) -> AbstractContextManager[None]:
         """Within `with editor.base():` the model answers as if nothing had been edited."""
@@ -175,9 +233,8 @@ class Hooked:
     @in_turn
     def detach(self) -> None:
         """Leave the model as it was found: the base model again, bit for bit. What is stored can still be saved."""
-        if self._attached:
-            self._hooks.remove()
-            self._attached = False
+        self._hooks.remove()
+        self._attached = False
 
     def _prompt(self, positions: Tensor) -> AbstractContextManager[None]:
         return self._hooks.prompt(positions)

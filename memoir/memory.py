@@ -39,9 +39,9 @@ class ResidualMemory(nn.Module):
             )
         self.k, self.size = k, linear_in
         self.set_threshold(threshold)
-        self.register_buffer("weight", torch.zeros(linear_out, linear_in, device=device))
+        self.register_buffer("weight", torch.zeros(linear_out, linear_in, dtype=torch.float32, device=device))
         self.register_buffer("permutation", permutation.to(device))
-        self.register_buffer("mu", torch.zeros(linear_in, device=device))
+        self.register_buffer("mu", torch.zeros(linear_in, dtype=torch.float32, device=device))
         self.changes = 0  # how often stored masks were taken back or cleared; more of them are no change
         self._masks = np.empty((16, -(-linear_in // 8)), dtype=np.uint8)  # grows by doubling
         self.clear()

@@ -26,6 +26,7 @@ from memoir.memory import Route
 from memoir.threads import in_turn
 
 BATCH = 32  # rows of a batch at most
+NOT_TEXT = ("return_dict_in_generate", "output_scores", "output_logits", "output_attentions", "output_hidden_states")
 POSITIONS = 2048  # of a batch, padding included: the logits of long targets at once would not fit
 
 
@@ -84,28 +85,29 @@ class QueryableModel(ABC):
         """Within `with editor.base():` the model answers as if nothing had been edited."""
 
     @in_turn
-    def generate(self, prompts: Sequence[str] | str, max_new_tokens: int = 8, **kwargs) -> list[str] | str:
-        """The continuation of each prompt, without the prompt; greedy unless kwargs (those of `generate`) differ.
+    def generate(self, prompts: Sequence[str] | str, max_new_tokens: int | None = None, **kwargs) -> list[str] | str:
+        """The continuation of each prompt, without the prompt; greedy, of 8 tokens, unless kwargs (those of
+        `model.generate`, a generation_config among them) differ. ValueError for those that ask for more than text.
 
         With num_return_sequences = n, n continuations per prompt, one after the other (a list for one prompt too).
         """
         self._need_attached()
         ids = [texts.prompt_ids(self.tokenizer, prompt) for prompt in several(prompts)]
-        said = self._continued(ids, max_new_tokens, kwargs)
+        said = self._continued(ids, max_new_tokens, 8, kwargs)
         return said[0] if isinstance(prompts, str) and len(said) == 1 else said
 
     @in_turn
     def chat(
-        self, conversations: Conversation | Sequence[Conversation], max_new_tokens: int = 50, **kwargs
+        self, conversations: Conversation | Sequence[Conversation], max_new_tokens: int | None = None, **kwargs
     ) -> list[str] | str:
         """The assistant's next message of each conversation, or the rest of one that is half written.
 
-        Greedy unless kwargs (those of `model.generate`) differ. `model.generate` and pipelines, asked with
-        `tokenizer.apply_chat_template`, answer the same.
+        Greedy, and of 50 tokens at most, unless kwargs (as in `generate`) differ. `model.generate` and pipelines, asked
+        with `tokenizer.apply_chat_template`, answer the same.
         """
         self._need_attached()
         asked = as_conversations(conversations)
-        said = self._continued([rendered_ids(self.tokenizer, one) for one in asked], max_new_tokens, kwargs)
+        said = self._continued([rendered_ids(self.tokenizer, one) for one in asked], max_new_tokens, 50, kwargs)
         return said[0] if is_one(conversations) and len(said) == 1 else said
 
     @in_turn
@@ -120,8 +122,15 @@ class QueryableModel(ABC):
         found = self._scored(list(befores), list(afters))
         return found[0] if is_one(conversations) else found
 
-    def _continued(self, ids: list[list[int]], max_new_tokens: int, kwargs: dict) -> list[str]:
-        options = {"do_sample": False, "max_new_tokens": inputs.as_int(max_new_tokens, "max_new_tokens", 1)} | kwargs
+    def _continued(self, ids: list[list[int]], most: int | None, usual: int, kwargs: dict) -> list[str]:
+        """most: tokens at most; None: `usual`, or what a generation_config says, which decides how is sampled, too."""
+        if wrong := next((name for name in NOT_TEXT if kwargs.get(name)), None):
+            raise ValueError(
+                f"{wrong} asks for more than text, which is all that is returned here: use model.generate."
+            )
+        options = {} if kwargs.get("generation_config") else {"do_sample": False, "max_new_tokens": usual}
+        options |= {} if most is None else {"max_new_tokens": inputs.as_int(most, "max_new_tokens", 1)}
+        options |= kwargs
         answers: list[list[str]] = [[] for _ in ids]
         for batch in by_length(ids):
             rows = self._rows([ids[i] for i in batch], side="left")

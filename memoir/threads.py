@@ -5,21 +5,30 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 
 @contextmanager
 def plain_mode(model: PreTrainedModel) -> Iterator[None]:
-    """Outside of the caller's inference mode and autocast.
+    """Outside of the caller's inference mode and autocast, and without dropout.
 
-    Under inference mode nothing could be edited afterwards; under autocast activations, and with them masks, would not
-    be those that edits were stored with.
+    Under inference mode nothing could be edited afterwards; under autocast, or where dropout is on as after training,
+    activations, and with them masks, would not be those that edits were stored with. Every module's own mode is put
+    back.
     """
     device = getattr(getattr(model, "device", None), "type", "cpu")
     casting = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     outside = torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
-    with outside, torch.autocast(device, enabled=False) if casting else nullcontext():
-        yield
+    training = [module for module in model.modules() if module.training] if isinstance(model, nn.Module) else []
+    for module in training:
+        module.training = False
+    try:
+        with outside, torch.autocast(device, enabled=False) if casting else nullcontext():
+            yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def in_turn(method: Callable) -> Callable:

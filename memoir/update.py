@@ -62,7 +62,7 @@ class Dense:
         """As `Identity.add`, in place (Woodbury)."""
         keys = keys.to(self.matrix)
         seen = self.through(keys, mask) if seen is None else seen
-        inner = torch.eye(len(keys)).to(keys) * self.ridge + seen[:, mask] @ keys.T
+        inner = torch.eye(len(keys), dtype=keys.dtype, device=keys.device) * self.ridge + seen[:, mask] @ keys.T
         # Z^T Z = P U^T (λ I + U P U^T)^{-1} U P: symmetric, and P − Z^T Z is positive definite
         z = torch.linalg.solve_triangular(torch.linalg.cholesky(inner), seen, upper=False)
         self.matrix.addmm_(z.T, z, alpha=-1)

@@ -29,11 +29,13 @@ Tail = Callable[[FrozenActivations, Tensor, Tensor, Tensor], Tensor]
 
 
 class Fitted(NamedTuple):
-    """What writing an edit took: its losses (nats) and steps as `fit` gives them, and its mask (D,) bool."""
+    """What writing an edit took: its losses (nats) and steps, as `fit` gives them, and its mask (D,) bool. said:
+    whether every token of its target is the likeliest then, behind those before it; None where nobody looked."""
 
     losses: list[float]
     steps: int
     mask: Tensor | None
+    said: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -94,13 +96,20 @@ class Batch:
     def losses(self, tail: Tail, outputs: Tensor) -> Tensor:
         """For each way the mean over its target tokens of -log p, in nats, (W,), when the memory gives `outputs` (n, d)
         at the n tokens that it acts at."""
+        return self.judged(tail, outputs)[0]
+
+    def judged(self, tail: Tail, outputs: Tensor) -> tuple[Tensor, list[bool]]:
+        """The `losses`, and for each way whether in its first row every target token is the likeliest."""
         row, column = self.rows.target.nonzero(as_tuple=True)
-        delta = torch.zeros(*self.frozen.mapped.shape, device=outputs.device)
+        delta = torch.zeros(*self.frozen.mapped.shape, dtype=outputs.dtype, device=outputs.device)
         delta = delta.index_put(on(outputs.device, *self.places), outputs)
         logits = tail(self.frozen, delta, row, column - 1).float()
         targets, counts = self.rows.input_ids[row, column].to(logits.device), self.ways[row].bincount().tolist()
-        each = zip(logits.split(counts), targets.split(counts), strict=True)
-        return torch.stack([cross_entropy(*way) for way in each])
+        each = [*zip(logits.split(counts), targets.split(counts), strict=True)]
+        firsts = torch.searchsorted(self.ways, torch.arange(len(counts), device=self.ways.device))
+        lengths = self.rows.target[firsts].sum(dim=1).tolist()
+        said = [bool((z[:n].argmax(dim=-1) == t[:n]).all()) for (z, t), n in zip(each, lengths, strict=True)]
+        return torch.stack([cross_entropy(*way) for way in each]), said
 
 
 def followed(rows: Rows) -> tuple[Tensor, Tensor]:
@@ -121,9 +130,11 @@ class _Progress:
     seen: list[float] = field(default_factory=list)
     since: int = 0
     losses: list[float] = field(default_factory=list)
+    said: list[bool] = field(default_factory=list)  # of each way, when last seen: is its first row's target said?
     steps: int | None = None  # when it settled
 
     def __post_init__(self):
+        self.said = [False] * len(self.ways)
         self.seen = [math.inf] * len(self.ways)  # unseen: before all were seen they take their steps by turns
 
     def worst(self) -> int:
@@ -140,13 +151,14 @@ class _Progress:
 @torch.enable_grad()
 def fit(
     batch: Batch, write: DualUpdate, tail: Tail, layers: nn.ModuleList, config: MemoirConfig
-) -> list[tuple[list[float], int]]:
+) -> list[tuple[list[float], int, bool]]:
     """Steps of `write` down the sum of the edits' losses, until each has settled or config.n_iter steps are made.
 
     A step takes the gradient of every edit that has not settled, each clipped by itself. An edit that settles leaves
     and is not looked at again, though the steps of the others go on moving what it answers.
-    Returns losses and steps of each edit. The losses are those before each step, of the way that it went down, and
-    where the edit settled one more, the highest of its ways behind the last step. layers: those of the tail.
+    Returns of each edit its losses, its steps, and whether its target is said to the bare prompt. The losses are those
+    before each step, of the way that it went down, and where the edit settled one more, the highest of its ways behind
+    the last step. layers: those of the tail.
     FloatingPointError for a loss that is not finite.
     """
     edit_of_way = batch.edit_of_way
@@ -159,11 +171,11 @@ def fit(
         parts.look([edits[i] for i in live if edits[i].since == RECHECK_EVERY], live, outputs)
         # 3. the loss of each edit's worst way
         chosen = [edits[i].worst() for i in live]
-        found = parts.losses([edits[i].ways[w] for i, w in zip(live, chosen, strict=True)], live, outputs)
+        found, said = parts.judged([edits[i].ways[w] for i, w in zip(live, chosen, strict=True)], live, outputs)
         losses = dict(zip(live, found.tolist(), strict=True))
-        for i, way in zip(live, chosen, strict=True):
+        for i, way, own in zip(live, chosen, said, strict=True):
             need_finite(losses[i], write.steps)
-            edits[i].seen[way] = losses[i]
+            edits[i].seen[way], edits[i].said[way] = losses[i], own
         # 4. who has settled, by losses that are all of this moment: where some are older, all are looked at first
         settled = [i for i in live if write.steps and edits[i].settles(losses[i], config)]
         if unsure := [edits[i] for i in settled if len(edits[i].ways) > 1 and edits[i].since]:
@@ -182,7 +194,11 @@ def fit(
         live = [live[n] for n in stay]
         for i in live:
             edits[i].since += 1
-    return [(edit.losses, config.n_iter if edit.steps is None else edit.steps) for edit in edits]
+    # 6. those whose steps ran out were looked at before the last one
+    for i in live:
+        with torch.no_grad():
+            edits[i].said[:1] = parts.judged(edits[i].ways[:1], live, write.outputs)[1]
+    return [(edit.losses, config.n_iter if edit.steps is None else edit.steps, edit.said[0]) for edit in edits]
 
 
 class _Parts:
@@ -194,20 +210,21 @@ class _Parts:
         self._edits, self._ways = batch.edit_of_row[row], batch.ways[row]
         self._cut: dict[tuple[int, ...], Batch] = {}
 
-    def losses(self, ways: Sequence[int], live: Sequence[int], outputs: Tensor) -> Tensor:
-        """Losses of these ways (W,) for `outputs` (n, d), which are those of the live edits, one after the other."""
+    def judged(self, ways: Sequence[int], live: Sequence[int], outputs: Tensor) -> tuple[Tensor, list[bool]]:
+        """`Batch.judged` of these ways for `outputs` (n, d), which are those of the live edits, one after the other."""
         here = self._ways[torch.isin(self._edits, torch.tensor(live, device=self._edits.device))]
         own = torch.isin(here, torch.tensor(ways, device=here.device))
         part = self._part(tuple(ways))
         with without_padding(self._layers, part.frozen.computed_at) if len(ways) > 1 else nullcontext():
-            return part.losses(self._tail, outputs if own.all() else outputs[own.to(outputs.device)])
+            return part.judged(self._tail, outputs if own.all() else outputs[own.to(outputs.device)])
 
     @torch.no_grad()
     def look(self, edits: Sequence[_Progress], live: Sequence[int], outputs: Tensor) -> None:
         """See anew what all ways of these edits lose."""
         for edit in edits:
             if len(edit.ways) > 1:
-                edit.seen, edit.since = self.losses(edit.ways, live, outputs).tolist(), 0
+                losses, edit.said = self.judged(edit.ways, live, outputs)
+                edit.seen, edit.since = losses.tolist(), 0
 
     def _part(self, ways: tuple[int, ...]) -> Batch:
         if ways not in self._cut:

@@ -12,6 +12,7 @@ import weakref
 from pathlib import Path
 
 import pytest
+import test_situations
 import torch
 from conftest import BACKGROUND, toy_model
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, TextIteratorStreamer, pipeline
@@ -339,4 +340,4 @@ def test_no_padding_token(tokenizer):
 def test_every_row_of_the_table_is_a_test():
     table = README.read_text().partition("## What you can wrap around an edited model")[2].partition("\n## ")[0]
     named = set(re.findall(r"`(test_\w+)`", table))
-    assert len(named) > 15 and named <= globals().keys()
+    assert len(named) > 15 and named <= globals().keys() | vars(test_situations).keys()

@@ -56,7 +56,7 @@ class SideEditor(Hooked, Baseline):
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, layer: int, **settings):
         super().__init__(model, tokenizer, layer=layer, **settings)
         self.linear = self._linear(layer)
-        self._hooks = Attachment(model, self.linear, SidePolicy(self), self.lock)
+        self._hooks = Attachment(model, self.linear, SidePolicy(self), self.lock, tokenizer.all_special_ids)
 
     @abstractmethod
     def _route(self, activations: Tensor, prompt: Tensor) -> list[Route]:

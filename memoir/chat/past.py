@@ -35,6 +35,10 @@ class PastReader:
     def __init__(self, model: PreTrainedModel, base: Callable[[], AbstractContextManager]):
         self._model, self._base, self._cached = model, base, {}
 
+    def __getstate__(self) -> dict:
+        """For deep copies and pickles; texts are read again."""
+        return vars(self) | {"_cached": {}}
+
     def __call__(self, rows: list[list[int]], firsts: Sequence[int]) -> PastKeyValues:
         """Rows of tokens, of which those from an index on, the first of the row's question, are this edit's own."""
         with self._base():

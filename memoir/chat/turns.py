@@ -9,12 +9,12 @@ how the question is worded. The turns are kept on a key-value cache, and `genera
 turn was answered by an edit (`crop_stale`): so a row is answered alike with a cache and without.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, StaticLayer
 
 from memoir.chat.spans import Question
 from memoir.memory import Route
@@ -53,11 +53,22 @@ class Turn(NamedTuple):
         return self.end - 1 if self.end else self.start
 
 
-def padding_mask(tokens: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """(B, T) bool: the tokens that are not padding, as far as a two-dimensional mask tells."""
-    if attention_mask is not None and attention_mask.dim() == 2:
+def padding_mask(tokens: Tensor, attention_mask: Tensor | None, special: Sequence[int] = ()) -> Tensor:
+    """(B, T) bool: the tokens that are not padding, as far as a two-dimensional mask tells.
+
+    Without any mask a row's end of nothing but one special token is taken for padding, as evaluation harnesses pad
+    rows of unlike length on the right.
+    """
+    # a static cache's generation makes a mask for each kind of layer, which says nothing of padding
+    if isinstance(attention_mask, Tensor) and attention_mask.dim() == 2:
         return attention_mask.bool()[:, -tokens.shape[1] :]
-    return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+    real = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+    if attention_mask is None and special and len(tokens) > 1 and not tokens.is_floating_point():
+        last = tokens[:, -1:]
+        ends = (tokens == last).flip(1).cumprod(dim=1).flip(1).bool()  # the run of the last token at a row's end
+        padded = torch.isin(last, torch.tensor(special, device=tokens.device)) & ~ends.all(dim=1, keepdim=True)
+        real &= ~(ends & padded)
+    return real
 
 
 def need_one_text(places: Tensor, real: Tensor) -> None:
@@ -124,16 +135,37 @@ def crop_stale(cache, rows: int, last: list[Turn]) -> None:
     """Take off a cache what is not as it would be without it, for prompts with these last turns.
 
     That is all from where an edit answered a turn that is not the last one any more, or where the last one was read
-    when it was not. It is read anew. A cache that cannot be shortened stays as it is.
+    when it was not. It is read anew; so is all of a cache that cannot be shortened (static ones, sliding windows).
     """
-    if any(type(layer) is not DynamicLayer for layer in cache.layers):
-        return
     acted = noted(cache, rows) or []
     wanted, known = ({(turn.row, turn.start) for turn in some} for some in (last, acted))
     ends = [turn.acts_from for turn in acted if turn.route.edit is not None and (turn.row, turn.start) not in wanted]
     ends += [turn.acts_from for turn in last if (turn.row, turn.start) not in known]
-    # transformers' crop takes off as many tokens as a negative number says, and none for 0
-    cache.crop(min([length(cache), *ends]) - length(cache))
+    stale = length(cache) - min([length(cache), *ends])
+    if stale and any(type(layer) is not DynamicLayer for layer in cache.layers):
+        empty(cache)
+    elif stale:
+        cache.crop(-stale)
+
+
+def empty(cache) -> None:
+    """Take all tokens off a cache, of whatever kind its layers are."""
+    for layer in cache.layers:
+        if isinstance(layer, StaticLayer):
+            layer.reset()
+        elif layer.is_initialized:
+            layer.keys, layer.values = layer.keys[..., :0, :], layer.values[..., :0, :]
+            if hasattr(layer, "cumulative_length"):  # of a sliding window: what it has seen
+                layer.cumulative_length = 0
+    if hasattr(cache, CACHE_ATTRIBUTE):
+        delattr(cache, CACHE_ATTRIBUTE)
+
+
+def otherwise(cache, rows: int, routes: list[Route] | None) -> bool:
+    """Whether a cache holds what other routes than these have answered; None: the base model."""
+    then = latest_routes(noted(cache, rows) or [], rows)
+    now = routes or [NOWHERE] * rows
+    return [route.edit for route in then] != [route.edit for route in now]
 
 
 def crosses_cache(cache, rows: int, last: list[Turn]) -> bool:

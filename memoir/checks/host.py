@@ -7,6 +7,7 @@ its weights. What hides or changes these is refused with what to do instead. Kno
 import functools
 import inspect
 from collections.abc import Callable
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +76,22 @@ def weights(model: nn.Module) -> list[tuple[str, Tensor]]:
     return sorted(found.items())
 
 
+def sampled(model: nn.Module) -> list[tuple]:
+    """A few numbers of each weight, with its name and shape: told quickly, before an edit; `checksum` reads all."""
+    few = ((name, weight, weight.detach().reshape(-1)) for name, weight in model.named_parameters())
+    return [(name, weight.shape, flat[:: max(1, len(flat) // SAMPLES)].tolist()) for name, weight, flat in few]
+
+
+def need_sampled(model: nn.Module, before: list[tuple]) -> None:
+    """ValueError where weights are no longer those that were `sampled`."""
+    for now, then in zip_longest(sampled(model), before):
+        if now != then:
+            raise ValueError(
+                f"{(now or then)[0]} is no longer what it was when the editor was made (an adapter merged, a training "
+                "step, embeddings resized?), and edits are made for the weights of then: detach, and make a new editor."
+            )
+
+
 def checksum(model: nn.Module) -> list[tuple[str, int]]:
     """A quick sum over the bytes of each weight: it tells whether a model is still the one whose hash was taken."""
     return [(name, _sum(weight)) for name, weight in weights(model)]
@@ -87,6 +104,7 @@ def _sum(weight: Tensor) -> int:
     return sum(int(part.sum(dtype=torch.int64)) for part in raw.view(wide).split(2**20))
 
 
+SAMPLES = 8  # numbers of each weight that are looked at before an edit
 _signature = functools.cache(inspect.signature)  # at every token that is generated
 
 

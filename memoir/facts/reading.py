@@ -41,9 +41,10 @@ def load_records(
 ) -> list[EditRecord]:
     """The first n valid records (all by default) of a data set of the registry, in the order of its files.
 
-    Rows that `validate` rejects are left out. Raises ValueError for an unknown name or a file whose hash is wrong and
-    FileNotFoundError when a file is not to be had here.
+    Rows that `validate` rejects are left out. Raises ValueError for an unknown name, a negative n or a file whose hash
+    is wrong, and FileNotFoundError when a file is not to be had here.
     """
+    n = None if n is None else inputs.as_int(n, "n", 0)
     records, _ = read_records(name, tokenizer=tokenizer)
     return records[:n]
 
@@ -210,4 +211,13 @@ def _rows(path: Path) -> Iterable[dict]:
     import datasets  # a slow import, needed only here
 
     datasets.disable_progress_bars()
-    return datasets.Dataset.from_json(str(path), cache_dir=str(cache_folder() / "datasets"), keep_in_memory=True)
+    # by its bytes: datasets itself tells a file by its name and date, which a replaced one may keep
+    folder = cache_folder() / "datasets" / pooch.file_hash(path, alg="sha256")[:16]
+    try:
+        return datasets.Dataset.from_json(str(path), cache_dir=str(folder), keep_in_memory=True)
+    except (datasets.exceptions.DatasetGenerationError, UnicodeDecodeError, ValueError) as error:
+        cause = error.__cause__ or error
+        raise ValueError(
+            f"{path} cannot be read as records ({type(cause).__name__}: {cause}). It must be UTF-8, and a JSON list of "
+            "objects or one object a line."
+        ) from error

@@ -17,6 +17,7 @@ from memoir.lab.paper import items as paper_items
 from memoir.lab.report import figures
 from memoir.models import hub, weights
 
+OF_THE_CHECKOUT = ("list", "figures", "run", "stream")
 MISSING = """
 Missing: {names}.
 They could neither be read from $MEMOIR_DATA nor fetched. Notebooks show what needs them as "not run" and tests that
@@ -50,6 +51,12 @@ def main() -> None:
     streams.add_argument("--device", help="where the models are, such as cuda (default: the plan's)")
     streams.add_argument("--list", action="store_true", help="only print the streams, and which are done")
     arguments = parser.parse_args()
+    if arguments.command in OF_THE_CHECKOUT and not (notebooks.ROOT / "notebooks" / "params").is_dir():
+        sys.exit(
+            f"`python -m memoir {arguments.command}` needs the notebooks and results of a checkout: there is none at "
+            f"{notebooks.ROOT}: clone the repository, and run it there. An installed package edits models, and has the "
+            "commands data, weights, preflight and tune."
+        )
     if arguments.command == "list":
         for notebook in notebooks.discover():
             about = notebook.title, notebook.finding, f"Makes: {notebook.makes}"

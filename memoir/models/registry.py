@@ -124,8 +124,9 @@ def config_for(model: PreTrainedModel, given: dict) -> MemoirConfig:
         return MemoirConfig(**given)
     place = str(model.config.name_or_path)
     for name, source in MODELS.items():
-        copy = f"{name}-{source.sha256[:12]}-" if source.sha256 else f"{name}-"
-        if place == source.hub or f"{Path(place).name}-".startswith(copy):
+        # its id of the hub, its folder in $MEMOIR_MODELS, or the converted copy; a longer name is another model's
+        copied = source.sha256 and Path(place).name.startswith(f"{name}-{source.sha256[:12]}-transformers-")
+        if place == source.hub or Path(place).name == name or copied:
             return replace(source.settings, **{name: given[name] for name in given if name not in missing})
     raise ValueError(
         f"{' and '.join(missing)} must be given: the model '{place}' is not in the registry ({', '.join(MODELS)}). "

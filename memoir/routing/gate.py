@@ -80,7 +80,8 @@ class LexicalGate:
         return self._words.shares(questions) >= self.sigma - 1e-9  # a sum of shares may miss 1 by rounding
 
     def _start_over(self, width: int) -> None:
-        self._masks, self._changes = np.empty((0, width), np.uint8), None
+        self._masks = np.empty((0, width), np.uint8)
+        self._changes: int | None = None
         self._near = self._counts = np.empty((0, NEAREST), np.int64)
 
     def _follow(self, prompts: Sequence[str], masks: NDArray, changes: int | None) -> None:

@@ -42,7 +42,7 @@ class Encoder:
 @torch.no_grad()
 def embed(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Tensor:
     """The sentence encoder's unit embeddings, the mean over a text's tokens: (N, SIZE) float32."""
-    found = torch.empty(len(texts), SIZE)
+    found = torch.empty(len(texts), SIZE, dtype=torch.float32)
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     for some in (order[start : start + BATCH] for start in range(0, len(order), BATCH)):
         rows = tokenizer([texts[i] for i in some], padding=True, truncation=True, return_tensors="pt")

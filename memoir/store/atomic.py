@@ -29,10 +29,15 @@ def write(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        kept = "what was stored before is kept. Mend this and start again"
-        raise OSError(error.errno, f"{path} could not be written ({error.strerror}): {kept}") from None
+        raise refused(path, error) from None
     directory = os.open(path.parent, os.O_RDONLY)  # the rename itself must reach the disk too
     try:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def refused(path: Path, error: OSError) -> OSError:
+    """The same error in a sentence, for a path that could not be written."""
+    kept = "what was stored before is kept. Mend this and start again"
+    return OSError(error.errno, f"{path} could not be written ({error.strerror}): {kept}")

@@ -8,13 +8,15 @@ import hashlib
 import json
 from pathlib import Path
 
+from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from memoir.store import atomic
 
-HEADER = "memoir.json"
+HEADER, LOCK = "memoir.json", ".memoir.lock"
+READS = 20  # tries at a folder that others store into
 FORMAT = 2  # 1, without a number, has neither the tokenizer's hash nor `Verbatim` targets, and is read as it is
 
 
@@ -27,7 +29,20 @@ class DamagedError(ValueError):
 
 
 def write(folder: Path, tensors: dict[str, Tensor], header: dict) -> None:
-    """Store tensors and header in `folder`, replacing what it held; killed at any moment, it holds one or the other."""
+    """Store tensors and header in `folder`, replacing what it held; killed at any moment, it holds one or the other.
+
+    Of several processes that store at once, one waits for the other.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK).acquire()
+    except OSError as error:
+        raise atomic.refused(folder, error) from None
+    with lock:
+        _write(folder, tensors, header)
+
+
+def _write(folder: Path, tensors: dict[str, Tensor], header: dict) -> None:
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     digest = hashlib.sha256(data).hexdigest()
     file = f"memory-{digest[:16]}.safetensors"
@@ -42,7 +57,25 @@ def write(folder: Path, tensors: dict[str, Tensor], header: dict) -> None:
 
 
 def read(folder: Path) -> tuple[dict[str, Tensor], dict]:
-    """Tensors and header of `folder`. NothingSavedError when nothing is stored, DamagedError when it is not whole."""
+    """Tensors and header of `folder`. NothingSavedError when nothing is stored, DamagedError when it is not whole.
+
+    Where another process stores meanwhile, what it has stored is read.
+    """
+    for _ in range(READS - 1):
+        before = _bytes_of(folder / HEADER)
+        try:
+            return _read(folder)
+        except DamagedError:
+            if _bytes_of(folder / HEADER) == before:  # it is not that the file it names was replaced
+                raise
+    return _read(folder)
+
+
+def _bytes_of(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+def _read(folder: Path) -> tuple[dict[str, Tensor], dict]:
     path = folder / HEADER
     try:
         written = path.read_bytes()
@@ -61,9 +94,10 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict]:
     tensors = folder / content["file"]
     if tensors.parent != folder:
         raise DamagedError(f"{path} names a file outside its folder, {tensors}. Nothing was loaded.")
-    if not tensors.exists():
-        raise DamagedError(f"{tensors} is missing, though {HEADER} names it. Nothing was loaded.")
-    data = tensors.read_bytes()
+    try:
+        data = tensors.read_bytes()
+    except FileNotFoundError:
+        raise DamagedError(f"{tensors} is missing, though {HEADER} names it. Nothing was loaded.") from None
     found = hashlib.sha256(data).hexdigest()
     if found != content["sha256"]:
         raise DamagedError(f"{tensors} is damaged and was not loaded: SHA-256 {found}, expected {content['sha256']}.")

@@ -110,7 +110,7 @@ def where_lost(questions: pd.DataFrame, edits: pd.DataFrame) -> pd.DataFrame:
     question, and else under "not learnt" (the edit's own last loss was above LEARNT nats) or "overwritten" (learnt, and
     lost to later edits), or for a rephrasing "other wording": its own edit's prompt is still answered.
     """
-    last_loss = dict(zip(questions.record.unique(), edits.last_loss, strict=False))
+    last_loss = dict(zip(questions.record.unique(), edits.last_loss, strict=True))
     own = questions[questions.metric == "reliability"].set_index(["n_edits", "record"])[TEACHER_FORCED]
     rows = questions[questions.metric.isin(["reliability", "generalization"])].copy()
     rows["to"] = rows.route.where(rows.route != "own edit", "overwritten")
@@ -127,7 +127,7 @@ def where_lost(questions: pd.DataFrame, edits: pd.DataFrame) -> pd.DataFrame:
 def drift(questions: pd.DataFrame, edits: pd.DataFrame) -> pd.DataFrame:
     """How far stored answers moved: quantiles over edits of nll now minus the edit's last loss, in nats, by n_edits."""
     own = questions[questions.metric == "reliability"]
-    last_loss = dict(zip(questions.record.unique(), edits.last_loss, strict=False))
+    last_loss = dict(zip(questions.record.unique(), edits.last_loss, strict=True))
     moved = (own.nll - own.record.map(last_loss)).groupby(own.n_edits)
     return moved.quantile([0.1, 0.5, 0.9]).unstack().rename(columns="{:.0%}".format).reset_index()
 
