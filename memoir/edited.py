@@ -237,8 +237,9 @@ class EditedModel(QueryableModel):
         table = pd.DataFrame(self.log)
         if len(table) == len(replaces) > 0:  # a log may outlive its edits: each edited alone, and taken back
             table["replaces"] = pd.array(replaces, dtype="Int64")
-        rows = zip(table.get("last_loss", []), table.get("said", [True] * len(table)), strict=True)
-        return table.assign(learnt=[not loss > LEARNT and said is not False for loss, said in rows])
+        said = table.pop("said") if "said" in table else [True] * len(table)
+        rows = zip(table.get("last_loss", []), said, strict=True)
+        return table.assign(learnt=[not loss > LEARNT and own is not False for loss, own in rows])
 
     @in_turn
     def save(self, folder: Path | str) -> None:

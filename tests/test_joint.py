@@ -30,7 +30,7 @@ SETTLING = {"n_iter": 12, "lr": 4.0, "stop_loss": 10.65, "stop_change": None}  #
 @UPDATES
 def test_a_batch_of_one_is_that_edit(toy_editor, options):
     one, other = toy_editor(**options), toy_editor(**options)
-    ((losses, steps, mask),) = one._edit(EDITS[:1])
+    ((losses, steps, mask, _),) = one._edit(EDITS[:1])
     (found,) = other.edit_all(RECORDS[:1], batch=8)
     assert found.losses == losses and found.steps == steps and torch.equal(mask, found.mask)
     torch.testing.assert_close(one.memory.weight, other.memory.weight, atol=1e-5, rtol=1e-4)
@@ -82,8 +82,8 @@ def test_the_steps_of_a_batch_are_those_of_its_edits_apart_on_one_memory(toy_edi
     editor = toy_editor(**options | SETTLING | {"prefixes": ()})
     expected, weight = apart(toy_editor(**options | SETTLING | {"prefixes": ()}), UNLIKE)
     found = editor._edit(UNLIKE)
-    assert len({steps for _, steps, _ in found}) > 1, "no edit settled before another"
-    for (losses, steps, _), (own, n) in zip(found, expected, strict=True):
+    assert len({one.steps for one in found}) > 1, "no edit settled before another"
+    for (losses, steps, *_), (own, n) in zip(found, expected, strict=True):
         assert steps == n and losses == pytest.approx(own, rel=1e-3)
     torch.testing.assert_close(editor.memory.weight, weight, atol=1e-4, rtol=1e-3)
 
@@ -210,10 +210,14 @@ def test_a_batch_with_a_bad_edit_changes_nothing(toy_editor, monkeypatch):
     before = {name: tensor.clone() for name, tensor in editor._tensors().items()}
     long = replace(RECORDS[4], prompt="and on " * 3000)
     nan = torch.full((1,), torch.nan)
+
+    def lost(batch, *_):
+        return nan.expand(len(batch.edit_of_way)), [False] * len(batch.edit_of_way)
+
     broken = {
         "a prompt without end": (lambda patch: None, long, ValueError, "context holds"),
         "a loss that is none": (
-            lambda patch: patch.setattr(joint.Batch, "losses", lambda self, *_: nan.expand(len(self.edit_of_way))),
+            lambda patch: patch.setattr(joint.Batch, "judged", lost),
             RECORDS[4], FloatingPointError, "not stored",
         ),
         "weights beyond all": (
@@ -235,8 +239,8 @@ def test_a_question_behind_other_text_and_its_end_are_learnt_in_a_batch_as_alone
     edits = [Edit("The shop is shut. Where is the key?", "below"), EDITS[0]]
     for edit in edits:
         one, other = (toy_editor(span="question", end=True, prefixes=(), **SGD) for _ in range(2))
-        ((losses, steps, mask),) = one._edit([edit])
-        ((found, n, own),) = other._edit([edit])
+        ((losses, steps, mask, _),) = one._edit([edit])
+        ((found, n, own, _),) = other._edit([edit])
         assert found == pytest.approx(losses, rel=1e-3) and n == steps and torch.equal(own, mask)
         torch.testing.assert_close(one.memory.weight, other.memory.weight, atol=1e-4, rtol=1e-3)
     editor = toy_editor(span="question", end=True, threshold=0.9)

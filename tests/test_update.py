@@ -200,7 +200,7 @@ def dense_edit(editor: Memoir, record, weight: torch.Tensor, p, result) -> tuple
     prefix, mask = editor._frozen(rows), result.mask
     inside = keys = None
     if p:
-        keys = prefix.activations[prefix.real][:, mask]
+        keys = prefix.activations[prefix.computed_at][:, mask]
         inside = p.matrix[mask][:, mask]
         inside = (keys.double().square().sum() / ((keys.double() @ inside) * keys).sum() * inside).float()
     w = weight[:, mask].clone().requires_grad_()

@@ -26,10 +26,11 @@ class Ways:
     def of(self, ways) -> "Ways":
         return Ways(list(range(len(ways))), self.looks)
 
-    def losses(self, _tail, outputs: Tensor) -> Tensor:
-        if not torch.is_grad_enabled():
+    def judged(self, _tail, outputs: Tensor) -> tuple[Tensor, list[bool]]:
+        if not torch.is_grad_enabled() and len(self.ways) > 1:
             self.looks.append(None)
-        return (1 - outputs).abs().sum(dim=1)
+        losses = (1 - outputs).abs().sum(dim=1)
+        return losses, [loss <= 0.15 for loss in losses.tolist()]
 
 
 class Moves:
@@ -69,8 +70,8 @@ def steps_of(ways: int, start: tuple[float, ...] = (), **how) -> tuple[list[floa
     moves = Moves(ways, looks)
     moves.outputs[: len(start), 0] = torch.tensor(start)
     settings = SimpleNamespace(**{"n_iter": 40, "stop_loss": 0.15, "stop_change": None} | how)
-    ((losses, steps),) = fit(Ways([0] * ways, looks), moves, lambda *_: None, nn.ModuleList(), settings)
-    assert steps == moves.steps
+    ((losses, steps, said),) = fit(Ways([0] * ways, looks), moves, lambda *_: None, nn.ModuleList(), settings)
+    assert steps == moves.steps and said == (abs(1 - moves.outputs[0].item()) <= 0.15)
     return losses, moves, [moves.steps if look is None else look for look in looks]
 
 
@@ -105,5 +106,5 @@ def test_an_edit_that_settled_takes_no_more_steps_and_the_others_go_on():
     moves = Apart([0.7, 0.0, -0.5])
     settings = SimpleNamespace(n_iter=40, stop_loss=0.15, stop_change=None)
     fitted = fit(Ways([0, 1, 2], []), moves, lambda *_: None, nn.ModuleList(), settings)
-    assert [steps for _, steps in fitted] == [1, 3, 5] and [len(losses) for losses, _ in fitted] == [2, 4, 6]
+    assert [steps for _, steps, _ in fitted] == [1, 3, 5] and [len(losses) for losses, *_ in fitted] == [2, 4, 6]
     torch.testing.assert_close(moves.all[:, 0], torch.tensor([1.0, 0.9, 1.0]))

@@ -32,7 +32,7 @@ def test_save_and_load_round_trip(toy_editor, tmp_path):
     assert again.route(prompts) == editor.route(prompts)
     assert again.generate(prompts) == editor.generate(prompts)
     assert again.edit("And then?", "nothing").losses == editor.edit("And then?", "nothing").losses
-    assert {path.suffix for path in (tmp_path / "saved").iterdir()} == {".json", ".md", ".safetensors"}
+    assert {path.suffix for path in (tmp_path / "saved").iterdir()} == {".json", ".md", ".safetensors", ".lock"}
 
 
 def test_a_saved_memory_has_a_card_and_no_other_readme_is_touched(toy_editor, tmp_path):
