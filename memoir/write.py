@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -98,8 +99,9 @@ class Batch:
         at the n tokens that it acts at."""
         return self.judged(tail, outputs)[0]
 
-    def judged(self, tail: Tail, outputs: Tensor) -> tuple[Tensor, list[bool]]:
-        """The `losses`, and for each way whether in its first row every target token is the likeliest."""
+    def judged(self, tail: Tail, outputs: Tensor) -> tuple[Tensor, Sequence[Callable[[], bool]]]:
+        """The `losses`, and for each way what tells, when it is asked, whether in its first row every target token is
+        the likeliest."""
         row, column = self.rows.target.nonzero(as_tuple=True)
         delta = torch.zeros(*self.frozen.mapped.shape, dtype=outputs.dtype, device=outputs.device)
         delta = delta.index_put(on(outputs.device, *self.places), outputs)
@@ -108,8 +110,13 @@ class Batch:
         each = [*zip(logits.split(counts), targets.split(counts), strict=True)]
         firsts = torch.searchsorted(self.ways, torch.arange(len(counts), device=self.ways.device))
         lengths = self.rows.target[firsts].sum(dim=1).tolist()
-        said = [bool((z[:n].argmax(dim=-1) == t[:n]).all()) for (z, t), n in zip(each, lengths, strict=True)]
+        said = [partial(_is_said, z.detach()[:n], t[:n]) for (z, t), n in zip(each, lengths, strict=True)]
         return torch.stack([cross_entropy(*way) for way in each]), said
+
+
+def _is_said(logits: Tensor, targets: Tensor) -> bool:
+    """Whether targets (n,) are the likeliest by logits (n, V)."""
+    return bool((logits.argmax(dim=-1) == targets).all())
 
 
 def followed(rows: Rows) -> tuple[Tensor, Tensor]:
@@ -130,11 +137,11 @@ class _Progress:
     seen: list[float] = field(default_factory=list)
     since: int = 0
     losses: list[float] = field(default_factory=list)
-    said: list[bool] = field(default_factory=list)  # of each way, when last seen: is its first row's target said?
+    said: list[Callable[[], bool]] = field(default_factory=list)  # of each way, when last seen: see `Batch.judged`
     steps: int | None = None  # when it settled
 
     def __post_init__(self):
-        self.said = [False] * len(self.ways)
+        self.said = [bool] * len(self.ways)  # False
         self.seen = [math.inf] * len(self.ways)  # unseen: before all were seen they take their steps by turns
 
     def worst(self) -> int:
@@ -195,10 +202,11 @@ def fit(
         for i in live:
             edits[i].since += 1
     # 6. those whose steps ran out were looked at before the last one
-    for i in live:
-        with torch.no_grad():
-            edits[i].said[:1] = parts.judged(edits[i].ways[:1], live, write.outputs)[1]
-    return [(edit.losses, config.n_iter if edit.steps is None else edit.steps, edit.said[0]) for edit in edits]
+    with torch.no_grad():
+        said = parts.judged([edits[i].ways[0] for i in live], live, write.outputs)[1] if live else []
+    for i, own in zip(live, said, strict=True):
+        edits[i].said[0] = own
+    return [(edit.losses, config.n_iter if edit.steps is None else edit.steps, edit.said[0]()) for edit in edits]
 
 
 class _Parts:
@@ -210,7 +218,9 @@ class _Parts:
         self._edits, self._ways = batch.edit_of_row[row], batch.ways[row]
         self._cut: dict[tuple[int, ...], Batch] = {}
 
-    def judged(self, ways: Sequence[int], live: Sequence[int], outputs: Tensor) -> tuple[Tensor, list[bool]]:
+    def judged(
+        self, ways: Sequence[int], live: Sequence[int], outputs: Tensor
+    ) -> tuple[Tensor, Sequence[Callable[[], bool]]]:
         """`Batch.judged` of these ways for `outputs` (n, d), which are those of the live edits, one after the other."""
         here = self._ways[torch.isin(self._edits, torch.tensor(live, device=self._edits.device))]
         own = torch.isin(here, torch.tensor(ways, device=here.device))
@@ -223,7 +233,8 @@ class _Parts:
         """See anew what all ways of these edits lose."""
         for edit in edits:
             if len(edit.ways) > 1:
-                losses, edit.said = self.judged(edit.ways, live, outputs)
+                losses, said = self.judged(edit.ways, live, outputs)
+                edit.said = [*said]
                 edit.seen, edit.since = losses.tolist(), 0
 
     def _part(self, ways: tuple[int, ...]) -> Batch:

@@ -212,7 +212,7 @@ def test_a_batch_with_a_bad_edit_changes_nothing(toy_editor, monkeypatch):
     nan = torch.full((1,), torch.nan)
 
     def lost(batch, *_):
-        return nan.expand(len(batch.edit_of_way)), [False] * len(batch.edit_of_way)
+        return nan.expand(len(batch.edit_of_way)), [bool] * len(batch.edit_of_way)
 
     broken = {
         "a prompt without end": (lambda patch: None, long, ValueError, "context holds"),

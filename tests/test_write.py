@@ -26,11 +26,11 @@ class Ways:
     def of(self, ways) -> "Ways":
         return Ways(list(range(len(ways))), self.looks)
 
-    def judged(self, _tail, outputs: Tensor) -> tuple[Tensor, list[bool]]:
+    def judged(self, _tail, outputs: Tensor) -> tuple[Tensor, list]:
         if not torch.is_grad_enabled() and len(self.ways) > 1:
             self.looks.append(None)
         losses = (1 - outputs).abs().sum(dim=1)
-        return losses, [loss <= 0.15 for loss in losses.tolist()]
+        return losses, [lambda loss=loss: loss <= 0.15 for loss in losses.tolist()]
 
 
 class Moves:
