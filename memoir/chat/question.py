@@ -11,8 +11,9 @@ MARKS = "?？؟;՞፧⁇⁈"
 CLOSING = "\"'”’»)]」』"
 _LABEL = r"[^\W\d_]\w*(?: \w+){0,2} ?[:：]"
 _STOP = rf"[.!{MARKS}…。！｡।][{re.escape(CLOSING)}]*"
-_CUE = re.compile(rf"(?:\n|{_STOP})\s*(?P<cue>{_LABEL})\s*$")
-_LABELLED = re.compile(rf"(?:^|\n|{_STOP}\s)\s*{_LABEL}\s+")
+_BLANKS = r"[^\S\n]*"  # of one line: many empty lines are not gone through from each of them
+_CUE = re.compile(rf"(?:\n|{_STOP}){_BLANKS}(?P<cue>{_LABEL})\s*$")
+_LABELLED = re.compile(rf"(?:^|\n|{_STOP}\s){_BLANKS}{_LABEL}\s+")
 
 
 def question(text: str) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """The questions among a row's tokens: of a rendered conversation every user's, of a plain text the one it ends with."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from itertools import groupby
 from typing import NamedTuple
 
@@ -8,6 +8,9 @@ from transformers import PreTrainedTokenizerBase
 
 from memoir.chat.question import asks, question
 from memoir.chat.template import template_of
+
+CONTEXT = 8  # tokens before one that decide how it is decoded
+HALF = "\ufffd"  # what tokens that end within a character are decoded to
 
 
 class Question(NamedTuple):
@@ -80,7 +83,17 @@ class Questions:
         return self._ends_apart(ids)  # tokens that the text would not be cut into again: those of an answer
 
     def _ends_apart(self, ids: list[int]) -> list[int]:
-        return [len(self._decode(ids[: i + 1])) for i in range(len(ids))]
+        """Where each token ends, from decoding up to it: not from the first token on, which in a long text is slow, but
+        from some tokens before. What these begin with, half a character or a blank left off, is the same each time."""
+        ends: list[int] = []
+        first = before = 0  # where decoding begins, and what is to be added to its lengths
+        for i in range(len(ids)):
+            text = self._decode(ids[first : i + 1])
+            ends.append(before + len(text))
+            if i - first >= 4 * CONTEXT and not text.endswith(HALF):
+                first = i + 1 - CONTEXT
+                before = ends[-1] - len(self._decode(ids[first : i + 1]))
+        return ends
 
     def _decode(self, ids: list[int]) -> str:
         return self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
@@ -88,5 +101,4 @@ class Questions:
 
 def _tokens(ends: list[int], first: int, last: int) -> tuple[int, int]:
     """The tokens that have a share in the characters from `first` to `last`; ends: where each token ends."""
-    begin = next(i for i, end in enumerate(ends) if end > first)
-    return begin, next((i + 1 for i, end in enumerate(ends) if end >= last), len(ends))
+    return bisect_right(ends, first), min(bisect_left(ends, last) + 1, len(ends))

@@ -1,6 +1,8 @@
 """Templates of several shapes, read off their own renderings; and the questions among the tokens of these."""
 
 import copy
+import random
+import time
 
 import pytest
 from templates import SYSTEM, TEMPLATES
@@ -113,3 +115,31 @@ def test_a_tokenizer_without_a_template_says_so(tokenizer):
     assert template_of(tokenizer) is None
     with pytest.raises(ValueError, match="no chat template: set tokenizer.chat_template"):
         rendered(tokenizer, [user(ASKED[0])])
+
+
+@pytest.mark.parametrize("text", ["aé東🎉 \n.x€", None])
+def test_tokens_end_where_decoding_all_before_them_ends(tokenizer, text):
+    """Also tokens that no text would be cut into, and those that end within a character."""
+    drawn, questions = random.Random(0), Questions(tokenizer)
+    for _ in range(60):
+        ids = (
+            tokenizer("".join(drawn.choices(text, k=120))).input_ids if text else drawn.choices(range(20, 49000), k=99)
+        )
+        found = questions._ends_apart(ids)
+        assert found == [len(tokenizer.decode(ids[: i + 1])) for i in range(len(ids))]
+
+
+@pytest.mark.parametrize("text", ["The river stands in Peru. ", " A:", "\n", "<|im_start|>user\n", "東. "])
+def test_a_text_of_many_turns_takes_its_length_and_no_more(tokenizer, text):
+    """Eight times the text in no more than thirty times the time; a quadratic search would take sixty-four."""
+    questions, seconds = Questions(tokenizer), []
+    for n in (400, 3200):
+        ids = tokenizer(f"Who is it?{text * n} So").input_ids
+        best = float("inf")
+        for _ in range(3):
+            start = time.process_time()
+            questions(ids)
+            questions._ends_apart(ids)
+            best = min(best, time.process_time() - start)
+        seconds.append(best)
+    assert seconds[1] < 30 * max(seconds[0], 0.005)
