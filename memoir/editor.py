@@ -310,8 +310,8 @@ class Memoir(Hooked, EditedModel):
         """Set τ to the least overlap that at most this share of the irrelevant prompts reaches; returns it.
 
         The prompts are compared with the stored edits or, to choose τ beforehand, with the prompts `against`. The more
-        there are, the higher τ comes out. ValueError without either kind of prompt, for a rate outside [0, 1], or where
-        another router than the masks is asked, which has no τ.
+        there are, the higher τ comes out. ValueError without either kind of prompt, for a rate outside [0, 1] or one
+        that no τ gives, or where another router than the masks is asked, which has no τ.
         """
         if self._router:
             raise ValueError("calibrate chooses τ, of the masks; this editor does not route by it.")
@@ -322,7 +322,13 @@ class Memoir(Hooked, EditedModel):
             raise ValueError("calibrate compares irrelevant prompts with stored edits: it needs some of both.")
         stored = tophash.pack(self.masks(against)) if against else self.memory.masks
         best = tophash.overlap_counts(tophash.pack(self.masks(irrelevant_prompts)), stored).max(axis=1)
-        self.memory.set_threshold(tophash.threshold_for(best, self.config.k, false_positive_rate))
+        threshold = tophash.threshold_for(best, self.config.k, false_positive_rate)
+        if threshold > 1:
+            raise ValueError(
+                f"{(best == self.config.k).sum()} of {len(best)} irrelevant prompts have the very mask of an edit: no "
+                f"τ keeps them apart at a rate of {false_positive_rate}. Leave them out, or allow a higher rate."
+            )
+        self.memory.set_threshold(threshold)
         return self.memory.threshold
 
     def _routes(self, rows: int) -> list[Route]:

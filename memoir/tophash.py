@@ -71,7 +71,10 @@ def overlap_counts(queries: np.ndarray, stored: np.ndarray) -> np.ndarray:
 
 
 def threshold_for(counts: np.ndarray, k: int, false_positive_rate: float) -> float:
-    """τ by the rule of `Memoir.calibrate`, from the best overlaps (counts) of irrelevant prompts."""
+    """τ by the rule of `Memoir.calibrate`, from the best overlaps (counts) of irrelevant prompts.
+
+    Above 1, which no question reaches, where more prompts than that have the very mask of an edit.
+    """
     ordered = np.sort(counts)[::-1]
     allowed = int(false_positive_rate * len(ordered))
-    return min(1.0, (int(ordered[allowed]) + 1) / k) if allowed < len(ordered) else 0.0
+    return (int(ordered[allowed]) + 1) / k if allowed < len(ordered) else 0.0

@@ -88,3 +88,13 @@ def test_k_must_fit(k):
 def test_features_must_be_finite():
     with pytest.raises(ValueError, match="not finite"):
         tophash.top_hash(torch.tensor([[1.0, float("nan")]]), 1, torch.arange(2))
+
+
+@pytest.mark.parametrize(
+    "counts, rate, expected",
+    [([3, 8, 5, 1], 0.0, 9 / 8), ([3, 8, 5, 1], 0.25, 6 / 8), ([8, 8], 0.5, 9 / 8), ([3, 1], 1.0, 0.0)],
+)
+def test_a_threshold_lets_no_more_in_than_it_may_though_masks_are_identical(counts, rate, expected):
+    found = tophash.threshold_for(np.array(counts), 8, rate)
+    assert found == expected
+    assert sum(count / 8 >= found for count in counts) <= rate * len(counts)
