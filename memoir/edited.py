@@ -25,7 +25,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir.checks import host, inputs
 from memoir.facts.record import EditRecord, questions
-from memoir.models.identity import tokenizer_hash, weights_hash
+from memoir.models.identity import described, tokenizer_hash, weights_hash
 from memoir.queryable import Edit, QueryableModel
 from memoir.store import card, folder as stored
 from memoir.texts import Verbatim, bare, spaced_oddly, target_ids
@@ -259,6 +259,7 @@ class EditedModel(QueryableModel):
         header = {"method": self.method, "base_model": self.base_hash, "tokenizer": self.tokenizer_hash}
         versions = {"torch": torch.__version__, "transformers": transformers.__version__}
         about = {"settings": self._settings(), "edits": edits, "begun": begun, "log": self.log, "versions": versions}
+        about["described"] = described(self.model, self.tokenizer)
         stored.write(folder, self._tensors(), header | about)
         return header | about
 
@@ -271,7 +272,7 @@ class EditedModel(QueryableModel):
         folder = inputs.path(folder, "folder")
         host.check(model, tokenizer)
         tensors, header = stored.read(folder)
-        cls._need_same(folder, header, weights_hash(model), tokenizer_hash(tokenizer))
+        cls._need_same(folder, header, model, tokenizer, weights_hash(model), tokenizer_hash(tokenizer))
         editor = cls._from_settings(model, tokenizer, header["settings"])
         try:
             editor._restore(tensors)
@@ -282,11 +283,20 @@ class EditedModel(QueryableModel):
         return editor
 
     @classmethod
-    def _need_same(cls, folder: Path, header: dict, model: str, tokenizer: str) -> None:
-        """ValueError where a saved state is of another method, base model or tokenizer than these hashes."""
-        for what, here in {"method": cls.method, "base_model": model, "tokenizer": tokenizer}.items():
-            if header.get(what, here) != here:  # before format 2 the tokenizer was not noted
-                raise ValueError(f"{folder} was saved with the {what} {header[what]}; here it is {here}.")
+    def _need_same(
+        cls, folder: Path, header: dict, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *hashes: str
+    ) -> None:
+        """ValueError where a saved state is of another method, base model or tokenizer than these, of these hashes."""
+        if header["method"] != cls.method:
+            raise ValueError(f"{folder} was saved with the method {header['method']}; here it is {cls.method}.")
+        here = described(model, tokenizer)
+        for what, found in zip(here, hashes, strict=True):
+            if header.get(what, found) != found:  # before format 2 the tokenizer was not noted
+                then = header.get("described", {}).get(what, "one that is not described")
+                raise ValueError(
+                    f"{folder} was saved with the {what} {then}, SHA-256 {header[what]}; here it is {here[what]}, "
+                    f"SHA-256 {found}. Edits belong to the very weights and tokens that they were made on: load those."
+                )
 
     @classmethod
     def _from_settings(
@@ -299,7 +309,7 @@ class EditedModel(QueryableModel):
     def _resume(self, folder: Path, records: list[EditRecord]) -> int:
         """Take over the checkpoint in `folder`; returns how many of the records it already holds."""
         tensors, header = stored.read(folder)
-        self._need_same(folder, header, self.base_hash, self.tokenizer_hash)
+        self._need_same(folder, header, self.model, self.tokenizer, self.base_hash, self.tokenizer_hash)
         if header["settings"] != self._settings():
             other = {k: v for k, v in header["settings"].items() if self._settings().get(k) != v}
             raise ValueError(f"The checkpoint {folder} was made with other settings ({other}). Name another folder.")
