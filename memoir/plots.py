@@ -73,9 +73,9 @@ def save(figure: Figure, name: str, folder: Path | None = None) -> list[Path]:
     about = {"Title": title, "Description": description}
     figure.savefig(buffer := io.StringIO(), format="svg", metadata=about | {"Date": None})
     drawn = rounded(buffer.getvalue())
-    if all(path.exists() for path in paths) and same_picture(drawn, paths[0].read_text()):
+    if all(path.exists() for path in paths) and same_picture(drawn, paths[0].read_text("utf-8")):
         return paths
-    paths[0].write_text(drawn)
+    paths[0].write_text(drawn, "utf-8")
     figure.savefig(paths[1], metadata=about | {"Software": None})
     return paths
 
@@ -209,5 +209,5 @@ def save_table(table: pd.DataFrame, name: str, caption: str | None = None) -> li
     lines = (f"{caption}\n\n" if caption else "") + markdown(table)
     texts = (table.to_csv(index=False), lines, table.to_latex(index=False, caption=caption))
     for path, text in zip(paths, texts, strict=True):
-        path.write_text(text)
+        path.write_text(text, "utf-8")
     return paths

@@ -97,12 +97,12 @@ def _exchanges(draw: int, n: int) -> list[Message]:
 
 @cache
 def _pairs() -> list[tuple[str, str]]:
-    with EXCHANGES.open() as file:
+    with EXCHANGES.open(encoding="utf-8") as file:
         return [(row["question"], row["answer"]) for row in csv.DictReader(file)]
 
 
 @cache
 def _contexts(n: int) -> list[str]:
     """Texts of n of the sentences each."""
-    sentences = CONTEXTS.read_text().splitlines()
+    sentences = CONTEXTS.read_text("utf-8").splitlines()
     return [" ".join(sentences[i : i + n]) for i in range(0, len(sentences) - n + 1, n)][:TEXTS]

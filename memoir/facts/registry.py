@@ -132,7 +132,7 @@ def _openfacts(row: dict) -> Iterator[EditRecord]:
     yield EditRecord(**{name: row[name] for name in same}, truths=truths, rephrasings=rephrasings)
 
 
-FILES = {row["local"]: DataFile(**row) for row in csv.DictReader((DATA / "sources.csv").open())}
+FILES = {row["local"]: DataFile(**row) for row in csv.DictReader((DATA / "sources.csv").open(encoding="utf-8"))}
 _OPENFACTS = (DATA / "openfacts" / "openfacts.parquet",)
 
 

@@ -53,7 +53,7 @@ def parameters(notebook: Path, profile: str, extra: dict | None = None) -> dict:
     """
     if profile not in PROFILES:
         raise ValueError(inputs.unknown("profile", profile, PROFILES, ", ".join(PROFILES)))
-    values = yaml.safe_load((NOTEBOOKS / "params" / f"{profile}.yaml").read_text()) or {}
+    values = yaml.safe_load((NOTEBOOKS / "params" / f"{profile}.yaml").read_text("utf-8")) or {}
     chosen = (values.get(notebook.stem) or {}) | (extra or {})
     known = papermill.inspect_notebook(str(notebook))
     for name, value in chosen.items():

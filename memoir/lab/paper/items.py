@@ -95,7 +95,7 @@ class State:
 def items() -> dict[str, Item]:
     """All items by name, in the order of their file."""
     found = {}
-    for record in yaml.safe_load(ITEMS.read_text()):
+    for record in yaml.safe_load(ITEMS.read_text("utf-8")):
         rows = tuple(row for entry in record["ours"] for row in _rows(dict(entry)))
         about = record | {"ours": rows, "figures": tuple(record.get("figures", ()))}
         found[record["item"]] = Item(**about)

@@ -44,7 +44,7 @@ def write(layouts: dict[str, pd.DataFrame]) -> Path:
         for item in paper_items.items().values()
     ]  # fmt: skip
     path = plots.FIGURES / NAME
-    path.write_text(_page(judged, items, described()))
+    path.write_text(_page(judged, items, described()), "utf-8")
     return path
 
 
@@ -52,7 +52,7 @@ def described() -> dict[str, tuple[str, str]]:
     """Title and description of every figure in figures/, by name, as `plots.save` wrote them into it."""
     found = {}
     for path in sorted(plots.FIGURES.glob("*.svg")):
-        head = path.read_text()
+        head = path.read_text("utf-8")
         work = ElementTree.fromstring(head[head.index("<rdf:RDF") : head.index("</metadata>")])[0]
         found[path.stem] = (work.findtext(f"{DC}title") or path.stem, work.findtext(f"{DC}description") or "")
     return found

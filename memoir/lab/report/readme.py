@@ -21,7 +21,7 @@ def write(notebooks: Sequence, path: Path | None = None) -> Path:
     notebooks: each with its path, title and finding.
     """
     path = path or README
-    path.write_text(rendered(path.read_text(), notebooks))
+    path.write_text(rendered(path.read_text("utf-8"), notebooks), "utf-8")
     return path
 
 
