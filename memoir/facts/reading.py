@@ -5,6 +5,7 @@ address; either way their SHA-256 is checked. What the sets are stands in `regis
 asks a tokenizer how long a prompt is, and whether it keeps an answer apart from it.
 """
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -45,8 +46,8 @@ def load_records(
     is wrong, and FileNotFoundError when a file is not to be had here.
     """
     n = None if n is None else inputs.as_int(n, "n", 0)
-    records, _ = read_records(name, tokenizer=tokenizer)
-    return records[:n]
+    records, _ = read_records(name, n, tokenizer=tokenizer)
+    return records
 
 
 def same_template(records: list[EditRecord], n: int, share: float) -> list[EditRecord]:
@@ -69,37 +70,57 @@ def same_template(records: list[EditRecord], n: int, share: float) -> list[EditR
 
 
 def read_records(
-    name: str, *, tokenizer: PreTrainedTokenizerBase | None = None, limit: int = 1024
+    name: str, n: int | None = None, *, tokenizer: PreTrainedTokenizerBase | None = None, limit: int = 1024
 ) -> tuple[list[EditRecord], list[Reject]]:
-    """All valid records of a data set and the rejected rows; with a tokenizer, also those whose prompt has more than
-    `limit` tokens, or where it makes one token of a prompt's end and its answer's beginning."""
+    """The first n valid records of a data set, all by default, and the rows that were rejected up to there; with a
+    tokenizer, also those whose prompt has more than `limit` tokens, or where it makes one token of a prompt's end and
+    its answer's beginning."""
     if name not in DATASETS:
         raise ValueError(inputs.unknown("data set", name, DATASETS, "memoir.DATASETS, or python -m memoir data"))
     dataset = DATASETS[name]
-    places, records = [], []
+    placed: Iterator[tuple[EditRecord, tuple[str, int]]]
+    placed = ((record, place) for place, content in _contents(dataset) for record in dataset.read(content))
+    if dataset.gather:
+        records, places = map(list, zip(*placed, strict=True))
+        placed = ((record, places[first]) for first, record in dataset.gather(records))
+    kept: list[EditRecord] = []
+    rejected: list[Reject] = []
+    placed, again = itertools.tee(placed)
+    reasons = _reasons((record for record, _ in again), tokenizer, limit)
+    while len(kept) != n and (found := next(placed, None)):
+        record, place = found
+        if reason := next(reasons):
+            rejected.append(Reject(*place, reason))
+        else:
+            kept.append(record)
+    return kept, rejected
+
+
+def _contents(dataset: DataSet) -> Iterator[tuple[tuple[str, int], dict]]:
+    """What the rows of a data set's files hold, each with its file's name and its number there."""
     for file in dataset.files:
         path = file if isinstance(file, Path) else fetch(file)
         for row, content in enumerate(_rows(path)):
             if dataset.split in (None, content.get("split")):
-                found = list(dataset.read(content))
-                records += found
-                places += [(path.name, row)] * len(found)
-    if dataset.gather:
-        firsts, records = map(list, zip(*dataset.gather(records), strict=True))
-        places = [places[first] for first in firsts]
-    rejected = dict(validate(records, tokenizer=tokenizer, limit=limit))
-    kept = [record for i, record in enumerate(records) if i not in rejected]
-    return kept, [Reject(*places[i], reason) for i, reason in rejected.items()]
+                yield (path.name, row), content
 
 
 def validate(
     records: Iterable[EditRecord], *, tokenizer: PreTrainedTokenizerBase | None = None, limit: int = 1024
 ) -> Iterator[tuple[int, str]]:
     """Yield (position, reason) for each record that cannot be edited sensibly."""
+    for i, reason in enumerate(_reasons(records, tokenizer, limit)):
+        if reason:
+            yield i, reason
+
+
+def _reasons(
+    records: Iterable[EditRecord], tokenizer: PreTrainedTokenizerBase | None, limit: int
+) -> Iterator[str | None]:
+    """Of each record why it cannot be edited sensibly, None where it can."""
     seen: dict[tuple, int] = {}
     for i, record in enumerate(records):
-        if reason := _reason(record, seen, tokenizer, limit):
-            yield i, reason
+        yield _reason(record, seen, tokenizer, limit)
         seen.setdefault((record.case, record.prompt), i)
 
 

@@ -43,7 +43,7 @@ def table_path(result: Path, name: str) -> Path:
 def read_result(profile: str, experiment: str, run: str) -> dict | None:
     """A finished run's file, or None when it was not run."""
     path = result_path(profile, experiment, run)
-    return json.loads(path.read_text()) if path.exists() else None
+    return json.loads(path.read_text("utf-8")) if path.exists() else None
 
 
 def write_result(
@@ -59,7 +59,7 @@ def write_result(
     content = {"run": path.stem, "metrics": found, "parameters": parameters, "provenance": born}
     with ExitStack() as drafts:  # all are written before the first takes its place; they do so from the last one on
         draft = drafts.enter_context(atomic.replacing(path))
-        draft.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        draft.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
         for place, table in named.items():
             table.to_parquet(drafts.enter_context(atomic.replacing(place)), compression="zstd", index=False)
 
@@ -67,7 +67,7 @@ def write_result(
 def write_whole(path: Path, content: object) -> None:
     """Write what JSON can hold, whole or not at all, also where several processes write it."""
     with atomic.replacing(path) as draft:
-        draft.write_text(json.dumps(content))
+        draft.write_text(json.dumps(content), "utf-8")
 
 
 def provenance(began: str, *, editor: EditedModel | None = None, dataset: str | None = None) -> dict:

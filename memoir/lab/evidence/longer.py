@@ -28,7 +28,7 @@ def found_before(result: Path, settings: dict) -> tuple[dict[int, dict[str, pd.D
     """
     if not result.exists():
         return {}, []
-    content = json.loads(result.read_text())
+    content = json.loads(result.read_text("utf-8"))
     stream = settings["stream"]
     names = ["questions", *settings.get("probes", {}), *(["untouched"] if stream["untouched"] else [])]
     paths = {name: files.table_path(result, name) for name in names}
@@ -44,4 +44,4 @@ def found_before(result: Path, settings: dict) -> tuple[dict[int, dict[str, pd.D
 def held(checkpoint: Path) -> int:
     """How many edits a checkpoint holds; 0 when there is none."""
     path = checkpoint / folder.HEADER
-    return len(json.loads(path.read_text())["edits"]) if path.exists() else 0
+    return len(json.loads(path.read_text("utf-8"))["edits"]) if path.exists() else 0

@@ -94,7 +94,7 @@ def planned(profile: str, experiment: str = "") -> dict[str, Planned]:
     ValueError for an entry that names something unknown.
     """
     found = {}
-    for key, entry in _entries((PARAMS / f"{profile}.yaml").read_text()).items():
+    for key, entry in _entries((PARAMS / f"{profile}.yaml").read_text("utf-8")).items():
         each = entry.get("each", {})
         about = {name: value for name, value in entry.items() if name not in ("each", "tries")}
         for n, tried in enumerate(entry.get("tries", [{}])):
@@ -150,7 +150,7 @@ def _is_done(plan: Planned) -> bool:
     """
     if not plan.result.exists():
         return False
-    found = json.loads(plan.result.read_text())["parameters"]
+    found = json.loads(plan.result.read_text("utf-8"))["parameters"]
     wanted = json.loads(json.dumps(settings(plan)))
     if plan.false_positives is not None:
         del wanted["threshold"]
@@ -182,7 +182,9 @@ def best(candidates: Sequence[Planned]) -> dict:
             f"The search is not done: {', '.join(missing)}. Run: python -m memoir stream --profile "
             f"{candidates[0].stream.profile} {candidates[0].stream.experiment}"
         )
-    return max(candidates, key=lambda one: average(json.loads(one.result.read_text()))).editor if candidates else {}
+    return (
+        max(candidates, key=lambda one: average(json.loads(one.result.read_text("utf-8")))).editor if candidates else {}
+    )
 
 
 def average(result: dict) -> float:

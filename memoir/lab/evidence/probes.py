@@ -62,7 +62,7 @@ def _known_before(editor: EditedModel, pairs: list[Pair]) -> list[Pair]:
             scores = _scores(editor, pairs)
         right = [i for i, score in enumerate(scores) if metrics.token_accuracy(score) == 1]
         files.write_whole(kept, right)
-    return [pairs[i] for i in json.loads(kept.read_text())]
+    return [pairs[i] for i in json.loads(kept.read_text("utf-8"))]
 
 
 def contrast(editor: EditedModel, facts: Sequence[EditRecord], n: int) -> pd.DataFrame:
@@ -116,7 +116,7 @@ def text(editor: EditedModel, _facts: Sequence[EditRecord], n: int) -> pd.DataFr
 
 def paragraphs() -> list[Pair]:
     """The neutral text that ships with the companion: (first sentence, the rest) of each paragraph."""
-    whole = (ABILITY / "text.txt").read_text().strip().split("\n\n")
+    whole = (ABILITY / "text.txt").read_text("utf-8").strip().split("\n\n")
     found = [paragraph.replace("\n", " ").partition(". ") for paragraph in whole]
     return [(f"{first}.", rest) for first, _, rest in found]
 

@@ -7,6 +7,7 @@ that ends in .parquet for a table beside a result.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -47,10 +48,15 @@ def read(profile: str, name: str) -> Any:
     """
     if name.endswith(".parquet"):
         path = files.RESULTS / profile / name
-        return pd.read_parquet(path) if path.exists() else None
+        return table(path) if path.exists() else None
     stream, found = _planned(profile).get(name), files.read_result(profile, *name.split("/"))
     whole = found is None or stream is None or stream.ended or "failed" in found["parameters"]
     return found if whole else None
+
+
+def table(path: Path) -> pd.DataFrame:
+    """A table beside a result."""
+    return pd.read_parquet(path)
 
 
 def model_of(result: dict) -> str:
@@ -104,4 +110,4 @@ def finished(profile: str, experiment: str) -> Iterator[tuple[plan.Planned, dict
         if planned.ended:
             result = files.read_result(profile, experiment, planned.stream.run)
             if "failed" not in result["parameters"]:
-                yield planned, result, {name: pd.read_parquet(path) for name, path in planned.tables.items()}
+                yield planned, result, {name: table(path) for name, path in planned.tables.items()}

@@ -62,8 +62,9 @@ def run_stream(stream: Stream, editor: EditedModel, probes: Mapping[str, int] | 
     if lasting:
         untouched.recall(editor)
     if not (work / "checkpoint").exists():
-        expected = estimate(stream, editor, facts)
+        needed = need_memory(stream, editor)
         if lasting:
+            expected = f"{estimate(stream, editor, facts)}, {needed:,.0f} MiB beside the model"
             print(expected, file=sys.stderr, flush=True)
     found = []
     for n in stream.at:
@@ -126,26 +127,29 @@ def summary_at(questions: pd.DataFrame) -> list[dict]:
     return pd.concat(found, ignore_index=True).to_dict("records")
 
 
-def estimate(stream: Stream, editor: EditedModel, facts: Sequence[EditRecord]) -> str:
-    """What a stream will take, from one edit and one part of an evaluation that are tried and taken back.
-
-    MemoryError, with the numbers, when the memory needed is not there.
-    """
+def need_memory(stream: Stream, editor: EditedModel) -> float:
+    """The MiB that a stream needs beside the model. MemoryError, with the numbers, when they are not there."""
     n = stream.at[-1]
-    before, mebibyte = editor._tensors(), 1024**2
-    state = sum(tensor.nbytes for tensor in before.values()) / mebibyte
-    masks = n * before["masks"].shape[1] / mebibyte if "masks" in before else 0
+    tensors, mebibyte = editor._tensors(), 1024**2
+    state = sum(tensor.nbytes for tensor in tensors.values()) / mebibyte
+    masks = n * tensors["masks"].shape[1] / mebibyte if "masks" in tensors else 0
     # the state, its copy while it is saved, the masks while they grow, and what is remembered of each question
     needed, free = 3 * state + 3 * masks + 0.02 * n, psutil.virtual_memory().available / mebibyte
     if needed > free:
         raise MemoryError(
             f"{n} edits of {stream.dataset} need about {needed:,.0f} MiB more; {free:,.0f} MiB are free. Edit fewer."
         )
+    return needed
+
+
+def estimate(stream: Stream, editor: EditedModel, facts: Sequence[EditRecord]) -> str:
+    """How long a stream will take, from one edit and one part of an evaluation that are tried and taken back."""
+    n = stream.at[-1]
     editing, answering = seconds_each(editor, facts)
     asked = sum(len(_spread(facts[:at], stream.asked)) for at in stream.at)
     return (
         f"{stream.run}: {n} edits of {stream.dataset}, about {editing * n / 60:.0f} minutes to edit, "
-        f"{answering * asked / 60:.0f} to evaluate teacher-forced, {needed:,.0f} MiB beside the model"
+        f"{answering * asked / 60:.0f} to evaluate teacher-forced"
     )
 
 
@@ -225,7 +229,7 @@ def _done(result: Path, settings: dict) -> bool:
     """Whether this run has ended already; ValueError when its file was made with other settings."""
     if not result.exists():
         return False
-    found = json.loads(result.read_text())["parameters"]
+    found = json.loads(result.read_text("utf-8"))["parameters"]
     if found == settings or longer.is_longer(found, settings):
         return found == settings
     raise ValueError(f"{result} was made with other settings. Give this run another name, or delete the file.")
@@ -238,7 +242,7 @@ def _starts(work: Path, settings: dict, before: list[dict]) -> list[dict]:
     ValueError when it was begun with other settings.
     """
     path = work / "began.json"
-    note: dict = json.loads(path.read_text()) if path.exists() else {"starts": before}
+    note: dict = json.loads(path.read_text("utf-8")) if path.exists() else {"starts": before}
     if "settings" in note and note["settings"] != settings and not longer.is_longer(note["settings"], settings):
         raise ValueError(
             f"{work} holds a run that was begun with other settings. Name this run otherwise, or delete it."

@@ -20,7 +20,7 @@ def recall(editor: EditedModel) -> None:
     path = _path(editor)
     if not path.exists():
         return
-    for prompt, answer, target, argmax, log_probs, text in json.loads(path.read_text()):
+    for prompt, answer, target, argmax, log_probs, text in json.loads(path.read_text("utf-8")):
         score = Score(torch.tensor(target), torch.tensor(argmax), torch.tensor(log_probs))
         editor.base_answers.setdefault((prompt, answer), BaseAnswer(score, text))
 

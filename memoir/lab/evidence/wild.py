@@ -227,4 +227,4 @@ def _document(tokenizer: PreTrainedTokenizerBase, i: int) -> str:
 
 @cache
 def _sentences() -> list[str]:
-    return sentences(TEXT.read_text())
+    return sentences(TEXT.read_text("utf-8"))

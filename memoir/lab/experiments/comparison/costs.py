@@ -41,8 +41,8 @@ def run_costs(
     """
     path = files.result_path(profile, EXPERIMENT, run)
     asked = json.loads(json.dumps({"methods": methods, "edits": n, "rounds": rounds}))
-    if path.exists() and json.loads(path.read_text())["parameters"] == asked:
-        return pd.DataFrame(json.loads(path.read_text())["metrics"])
+    if path.exists() and json.loads(path.read_text("utf-8"))["parameters"] == asked:
+        return pd.DataFrame(json.loads(path.read_text("utf-8"))["metrics"])
     began, records, rows = files.now(), load_records("openfacts-calibration", n), []
     born = {}
     for round_ in range(rounds):

@@ -77,7 +77,7 @@ def run() -> None:
         ends = sorted({row["n_edits"] for row in result["metrics"]})
         editor = plan.make(planned)
         records = load_records(stream.dataset, stream.first + ends[-1], tokenizer=editor.tokenizer)[stream.first :]
-        steps = pd.read_parquet(planned.tables["edits"]).steps.tolist()
+        steps = results.table(planned.tables["edits"]).steps.tolist()
         table, each = exposed(editor, records, steps, ends), about(editor, records)
         summed = table.groupby("n_edits").mean().drop(columns="edit").reset_index()
         born = files.provenance(began, editor=editor, dataset=stream.dataset)

@@ -45,7 +45,7 @@ LONG_TARGET, LONG_PROMPT = 50, 500
 
 def groups(tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
     """(kind, group, edits): what is long or odd, how, and the prompts and targets."""
-    text = TEXT.read_text().split()
+    text = TEXT.read_text("utf-8").split()
     for n in WORDS:
         edits, names = [], NAMES[:FEW] if n >= LONG_TARGET else NAMES
         for i, name in enumerate(names):

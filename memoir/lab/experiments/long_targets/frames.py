@@ -193,7 +193,7 @@ def read_untouched(profile: str, experiment: str, dataset: str) -> dict[str, pd.
     result = files.result_path(profile, experiment, f"untouched-{dataset}")
     paths = {name: files.table_path(result, name) for name in UNTOUCHED}
     whole = result.exists() and all(path.exists() for path in paths.values())
-    return {name: pd.read_parquet(path) for name, path in paths.items()} if whole else {}
+    return {name: results.table(path) for name, path in paths.items()} if whole else {}
 
 
 def routed(best: pd.DataFrame, thresholds: Sequence[float]) -> pd.DataFrame:

@@ -141,7 +141,7 @@ def by_traces() -> pd.DataFrame:
     three metrics, teacher-forced."""
     rows = []
     for path in sorted((files.RESULTS / "full" / BY_TRACES).glob("*.json")):
-        result = json.loads(path.read_text())
+        result = json.loads(path.read_text("utf-8"))
         means = pd.DataFrame(result["metrics"]).query("protocol == @TEACHER_FORCED")
         means = means.pivot(index="n_edits", columns="metric", values="mean").reset_index()
         rows.append(means.assign(stream=path.stem, commit=result["provenance"]["commit"][:7]))
