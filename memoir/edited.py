@@ -30,10 +30,9 @@ from memoir.queryable import Edit, QueryableModel
 from memoir.store import card, folder as stored
 from memoir.texts import Verbatim, bare, spaced_oddly, target_ids
 from memoir.threads import in_turn
-from memoir.write import Fitted
+from memoir.write import LEARNT, Fitted
 
 T = TypeVar("T")
-LEARNT = 0.5  # nats: an edit whose last loss is above this was not learnt in the first place
 LINES = 300.0  # seconds between lines in a log
 
 

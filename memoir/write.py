@@ -24,6 +24,7 @@ from memoir.packed import linear_maps
 from memoir.texts import Rows
 from memoir.update import DualUpdate
 
+LEARNT = 0.5  # nats: an edit whose last loss is above this was not learnt in the first place
 RECHECK_EVERY = 8  # steps after which all ways of asking are looked at again
 # `frozen.run_tail`: what the frozen layers left, delta, rows, columns -> logits
 Tail = Callable[[FrozenActivations, Tensor, Tensor, Tensor], Tensor]
@@ -163,9 +164,9 @@ def fit(
 
     A step takes the gradient of every edit that has not settled, each clipped by itself. An edit that settles leaves
     and is not looked at again, though the steps of the others go on moving what it answers.
-    Returns of each edit its losses, its steps, and whether its target is said to the bare prompt. The losses are those
-    before each step, of the way that it went down, and where the edit settled one more, the highest of its ways behind
-    the last step. layers: those of the tail.
+    Returns of each edit its losses, its steps, and whether its target is said to the bare prompt; False, unseen, where
+    the steps ran out on a loss above LEARNT. The losses are those before each step, of the way that it went down, and
+    where the edit settled one more, the highest of its ways behind the last step. layers: those of the tail.
     FloatingPointError for a loss that is not finite.
     """
     edit_of_way = batch.edit_of_way
@@ -201,10 +202,13 @@ def fit(
         live = [live[n] for n in stay]
         for i in live:
             edits[i].since += 1
-    # 6. those whose steps ran out were looked at before the last one
+    # 6. those whose steps ran out were looked at before the last one; where that loss was high, they are not learnt
+    near = [i for i in live if edits[i].losses[-1] <= LEARNT]
     with torch.no_grad():
-        said = parts.judged([edits[i].ways[0] for i in live], live, write.outputs)[1] if live else []
-    for i, own in zip(live, said, strict=True):
+        said = parts.judged([edits[i].ways[0] for i in near], live, write.outputs)[1] if unsure else []
+    for i in live:
+        edits[i].said[0] = bool
+    for i, own in zip(near, said, strict=True):
         edits[i].said[0] = own
     return [(edit.losses, config.n_iter if edit.steps is None else edit.steps, edit.said[0]()) for edit in edits]
 

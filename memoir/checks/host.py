@@ -76,20 +76,29 @@ def weights(model: nn.Module) -> list[tuple[str, Tensor]]:
     return sorted(found.items())
 
 
-def sampled(model: nn.Module) -> list[tuple]:
-    """A few numbers of each weight, with its name and shape: told quickly, before an edit; `checksum` reads all."""
-    few = ((name, weight, weight.detach().reshape(-1)) for name, weight in model.named_parameters())
-    return [(name, weight.shape, flat[:: max(1, len(flat) // SAMPLES)].tolist()) for name, weight, flat in few]
+def sampled(model: nn.Module) -> tuple[list[tuple[str, torch.Size]], Tensor]:
+    """The names and shapes of the n weights, and SAMPLES numbers of each, (n, SAMPLES): told quickly, before an edit;
+    `checksum` reads all."""
+    named = [(name, weight) for name, weight in model.named_parameters() if weight.numel()]
+    few = [torch.as_strided(weight.detach(), (SAMPLES,), (weight.numel() // SAMPLES,)) for _, weight in named]
+    if len({part.device for part in few}) > 1:
+        few = [part.cpu() for part in few]
+    return [(name, weight.shape) for name, weight in named], torch.cat(few).cpu().reshape(len(named), SAMPLES)
 
 
-def need_sampled(model: nn.Module, before: list[tuple]) -> None:
+def need_sampled(model: nn.Module, before: tuple[list[tuple[str, torch.Size]], Tensor]) -> None:
     """ValueError where weights are no longer those that were `sampled`."""
-    for now, then in zip_longest(sampled(model), before):
-        if now != then:
-            raise ValueError(
-                f"{(now or then)[0]} is no longer what it was when the editor was made (an adapter merged, a training "
-                "step, embeddings resized?), and edits are made for the weights of then: detach, and make a new editor."
-            )
+    (named, numbers), (then, old) = sampled(model), before
+    if named != then:
+        changed = next((now or was)[0] for now, was in zip_longest(named, then) if now != was)
+    elif numbers.dtype != old.dtype or not torch.equal(numbers, old):
+        changed = next(name for (name, _), row, was in zip(named, numbers, old, strict=True) if not row.equal(was))
+    else:
+        return
+    raise ValueError(
+        f"{changed} is no longer what it was when the editor was made (an adapter merged, a training step, embeddings "
+        "resized?), and edits are made for the weights of then: detach, and make a new editor."
+    )
 
 
 def checksum(model: nn.Module) -> list[tuple[str, int]]:

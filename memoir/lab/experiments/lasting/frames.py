@@ -9,13 +9,13 @@ import pandas as pd
 from scipy.optimize import brentq
 
 from memoir import metrics
-from memoir.edited import LEARNT
 from memoir.lab.evidence import files, published
 from memoir.lab.evidence.results import finished
 from memoir.metrics import TEACHER_FORCED
 from memoir.models import registry
 from memoir.models.registry import WIDTH
 from memoir.theory import overlap
+from memoir.write import LEARNT
 
 
 def by_edits(profile: str, experiment: str) -> pd.DataFrame:
