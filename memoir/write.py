@@ -205,7 +205,7 @@ def fit(
     # 6. those whose steps ran out were looked at before the last one; where that loss was high, they are not learnt
     near = [i for i in live if edits[i].losses[-1] <= LEARNT]
     with torch.no_grad():
-        said = parts.judged([edits[i].ways[0] for i in near], live, write.outputs)[1] if unsure else []
+        said = parts.judged([edits[i].ways[0] for i in near], live, write.outputs)[1] if near else []
     for i in live:
         edits[i].said[0] = bool
     for i, own in zip(near, said, strict=True):

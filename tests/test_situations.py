@@ -326,3 +326,10 @@ def test_several_threads_save_into_one_folder_while_others_load(toy_editor, tmp_
     threads = [threading.Thread(target=run, args=(call,)) for call in calls]
     [thread.start() for thread in threads], [thread.join() for thread in threads]
     assert not faults
+
+
+def test_an_edit_whose_steps_run_out_is_looked_at_once_more(real_editor):
+    """Its last loss is of before the last step; what is said then is told all the same."""
+    editor = real_editor(n_iter=20, stop_loss=0.0, stop_change=None)
+    result = editor.edit(P, "Lyon")
+    assert result.steps == 20 and result.loss < 0.5 and result.learnt and editor.log[-1]["said"]
