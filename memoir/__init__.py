@@ -1,5 +1,6 @@
 """MEMOIR: lifelong model editing with a residual memory, and all that checks it; README.md beside this says where."""
 
+from memoir.behaviour import BEHAVIOUR
 from memoir.config import Family, MemoirConfig
 from memoir.edited import EditResult
 from memoir.editor import Memoir
@@ -17,6 +18,7 @@ from memoir.queryable import Edit, Score
 from memoir.texts import Verbatim
 
 __all__ = [
-    "DATASETS", "MODELS", "Edit", "EditRecord", "EditResult", "Family", "Memoir", "MemoirConfig", "ResidualMemory",
-    "Route", "Score", "Verbatim", "detach", "evaluate", "load_model", "load_records", "settings", "summary",
+    "BEHAVIOUR", "DATASETS", "MODELS", "Edit", "EditRecord", "EditResult", "Family", "Memoir", "MemoirConfig",
+    "ResidualMemory", "Route", "Score", "Verbatim", "detach", "evaluate", "load_model", "load_records",
+    "settings", "summary",
 ]  # fmt: skip
