@@ -20,7 +20,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
-.PHONY: help setup reproduce test check test-editor lab list data weights figures bench gpu-check image test-image audit lock clean
+.PHONY: help setup reproduce test check test-editor lab list stale data weights figures bench gpu-check image test-image audit lock clean
 
 help:            ## what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ lab: setup       ## open JupyterLab on the quickstart
 
 list: setup      ## the notebooks, and the paper's items: notebook, inputs, whether they are regenerated
 	@$(BIN)/python -m memoir list
+
+stale: setup     ## the results that were made by rules of the method that have changed since
+	@$(BIN)/python -m memoir stale
 
 data: setup      ## fetch and check the data sets; a table of what there is
 	@$(BIN)/python -m memoir data

@@ -40,7 +40,8 @@ class Method:
     """A method under its name in figures. settings: the defaults for SmolLM2.
 
     undo: whether one edit can be taken back later without the others. untouched: whether no weight of the model is
-    written. published: its name in the paper's tables, if it is there.
+    written. published: its name in the paper's tables, if it is there. behaviour: raised when
+    what it does changes (`memoir.BEHAVIOUR`).
     """
 
     title: str
@@ -49,6 +50,7 @@ class Method:
     undo: bool = False
     untouched: bool = False
     published: str | None = None
+    behaviour: int = 1
 
     def __call__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, **settings) -> EditedModel:
         """An editor on the model. ValueError for a bad setting."""

@@ -12,12 +12,12 @@ from pathlib import Path
 from memoir.checks import inputs
 from memoir.facts import reading
 from memoir.lab import notebooks
-from memoir.lab.evidence import plan, tuning
+from memoir.lab.evidence import plan, stale, tuning
 from memoir.lab.paper import items as paper_items
 from memoir.lab.report import figures
 from memoir.models import hub, weights
 
-OF_THE_CHECKOUT = ("list", "figures", "run", "stream")
+OF_THE_CHECKOUT = ("list", "figures", "run", "stream", "stale")
 MISSING = """
 Missing: {names}.
 They could neither be read from $MEMOIR_DATA nor fetched. Notebooks show what needs them as "not run" and tests that
@@ -29,6 +29,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="the notebooks, what each makes, and the state of each of the paper's items")
     commands.add_parser("figures", help="rebuild figures and tables from the committed results")
+    commands.add_parser("stale", help="the results that were made by rules of the method that have changed since")
     commands.add_parser("data", help="fetch the data sets that are to be had, check them, and say what there is")
     larger = commands.add_parser("weights", help="fetch, check and convert the weights of a larger model")
     larger.add_argument("model", nargs="?", metavar="MODEL", help="without one: which there are, and what they take")
@@ -57,7 +58,10 @@ def main() -> None:
             f"{notebooks.ROOT}: clone the repository, and run it there. An installed package edits models, and has the "
             "commands data, weights, preflight and tune."
         )
-    if arguments.command == "list":
+    if arguments.command == "stale":
+        found = stale.stale()
+        print(found.to_string(index=False) if len(found) else "Every result was made by the rules of today.")
+    elif arguments.command == "list":
         for notebook in notebooks.discover():
             about = notebook.title, notebook.finding, f"Makes: {notebook.makes}"
             print(f"{notebook.path.stem:22}", f"\n{'':22} ".join(about))

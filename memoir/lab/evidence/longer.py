@@ -12,13 +12,22 @@ from memoir.lab.evidence import files
 from memoir.store import folder
 
 
+def same(found: dict, settings: dict) -> bool:
+    """Whether a result's parameters are these settings. A tokenizer that nobody noted then (None) is taken for the
+    model's own."""
+    then = found.get("unit", {})
+    known = then if then.get("tokenizer") else then | {"tokenizer": settings.get("unit", {}).get("tokenizer")}
+    return found | {"unit": known} == settings
+
+
 def is_longer(earlier: dict, settings: dict) -> bool:
-    """Whether a run's settings are the earlier ones but for more edits: `at` has grown at its end."""
-    if "stream" not in earlier or "stream" not in settings:
+    """Whether a run's settings are the earlier ones but for more edits: `at` has grown at its end. In another order
+    than the data set's, more records are other records from the first on."""
+    if "stream" not in earlier or "stream" not in settings or settings["stream"].get("order"):
         return False
     at = earlier["stream"]["at"]
-    begun = settings["stream"]["at"][: len(at)] == at
-    return begun and settings | {"stream": settings["stream"] | {"at": at}} == earlier
+    begun = settings["stream"]["at"][: len(at)] == at and settings["stream"]["at"] != at
+    return begun and same(earlier, settings | {"stream": settings["stream"] | {"at": at}})
 
 
 def found_before(result: Path, settings: dict) -> tuple[dict[int, dict[str, pd.DataFrame]], list[dict]]:

@@ -22,10 +22,11 @@ from memoir.baselines import METHODS
 from memoir.edited import EditedModel
 from memoir.editor import Memoir
 from memoir.facts.reading import load_records
-from memoir.lab.evidence import files, runs
+from memoir.lab.evidence import files, runs, stale
 from memoir.lab.evidence.ablated import Ablated, Unedited
 from memoir.lab.evidence.probes import PROBES
 from memoir.models import loading, presets
+from memoir.models.registry import MODELS
 
 PARAMS = Path(__file__).resolve().parents[3] / "notebooks" / "params"
 MAKERS = {maker.method: maker for maker in (Memoir, Ablated, Unedited)}  # of the others `METHODS` knows
@@ -110,7 +111,8 @@ def run(plan: Planned) -> Path:
     stream = plan.stream
     if stream.profile == "smoke":
         plan.result.unlink(missing_ok=True)
-        shutil.rmtree(files.WORK / "smoke" / stream.experiment / stream.run, ignore_errors=True)
+        for work in (files.WORK / "smoke" / stream.experiment).glob(f"{stream.run}-{'[0-9a-f]' * 8}"):
+            shutil.rmtree(work)
     if _is_done(plan):
         return plan.result
     editor = None
@@ -131,11 +133,15 @@ def _failed(plan: Planned, editor: EditedModel | None, sentence: str) -> Path:
     editor: None when the method could not even be set up.
     """
     stream, kind = plan.stream, "singles" if plan.singles else "stream"
-    work = files.WORK / stream.profile / stream.experiment / stream.run
+    if editor:
+        how = runs.parameters(stream, editor, plan.probes, kind)
+    else:
+        made_of = {"data": stale.data(stream, plan.probes), "behaviour": stale.numbers(plan.method, settings(plan))}
+        how = {kind: stream.described(), "method": plan.method, "editor": settings(plan), "unit": made_of}
+        how = json.loads(json.dumps(how))
+    work = runs.work_of(stream, how)
     tables = [pd.read_parquet(path) for n in stream.at for path in sorted(work.glob(f"at-{n}-questions-*.parquet"))]
     found = {"questions": pd.concat(tables, ignore_index=True)} if tables else {}
-    how = {kind: stream.described(), "method": plan.method, "editor": settings(plan)}
-    how = runs.parameters(stream, editor, kind) if editor else json.loads(json.dumps(how))
     how["failed"] = {"n_edits": len(editor.edits) if editor else 0, "sentence": sentence}
     found |= {"edits": editor.edits_table()} if editor and editor.log else {}
     born = files.provenance(files.now(), editor=editor, dataset=stream.dataset)
@@ -150,7 +156,10 @@ def _is_done(plan: Planned) -> bool:
     """
     if not plan.result.exists():
         return False
-    found = json.loads(plan.result.read_text("utf-8"))["parameters"]
+    content = json.loads(plan.result.read_text("utf-8"))
+    found = content["parameters"]
+    if not _of_the_same(plan, found.get("unit", {}), content["provenance"]):
+        return False
     wanted = json.loads(json.dumps(settings(plan)))
     if plan.false_positives is not None:
         del wanted["threshold"]
@@ -158,6 +167,22 @@ def _is_done(plan: Planned) -> bool:
     as_planned = asked == json.loads(json.dumps(plan.stream.described())) and found.get("probes", {}) == plan.probes
     made = {"update": "sgd"} | found["editor"]  # which says its update where it is not the paper's
     return as_planned and found["method"] == plan.method and wanted.items() <= made.items()
+
+
+def _of_the_same(plan: Planned, unit: dict, born: dict) -> bool:
+    """Whether a result was made of the model, the data and the rules that it would be made of now, as far as is told
+    without the model: by its name and the hash of its file."""
+    source, name = MODELS.get(plan.model), born.get("model") or ""
+    model = f"{plan.model}-{source.sha256[:12]}-" if source and source.sha256 else plan.model.rpartition("/")[2]
+    at_its_commit = not (source and source.hub) or born.get("model_revision") in (None, source.revision)
+    names = (model, source.hub.rpartition("/")[2]) if source and source.hub else (model,)
+    try:
+        data = unit.get("data") == stale.data(plan.stream, plan.probes)
+    except FileNotFoundError:  # which cannot be run anew either
+        data = True
+    rules = unit.get("behaviour") == stale.numbers(plan.method, settings(plan))
+    # a method that could not even be set up has a result without a model
+    return (not name or name.startswith(names)) and at_its_commit and data and rules
 
 
 def settings(plan: Planned) -> dict:

@@ -6,6 +6,7 @@ made from these files only.
 """
 
 import functools
+import hashlib
 import json
 import sys
 import time
@@ -13,6 +14,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import psutil
 from torch import Tensor
@@ -21,7 +23,7 @@ from memoir import evaluation, metrics
 from memoir.edited import EditedModel, progress
 from memoir.facts.reading import load_records
 from memoir.facts.record import EditRecord, questions
-from memoir.lab.evidence import files, longer, untouched
+from memoir.lab.evidence import files, longer, stale, untouched
 from memoir.lab.evidence.probes import PROBES, unedited
 from memoir.lab.evidence.stream import Stream
 from memoir.store import atomic
@@ -47,17 +49,19 @@ def run_stream(stream: Stream, editor: EditedModel, probes: Mapping[str, int] | 
     probes: what else is asked after each of `at` edits, see `probes.py`; each gives a table of its name.
     Also a stream that was made longer since, by more numbers in `at`, goes on from where it ended; where its checkpoint
     is gone, it makes its edits again, and what its result file has is not asked again (`longer.py`).
-    ValueError when a result or a checkpoint of this name was made with other settings; MemoryError when it cannot fit.
+    A result of this name that was made with other settings, or of another model, data or rules, is no longer this
+    stream's: it stays where it is until this one has ended, and its checkpoint is left alone.
+    MemoryError when it cannot fit.
     """
     result = files.result_path(stream.profile, stream.experiment, stream.run)
     probes = dict(probes or {})
-    settings = parameters(stream, editor) | ({"probes": probes} if probes else {})
+    settings = parameters(stream, editor, probes)
     if _done(result, settings):
         return result
-    work = files.WORK / stream.profile / stream.experiment / stream.run
+    work = work_of(stream, settings)
     work.mkdir(parents=True, exist_ok=True)
     before, began = longer.found_before(result, settings)
-    starts, facts = _starts(work, settings, began), _facts(stream, editor)
+    starts, facts = _starts(work, began), _facts(stream, editor)
     lasting = stream.profile != "smoke"  # the others run anew each time
     if lasting:
         untouched.recall(editor)
@@ -93,7 +97,7 @@ def run_singles(stream: Stream, editor: EditedModel, probes: Mapping[str, int] |
     """
     result = files.result_path(stream.profile, stream.experiment, stream.run)
     probes = dict(probes or {})
-    settings = parameters(stream, editor, "singles") | ({"probes": probes} if probes else {})
+    settings = parameters(stream, editor, probes, "singles")
     if _done(result, settings):
         return result
     began, facts = files.now(), _facts(stream, editor)
@@ -115,9 +119,24 @@ def run_singles(stream: Stream, editor: EditedModel, probes: Mapping[str, int] |
     return result
 
 
-def parameters(stream: Stream, editor: EditedModel, kind: str = "stream") -> dict:
-    """What decides a result, as its file holds it: the stream (or the singles), the method, the editor's settings."""
-    return json.loads(json.dumps({kind: stream.described(), "method": editor.method, "editor": editor._settings()}))
+def parameters(
+    stream: Stream, editor: EditedModel, probes: Mapping[str, int] | None = None, kind: str = "stream"
+) -> dict:
+    """What decides a result, as its file holds it: the stream (or the singles), the method, the editor's settings, the
+    probes, and what it is made of."""
+    probes = dict(probes or {})
+    about = {kind: stream.described(), "method": editor.method, "editor": editor._settings()}
+    about |= ({"probes": probes} if probes else {}) | {"unit": stale.made_of(stream, editor, probes)}
+    return json.loads(json.dumps(about))
+
+
+def work_of(stream: Stream, settings: dict) -> Path:
+    """The folder of a run's checkpoint and of what was asked so far: another's for any other settings, but the same for
+    a stream that was made longer."""
+    grows = "stream" in settings and not stream.order
+    unit = settings | {"stream": settings["stream"] | {"at": None}} if grows else settings
+    digest = hashlib.sha256(json.dumps(unit, sort_keys=True).encode()).hexdigest()[:8]
+    return files.WORK / stream.profile / stream.experiment / f"{stream.run}-{digest}"
 
 
 def summary_at(questions: pd.DataFrame) -> list[dict]:
@@ -221,32 +240,24 @@ def _facts(stream: Stream, editor: EditedModel) -> list[EditRecord]:
     facts = load_records(stream.dataset, end, tokenizer=editor.tokenizer)
     if len(facts) < end:
         raise ValueError(f"{stream.dataset} has {len(facts)} valid records; this run asks for {end}.")
-    editor.know(facts[stream.first :])
-    return facts[stream.first :]
+    facts = facts[stream.first :]
+    if stream.order:
+        facts = [facts[i] for i in np.random.default_rng(stream.order).permutation(len(facts))]
+    editor.know(facts)
+    return facts
 
 
 def _done(result: Path, settings: dict) -> bool:
-    """Whether this run has ended already; ValueError when its file was made with other settings."""
-    if not result.exists():
-        return False
-    found = json.loads(result.read_text("utf-8"))["parameters"]
-    if found == settings or longer.is_longer(found, settings):
-        return found == settings
-    raise ValueError(f"{result} was made with other settings. Give this run another name, or delete the file.")
+    """Whether this run has ended already, and is the one that its file holds."""
+    return result.exists() and longer.same(json.loads(result.read_text("utf-8"))["parameters"], settings)
 
 
-def _starts(work: Path, settings: dict, before: list[dict]) -> list[dict]:
+def _starts(work: Path, before: list[dict]) -> list[dict]:
     """Note one more start of this run in its folder; returns the time and the commit of each.
 
     before: those of the run that it goes on from, which stand in its result file.
-    ValueError when it was begun with other settings.
     """
     path = work / "began.json"
-    note: dict = json.loads(path.read_text("utf-8")) if path.exists() else {"starts": before}
-    if "settings" in note and note["settings"] != settings and not longer.is_longer(note["settings"], settings):
-        raise ValueError(
-            f"{work} holds a run that was begun with other settings. Name this run otherwise, or delete it."
-        )
-    note = {"starts": [*note["starts"], {"time": files.now(), "commit": files.commit()}], "settings": settings}
-    files.write_whole(path, note)
-    return note["starts"]
+    starts = json.loads(path.read_text("utf-8")) if path.exists() else before
+    files.write_whole(path, starts := [*starts, {"time": files.now(), "commit": files.commit()}])
+    return starts

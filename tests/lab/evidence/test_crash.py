@@ -24,7 +24,8 @@ KILLS = 20
 
 def state(folder):
     stream = crash_worker.STREAM
-    tensors, header = store.read(folder / "runs" / stream.profile / stream.experiment / stream.run / "checkpoint")
+    (work,) = (folder / "runs" / stream.profile / stream.experiment).glob(f"{stream.run}-*")
+    tensors, header = store.read(work / "checkpoint")
     result = json.loads((folder / "results" / stream.profile / stream.experiment / f"{stream.run}.json").read_text())
     return tensors, header["edits"], result["metrics"]
 

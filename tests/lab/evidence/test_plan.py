@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from conftest import BACKGROUND, toy_model
 
+from memoir.behaviour import BEHAVIOUR
 from memoir.editor import Memoir
 from memoir.lab import notebooks
-from memoir.lab.evidence import files, plan, runs
+from memoir.lab.evidence import files, plan, runs, stale
+from memoir.models.registry import MODELS
 
 
 @pytest.fixture
@@ -117,8 +119,39 @@ def test_a_finished_stream_needs_no_model_unless_its_settings_changed(params, to
     params(entry.format("null", 2.0))
     (other,) = plan.planned("laptop").values()
     monkeypatch.setattr(plan, "make", lambda planned: toy_editor(**planned.editor))
-    with pytest.raises(ValueError, match="made with other settings"):
-        plan.run(other)
+    assert json.loads(plan.run(other).read_text())["parameters"]["editor"]["lr"] == 2.0
+
+
+# what may change without any setting; a name that is patched, and with what
+CHANGED = {
+    "a rule's number": (stale, "behaviour", lambda update: {"sgd": 2}),
+    "a data file": (files, "data_hash", lambda name: "another"),
+    "the model's file": (plan, "MODELS", {"smollm2-135m": replace(MODELS["smollm2-135m"], sha256="0" * 64)}),
+}
+
+
+@pytest.mark.parametrize("what", CHANGED)
+def test_what_changed_without_a_setting_is_seen_without_a_model(params, toy_editor, monkeypatch, what):
+    monkeypatch.setattr(plan.presets, "settings", lambda *_: dict(layer=1, k=24, threshold=0.5, lr=1.0, n_iter=4))
+    model = toy_model()
+    model.config.name_or_path = f"smollm2-135m-{MODELS['smollm2-135m'].sha256[:12]}-transformers-1"
+    monkeypatch.setattr(plan, "make", lambda planned: toy_editor(model, layer=1))
+    params("streams: {x/one: {dataset: openfacts, at: [1], generated: 0}}")
+    (planned,) = plan.planned("laptop").values()
+    plan.run(planned)
+    assert plan._is_done(planned) and not plan._is_done(replace(planned, model="qwen2.5-0.5b"))
+    monkeypatch.setattr(*CHANGED[what])
+    assert not plan._is_done(planned)
+
+
+def test_what_an_older_rule_made_is_listed(params, toy_editor, monkeypatch):
+    monkeypatch.setattr(plan.presets, "settings", lambda *_: dict(layer=1, k=24, threshold=0.5, lr=1.0, n_iter=4))
+    monkeypatch.setattr(plan, "make", lambda planned: toy_editor())
+    params("streams: {x/one: {dataset: openfacts, at: [1], generated: 0}}")
+    plan.run(*plan.planned("laptop").values())
+    assert stale.stale().empty
+    monkeypatch.setitem(BEHAVIOUR, "sgd", 7)
+    assert stale.stale().to_dict("records") == [{"result": "laptop/x/one.json", "rule": "sgd", "then": 1, "now": 7}]
 
 
 def test_what_settings_were_searched_on_is_hardly_reported():

@@ -134,14 +134,14 @@ def test_a_stream_keeps_what_its_probes_found(folders, toy_editor, monkeypatch):
     assert plan.run(planned) == path  # finished, so no model
     folders.write_text(entry.replace("PROBES", "text: 3, irrelevant-openfacts: 3"))
     monkeypatch.setattr(plan, "make", lambda planned: toy_editor())
-    with pytest.raises(ValueError, match="made with other settings"):
-        plan.run(next(iter(plan.planned("laptop").values())))
+    path = plan.run(next(iter(plan.planned("laptop").values())))
+    assert len(pd.read_parquet(path.with_name("one-text.parquet"))) == 6
 
 
 def test_a_stream_without_probes_is_described_as_before(folders, toy_editor):
     stream = runs.Stream("laptop", "x", "one", "openfacts", (1,), generated=0)
     result = json.loads(runs.run_stream(stream, toy_editor()).read_text())
-    assert set(result["parameters"]) == {"stream", "method", "editor"}
+    assert set(result["parameters"]) == {"stream", "method", "editor", "unit"}
 
 
 def test_unknown_probes_and_missing_data_are_seen_beforehand(folders, monkeypatch):

@@ -1,14 +1,20 @@
-"""A run ends in one result file, with provenance; interrupted, it goes on; other settings never mix with it."""
+"""A run ends in one result file, with provenance; interrupted, it goes on; another unit never mixes with it."""
 
+import copy
 import json
 import shutil
+from contextlib import nullcontext
 
 import pandas as pd
 import pytest
 import torch
+from conftest import toy_model
 
 import memoir
-from memoir.lab.evidence import files, runs
+from memoir.lab.evidence import files, runs, stale
+from memoir.lab.evidence.longer import is_longer
+
+SUMMARY = runs.summary_at
 
 
 @pytest.fixture(autouse=True)
@@ -69,14 +75,57 @@ def test_the_questions_stand_in_the_order_of_the_edits_however_they_were_asked(t
     assert questions[questions.n_edits == 5].groupby("record").generated.count().astype(bool).sum() == 3
 
 
-def test_a_finished_run_is_not_done_again_and_other_settings_are_refused(toy_editor):
+def test_a_finished_run_is_not_done_again(toy_editor):
     path = runs.run_stream(stream(), toy_editor())
-    before = path.read_bytes()
     idle = toy_editor()
     assert runs.run_stream(stream(), idle) == path and idle.edits == []
-    with pytest.raises(ValueError, match="other settings"):
-        runs.run_stream(stream(), toy_editor(lr=0.5))
-    assert path.read_bytes() == before
+
+
+def with_another_tokenizer(make):
+    """An editor whose tokenizer has one token more."""
+    other = copy.deepcopy(make().tokenizer)
+    other.add_tokens(["quokka"])
+    return make(tokenizer=other)
+
+
+# what is another: the stream, its editor, or a rule's number or the data's hash, which are patched
+OTHERS = {
+    "the model": lambda make, patch: (stream(), make(toy_model(seed=1))),
+    "the tokenizer": lambda make, patch: (stream(), with_another_tokenizer(make)),
+    "a data file": lambda make, patch: (patch(files, "data_hash", lambda name: "another"), (stream(), make()))[1],
+    "one setting": lambda make, patch: (stream(), make(lr=0.5)),
+    "the permutation": lambda make, patch: (stream(), make(seed=1)),
+    "the order": lambda make, patch: (stream(order=1), make()),
+    "where it begins": lambda make, patch: (stream(first=2), make()),
+    "a rule": lambda make, patch: (patch(stale, "behaviour", lambda update: {"mask": 99}), (stream(), make()))[1],
+}
+
+
+@pytest.mark.parametrize("ended", [True, False])
+@pytest.mark.parametrize("what", OTHERS)
+def test_what_is_made_of_another_is_another_unit(toy_editor, monkeypatch, what, ended):
+    """Neither its numbers nor its memory are taken, whether the first run has ended or was stopped on its way."""
+    if not ended:
+        monkeypatch.setattr(runs, "summary_at", lambda _: 1 / 0)
+    with nullcontext() if ended else pytest.raises(ZeroDivisionError):
+        runs.run_stream(stream(), toy_editor())
+    monkeypatch.setattr(runs, "summary_at", SUMMARY)
+    changed, editor = OTHERS[what](toy_editor, monkeypatch.setattr)
+    logged = len(editor.log)
+    path = runs.run_stream(changed, editor)
+    assert len(editor.edits) == 5 and len(editor.log) == logged + 5, "nothing was gone on from"
+    found = json.loads(path.read_text())
+    assert found["parameters"] == runs.parameters(changed, editor)
+    monkeypatch.undo()
+
+
+def test_another_order_has_the_same_records(toy_editor):
+    read = {order: runs._facts(stream(order=order), toy_editor()) for order in (0, 1, 2)}
+    names = {order: [fact.id for fact in facts] for order, facts in read.items()}
+    assert names[0] == [fact.id for fact in memoir.load_records("openfacts", 5)]
+    assert len({tuple(some) for some in names.values()}) == 3
+    assert {frozenset(some) for some in names.values()} == {frozenset(names[0])}
+    assert "order" not in stream().described() and stream(order=1).described()["order"] == 1
 
 
 def test_a_stream_that_was_made_longer_goes_on_from_where_it_ended(toy_editor):
@@ -86,9 +135,10 @@ def test_a_stream_that_was_made_longer_goes_on_from_where_it_ended(toy_editor):
     grown = json.loads(runs.run_stream(stream(), longer).read_text())
     assert grown["metrics"] == whole["metrics"] and grown["parameters"]["stream"]["at"] == [1, 3, 5]
     assert len(grown["provenance"]["starts"]) == 2 and len(longer.edits) == 5
+    settings = grown["parameters"]
     for other in (stream(at=(1, 3)), stream(at=(1, 4, 5)), stream(at=(1, 3, 5, 6), every=3)):
-        with pytest.raises(ValueError, match="other settings"):
-            runs.run_stream(other, toy_editor())
+        assert not is_longer(settings, runs.parameters(other, longer))
+    assert is_longer(settings, runs.parameters(stream(at=(1, 3, 5, 6)), longer))
 
 
 def test_a_stream_that_was_made_longer_asks_nothing_again_though_its_checkpoint_is_gone(toy_editor, monkeypatch):
@@ -109,8 +159,6 @@ def test_a_stream_that_was_made_longer_asks_nothing_again_though_its_checkpoint_
     shutil.rmtree(files.WORK)
     result.with_name("one-questions.parquet").unlink()
     asked.clear()
-    with pytest.raises(ValueError, match="other settings"):
-        runs.run_stream(stream(at=(1, 3, 4), batch=2), toy_editor())
     runs.run_stream(stream(at=(1, 3, 5, 6), batch=2), toy_editor())
     assert len(asked) == 15, "without the table everything is asked again"
 
