@@ -256,6 +256,7 @@ class Memoir(Hooked, EditedModel):
     @in_turn
     def route(self, prompts: Sequence[str] | str) -> list[Route] | Route:
         """For each prompt the index of the edit that answers it, or None, and its best overlap share in [0, 1]."""
+        self._need_attached()
         found = self._routed([self._formats.question(prompt) for prompt in several(prompts)])
         return found[0] if isinstance(prompts, str) else found
 
