@@ -17,6 +17,7 @@ class CallState(threading.local):
     off = 0  # within how many `with editor.base()` it is
     prompt: Tensor | None = None  # (B, P) bool, where the caller knows the prompt
     text: Tensor | None = None  # (B, P) its ids, where its beginning may be in a cache
+    begun = True  # False until the first forward pass of a `generate` whose ids are `text`
     forced: Tensor | None = None  # (B, D) bool masks that replace routing
     given: tuple[int, list[Turn]] | None = None  # rows and turns of prompts that are read in several forward passes
 
@@ -56,16 +57,41 @@ class CallState(threading.local):
         wanted = self.text.repeat_interleave(len(tokens) // len(prompt), dim=0)[:, past : past + tokens.shape[1]]
         return tokens[:, : wanted.shape[1]].equal(wanted.to(tokens.device))
 
+    def make_room(self, tokens: Tensor, past: int, noted: bool) -> None:
+        """For virtual tokens, as prompt and prefix tuning put them before a prompt: from here on they count as padding.
+
+        The first pass of a generation shows them: as embeddings in place of fewer ids, or in a cache that nobody noted
+        although all of the prompt is yet to come.
+        """
+        if self.begun or self.text is None or self.prompt is None:
+            return
+        self.begun, wide = True, self.text.shape[1]
+        if tokens.is_floating_point() and not self.text.is_floating_point():
+            ahead = max(0, past + tokens.shape[1] - wide)
+        else:
+            ahead = past if tokens.shape[1] == wide and not noted else 0
+        self.text, self.prompt = (nn.functional.pad(own, (ahead, 0)) for own in (self.text, self.prompt))
+
+    def ids(self, tokens: Tensor, past: int) -> Tensor:
+        """Of embeddings (B, T, d) the ids, where they are known; other tokens are given back as they are."""
+        known = self.text is not None and not self.text.is_floating_point() and not len(tokens) % len(self.text)
+        if not (known and tokens.is_floating_point()):
+            return tokens
+        here = self.text.repeat_interleave(len(tokens) // len(self.text), dim=0)[:, past : past + tokens.shape[1]]
+        return nn.functional.pad(here, (0, tokens.shape[1] - here.shape[1]))
+
     def given_turns(self, rows: int) -> list[Turn]:
         """The turns of the prompts that are `given`, in so many rows: beams, or several sequences for each prompt."""
         prompts, known = self.given
         each = rows // prompts
         return [turn._replace(row=turn.row * each + i) for turn in known for i in range(each)]
 
-    def prompt_positions(self, tokens: Tensor, real: Tensor) -> Tensor:
-        """(B, T) bool: the caller's prompt where it is known, else every token that is not padding, `real` (B, T)."""
+    def prompt_positions(self, tokens: Tensor, real: Tensor, past: int = 0) -> Tensor:
+        """(B, T) bool: the caller's prompt where it is known, else every token that is not padding, `real` (B, T);
+        past: how many cached tokens stand before these."""
         if self.prompt is None:
             return real
         rows, length = tokens.shape[:2]
         positions = self.prompt.repeat_interleave(rows // len(self.prompt), dim=0)  # beams, several sequences
+        positions = positions[:, past : past + length]
         return nn.functional.pad(positions, (0, length - positions.shape[1]))

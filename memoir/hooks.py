@@ -131,7 +131,10 @@ class Attachment:
             mask = torch.ones(texts.shape[:2], dtype=torch.long, device=texts.device)
         config, cache = call.get("generation_config") or self.model.generation_config, call.get("past_key_values")
         chunked = call.get("prefill_chunk_size") or getattr(config, "prefill_chunk_size", None)
-        with self._lock, state.holding(prompt=None if mask is None else mask.bool(), text=tokens):
+        prompt = None if mask is None else mask.bool()
+        if prompt is not None and tokens is not None and call.get("inputs_embeds") is not None:
+            prompt = prompt[:, -tokens.shape[1] :]  # virtual tokens may stand before it
+        with self._lock, state.holding(prompt=prompt, text=tokens, begun=False):
             # 2. a filled cache: what stands in it as another turn's answer is taken off, to be read anew
             held = turns.length(cache)
             last = turns.last_turns(policy.questions, tokens, state.prompt) if held else None
@@ -186,6 +189,8 @@ class Attachment:
         state, cache, places = self.state, call.get("past_key_values"), call.get("position_ids")
         tokens = call["input_ids"] if call.get("input_ids") is not None else call["inputs_embeds"]
         real, past = turns.padding_mask(tokens, call.get("attention_mask"), self._special), turns.length(cache)
+        state.make_room(tokens, past, turns.is_noted(cache))
+        tokens = state.ids(tokens, past)
         foreign = {} if state.is_own(tokens, past) else {"prompt": None, "text": None, "given": None}
         with state.holding(**foreign):
             if state.given is not None:

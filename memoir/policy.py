@@ -39,7 +39,7 @@ class Policy(ABC):
 
     def turns(self, state: CallState, tokens: Tensor, real: Tensor, past: int, known: list[Turn] | None) -> list[Turn]:
         """The turns of a forward pass over tokens (B, T), where `past` ones are cached; known: those noted there."""
-        return turns.whole_prompts(state.prompt_positions(tokens, real)) if known is None else known
+        return turns.whole_prompts(state.prompt_positions(tokens, real, past)) if known is None else known
 
     @abstractmethod
     def output(self, activations: Tensor, mapped: Tensor, state: CallState) -> Tensor | None:

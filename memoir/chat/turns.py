@@ -91,6 +91,11 @@ def note(cache, rows: int, turns: list[Turn]) -> None:
     )
 
 
+def is_noted(cache) -> bool:
+    """Whether turns were noted on a cache: an edited model has filled it."""
+    return hasattr(cache, CACHE_ATTRIBUTE)
+
+
 def noted(cache, rows: int) -> list[Turn] | None:
     """The turns that acted on a cache, without those that were cropped off; None where nobody noted them."""
     found = getattr(cache, CACHE_ATTRIBUTE, None)
