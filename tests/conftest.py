@@ -34,13 +34,18 @@ TOY_CONFIGS = {
     "stablelm": _LLAMA | dict(use_parallel_residual=True, use_qkv_bias=True, qk_layernorm=True),
     "gpt_neox": dict(hidden_size=32, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4),
 }
+DEPTH = ("num_hidden_layers", "n_layer")
 
 
-def toy_model(kind: str = "llama", seed: int = 0):
-    """A random model of an architecture with SmolLM2's vocabulary, large enough weights that layers matter."""
+def toy_model(kind: str = "llama", seed: int = 0, vocabulary: int = 49152, layers: int = 4):
+    """A random model of an architecture, with weights that are large enough for layers to matter.
+
+    vocabulary: of SmolLM2's tokens the first.
+    """
     torch.manual_seed(seed)
-    ids = dict(vocab_size=49152, pad_token_id=2, bos_token_id=1, eos_token_id=2)
-    config = AutoConfig.for_model(kind, **TOY_CONFIGS[kind], **ids)
+    ids = dict(vocab_size=vocabulary, pad_token_id=2, bos_token_id=1, eos_token_id=2)
+    shape = TOY_CONFIGS[kind]
+    config = AutoConfig.for_model(kind, **shape | {name: layers for name in DEPTH if name in shape}, **ids)
     model = AutoModelForCausalLM.from_config(config).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():

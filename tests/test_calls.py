@@ -265,7 +265,7 @@ def test_however_it_is_asked_the_answer_is_the_same(editor, case):
 
 
 def test_there_are_eighty_cases():
-    wrapped = 25  # `test_wrapped.py`
+    wrapped = 25  # `test_rows.py`
     assert len(REFUSED) + len(LOADED) + len(MAKINGS) + len(SAME) + wrapped >= 80
 
 

@@ -9,7 +9,7 @@ import torch
 from conftest import toy_model
 from peft import LoraConfig, get_peft_model
 from shelves import RECORDS
-from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, GenerationConfig, LogitsProcessor, StaticCache
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, StaticCache
 
 import memoir
 from memoir import edited as editing
@@ -33,34 +33,6 @@ def logits(model, ids, **how) -> torch.Tensor:
 
 
 # ------------------------------------------------------------------------------------------------ how a model is asked
-
-
-def test_rows_padded_on_the_right_without_a_mask_are_answered_as_alone(editor, tokenizer):
-    """As evaluation harnesses pad; a row of text that ends with a word is left as it is."""
-    ids = tokenizer(P).input_ids
-    longer = tokenizer("The committee met in the old hall and talked about the price of bread").input_ids
-    for pad in (0, 2):
-        batch = torch.tensor([ids + [pad] * (len(longer) - len(ids)), longer])
-        torch.testing.assert_close(
-            logits(editor.model, batch)[0, len(ids) - 1], logits(editor.model, torch.tensor([ids]))[0, -1],
-            atol=1e-4, rtol=1e-4,
-        )  # fmt: skip
-    assert editor.route(P).edit == 0
-
-
-def test_another_text_that_is_asked_within_generate_has_its_own_route(editor, tokenizer):
-    other, seen = tokenizer(P, return_tensors="pt").input_ids, []
-
-    class Asks(LogitsProcessor):
-        def __call__(self, ids, scores):
-            seen.append(logits(editor.model, other)[0, -1])
-            return scores
-
-    two = tokenizer(["Name a", "A big"], return_tensors="pt")
-    plain = editor.model.generate(**two, max_new_tokens=3, do_sample=False)
-    asked = editor.model.generate(**two, max_new_tokens=3, do_sample=False, logits_processor=[Asks()])
-    torch.testing.assert_close(seen[0], logits(editor.model, other)[0, -1], atol=1e-4, rtol=1e-4)
-    assert torch.equal(plain, asked)
 
 
 @pytest.mark.parametrize("options", [{}, {"span": "question", "router": "words"}], ids=["prompt", "question"])
@@ -91,30 +63,6 @@ def test_a_static_cache_by_name(toy_editor, tokenizer, kind):
     assert torch.equal(model.generate(**ids, **how, cache_implementation="static"), expected)
 
 
-def test_what_is_asked_in_a_generation_config_counts_and_more_than_text_is_refused(editor, tokenizer):
-    asked = GenerationConfig(max_new_tokens=11, min_new_tokens=11, pad_token_id=2)
-    ids = tokenizer(P, return_tensors="pt")
-    tokens = editor.model.generate(**ids, generation_config=asked)[0, ids.input_ids.shape[1] :]
-    assert editor.generate(P, generation_config=asked) == tokenizer.decode(tokens, skip_special_tokens=True)
-    with pytest.raises(ValueError, match="return_dict_in_generate asks for more than text"):
-        editor.generate(P, return_dict_in_generate=True)
-
-
-def test_a_trace_or_an_export_says_why_it_cannot(editor, tokenizer):
-    class Logits(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.model = editor.model
-
-        def forward(self, ids):
-            return self.model(input_ids=ids, use_cache=False).logits
-
-    ids = tokenizer(P, return_tensors="pt").input_ids
-    for call in (lambda: torch.export.export(Logits(), (ids,)), lambda: torch.jit.trace(Logits(), ids)):
-        with pytest.raises(RuntimeError, match="detach the editor"):
-            call()
-
-
 # -------------------------------------------------------------------------------------------- what becomes of the model
 
 
@@ -129,24 +77,6 @@ def test_a_model_that_was_trained_with_dropout_is_asked_without_and_left_as_it_w
     editor.edit(P, "Lyon")
     assert {(route.edit, route.overlap) for route in (editor.route(P) for _ in range(5))} == {(0, 1.0)}
     assert [module.training for module in model.modules()] == modes
-
-
-@pytest.mark.parametrize("change", ["merge", "one number", "resize"])
-def test_weights_that_changed_are_noticed_before_an_edit(toy_editor, editor, change):
-    model = editor.model
-    if change == "merge":
-        editor.detach()
-        adapted = get_peft_model(model, LoraConfig(target_modules=["up_proj"], init_lora_weights=False))
-        editor = toy_editor(adapted.get_base_model(), **LEARNS)
-        adapted.merge_and_unload()
-    elif change == "resize":
-        model.resize_token_embeddings(49153)
-    else:
-        model.model.layers[2].mlp.up_proj.weight.data += 1e-3
-    before = len(editor.edits)
-    with pytest.raises(ValueError, match="make a new editor"):
-        editor.edit(Q, "Mars")
-    assert len(editor.edits) == before
 
 
 def test_an_editor_that_was_taken_off_by_its_model_knows_it(toy_editor, editor):
