@@ -40,8 +40,8 @@ reproduce: setup ## run every stream and notebook (PROFILE=smoke|laptop|full|pap
 
 test: setup      ## the whole gate: lint, the order of the rooms, types, tests, every notebook against its stored output
 	$(LINT)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --dist loadfile --no-loadscope-reorder --durations=20 tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --dist loadscope --nbval --nbval-current-env notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --dist loadfile --no-loadscope-reorder --durations=20 tests \
+	    --nbval --nbval-current-env notebooks
 
 check: setup     ## two minutes of the gate: lint, types, and the tests that need neither the model nor other processes
 	$(LINT)

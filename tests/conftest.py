@@ -57,10 +57,10 @@ def toy_model(kind: str = "llama", seed: int = 0, vocabulary: int = 49152, layer
 def pytest_collection_modifyitems(items):
     """Marks what asks for the real model or for its tokenizer, as toy editors do too; `make check` leaves it out.
 
-    Files with slow tests come first, so that at the end no process waits long for another's.
+    Files with slow tests come first, then the notebooks, so that at the end no process waits long for another's.
     """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: 0 if item.path in slow else 1 if item.path.suffix == ".ipynb" else 2)
     for item in items:
         if "smollm2" in getattr(item, "fixturenames", ()):
             item.add_marker("model")
