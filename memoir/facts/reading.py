@@ -14,7 +14,6 @@ from pathlib import Path
 import pandas as pd
 import pooch
 import requests
-from pyarrow import parquet
 from transformers import PreTrainedTokenizerBase
 
 from memoir import texts
@@ -22,6 +21,7 @@ from memoir.checks import inputs
 from memoir.checks.places import DATA
 from memoir.facts.record import EditRecord, questions
 from memoir.facts.registry import DATASETS, DataFile, DataSet
+from memoir.facts.rows import records_of, rows_of
 from memoir.models.loading import cache_folder, need_published
 
 REJECTS = DATA / "rejects.csv"
@@ -78,8 +78,7 @@ def read_records(
     if name not in DATASETS:
         raise ValueError(inputs.unknown("data set", name, DATASETS, "memoir.DATASETS, or python -m memoir data"))
     dataset = DATASETS[name]
-    placed: Iterator[tuple[EditRecord, tuple[str, int]]]
-    placed = ((record, place) for place, content in _contents(dataset) for record in dataset.read(content))
+    placed: Iterator[tuple[EditRecord, tuple[str, int]]] = _placed(dataset)
     if dataset.gather:
         records, places = map(list, zip(*placed, strict=True))
         placed = ((record, places[first]) for first, record in dataset.gather(records))
@@ -96,13 +95,14 @@ def read_records(
     return kept, rejected
 
 
-def _contents(dataset: DataSet) -> Iterator[tuple[tuple[str, int], dict]]:
-    """What the rows of a data set's files hold, each with its file's name and its number there."""
+def _placed(dataset: DataSet) -> Iterator[tuple[EditRecord, tuple[str, int]]]:
+    """The records of a data set's files, each with its file's name and its row there."""
     for file in dataset.files:
         path = file if isinstance(file, Path) else fetch(file)
-        for row, content in enumerate(_rows(path)):
+        for row, content in enumerate(rows_of(path)):
             if dataset.split in (None, content.get("split")):
-                yield (path.name, row), content
+                for record in records_of(dataset.read, content, f"{path}, row {row}"):
+                    yield record, (path.name, row)
 
 
 def validate(
@@ -224,21 +224,3 @@ def _keep_rejects(found: pd.DataFrame, read: set[str]) -> None:
         found = pd.concat([earlier[~earlier.set.isin(read) & earlier.set.isin(DATASETS)], found])
     found = found.reindex(columns=["set", "file", "row", "reason"]).astype({"row": int})
     found.sort_values(["set", "file", "row"]).to_csv(REJECTS, index=False, lineterminator="\n")
-
-
-def _rows(path: Path) -> Iterable[dict]:
-    if path.suffix == ".parquet":
-        return parquet.read_table(path).to_pylist()
-    import datasets  # a slow import, needed only here
-
-    datasets.disable_progress_bars()
-    # by its bytes: datasets itself tells a file by its name and date, which a replaced one may keep
-    folder = cache_folder() / "datasets" / pooch.file_hash(path, alg="sha256")[:16]
-    try:
-        return datasets.Dataset.from_json(str(path), cache_dir=str(folder), keep_in_memory=True)
-    except (datasets.exceptions.DatasetGenerationError, UnicodeDecodeError, ValueError) as error:
-        cause = error.__cause__ or error
-        raise ValueError(
-            f"{path} cannot be read as records ({type(cause).__name__}: {cause}). It must be UTF-8, and a JSON list of "
-            "objects or one object a line."
-        ) from error
