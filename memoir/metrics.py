@@ -7,8 +7,6 @@ Long targets are judged by their perplexity, exp of the mean of -log p(y_t | pro
 subject by how much of them is likely.
 """
 
-import re
-import string
 from functools import cache
 
 import numpy as np
@@ -16,6 +14,7 @@ import pandas as pd
 from scipy.stats import binomtest, t as student_t
 
 from memoir.queryable import Score
+from memoir.texts import normalised
 
 TEACHER_FORCED, GENERATED = "teacher-forced", "generated"
 LIKELY = 0.8  # WISE, appendix A.1: a text counts as expected from this probability on
@@ -51,12 +50,6 @@ def likely_texts(nll: pd.Series) -> pd.Series:
 def likely_tokens(score: Score) -> float:
     """OOD generalization as the WISE authors' code computes it: the share of a text's tokens with p above 0.8."""
     return float((score.log_probs > np.log(LIKELY)).float().mean())
-
-
-def normalised(text: str) -> str:
-    """Lower case, no punctuation, no articles, single spaces: SQuAD's normalisation."""
-    text = "".join(c for c in text.casefold() if c not in string.punctuation)
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
 
 def exact_match(said: str, expected: str) -> float:

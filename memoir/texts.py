@@ -1,5 +1,8 @@
-"""Prompts and targets as padded token rows, and the self-generated prefixes put before an edit's prompt."""
+"""Prompts and targets as padded token rows, and the self-generated prefixes put before an edit's prompt; what of two
+answers is the same."""
 
+import re
+import string
 from dataclasses import dataclass, fields
 
 import torch
@@ -75,6 +78,12 @@ def spaced_oddly(prompt: str, target: str) -> bool:
     return joined(prompt, target) != joined(prompt, Verbatim(target)) and (
         bare(prompt).endswith(OPENING) or target.startswith(("'s", "’s", ",", ".", ";", ")"))
     )
+
+
+def normalised(text: str) -> str:
+    """Lower case, no punctuation, no articles, single spaces: SQuAD's normalisation."""
+    text = "".join(c for c in text.casefold() if c not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from memoir.checks.places import DATA
-from memoir.facts import languages, passages
+from memoir.facts import languages, passages, swapping
 from memoir.facts.record import EditRecord
 
 # what readers call the sets that figures show
@@ -40,7 +40,7 @@ class DataSet:
     """Files, in the order of the stream, and the function that turns a row of each into records.
 
     split, where set, keeps only the rows whose column `split` has that value. gather, where set, makes each record of
-    several: it gives pairs of the first one's position and the new record."""
+    several: it gives pairs of the position of the first one, or the main one, and the new record."""
 
     files: tuple[DataFile | Path, ...]
     read: Callable[[dict], Iterable[EditRecord]]
@@ -48,9 +48,9 @@ class DataSet:
     gather: Callable[[Sequence[EditRecord]], Iterable[tuple[int, EditRecord]]] | None = None
 
 
-def _zsre(row: dict) -> Iterator[EditRecord]:
+def _zsre(row: dict, name: str = "zsre") -> Iterator[EditRecord]:
     yield EditRecord(
-        id=f"zsre-{row['src']}",
+        id=f"{name}-{row['src']}",
         subject=row["subject"],
         prompt=row["src"],
         target=row["alt"],
@@ -140,9 +140,14 @@ def _of(read: Callable[[dict], Iterable[EditRecord]], *local: str) -> DataSet:
     return DataSet(tuple(FILES[name] for name in local), read)
 
 
+_ZSRE_EDIT, _ZSRE_TRAIN = "zsre/zsre_mend_edit.json", "zsre/zsre_mend_train_10000.json"
+
 DATASETS = {
-    "zsre": _of(_zsre, "zsre/zsre_mend_edit.json", "zsre/zsre_mend_train_10000.json"),
-    "zsre-train": _of(_zsre, "zsre/zsre_mend_train_10000.json"),
+    "zsre": _of(_zsre, _ZSRE_EDIT, _ZSRE_TRAIN),  # false targets, then true ones; the next three keep them apart
+    "zsre-edit": _of(_zsre, _ZSRE_EDIT),
+    "zsre-true": _of(partial(_zsre, name="zsre-true"), _ZSRE_TRAIN),
+    "zsre-swapped": DataSet((FILES[_ZSRE_TRAIN],), partial(_zsre, name="zsre-swapped"), gather=swapping.swapped),
+    "zsre-train": _of(_zsre, _ZSRE_TRAIN),
     "selfcheckgpt": _of(_flat, "hallucination/hallucination-edit.json"),
     "selfcheckgpt-train": _of(_flat, "hallucination/hallucination-train.json"),
     "temporal": _of(_flat, "temporal/temporal-edit.json"),

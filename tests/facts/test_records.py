@@ -72,6 +72,9 @@ def test_unknown_set_missing_file_and_wrong_hash_are_clear(tmp_path, monkeypatch
 NO_OP, REPEATED = "the edit would change nothing", "already"
 PUBLISHED = {
     "zsre": (11_037, 28, NO_OP, "When was the inception of IAAF Comb", "What is the country Tosca is from?"),
+    "zsre-edit": (1_037, 28, NO_OP, "When was the inception of IAAF Comb", "What material was used for Captain "),
+    "zsre-true": (10_000, 0, None, "What is the native language of Chri", "What is the country Tosca is from?"),
+    "zsre-swapped": (10_000, 91, NO_OP, "What is the native language of Chri", "What is the country Tosca is from?"),
     "zsre-train": (10_000, 0, None, "What is the native language of Chri", "What is the country Tosca is from?"),
     "selfcheckgpt": (600, 0, None, "This is a Wikipedia passage about c", "This is a Wikipedia passage about r"),
     "selfcheckgpt-train": (306, 0, None, "This is a Wikipedia passage about f", "This is a Wikipedia passage about m"),
