@@ -13,7 +13,7 @@ from typing import NamedTuple
 from memoir import texts
 from memoir.facts.record import EditRecord
 
-TEMPLATE, KIND, WORDING, NONE = "template", "kind", "other wording", "none"
+WAYS = TEMPLATE, KIND, WORDING, NONE = "template", "kind", "other wording", "none"
 ASKING = re.compile(r"\b(who|whom|whose|when|where|why|how|which|what)\b")
 # passed over on the way from "what", "which" or "how" to the word that says what is asked for
 PASSED = re.compile(

