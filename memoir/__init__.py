@@ -8,6 +8,7 @@ from memoir.evaluation import evaluate
 from memoir.facts.reading import load_records
 from memoir.facts.record import EditRecord
 from memoir.facts.registry import DATASETS
+from memoir.harness import evaluating
 from memoir.hooks import detach
 from memoir.memory import ResidualMemory, Route
 from memoir.metrics import summary
@@ -19,6 +20,6 @@ from memoir.texts import Verbatim
 
 __all__ = [
     "BEHAVIOUR", "DATASETS", "MODELS", "Edit", "EditRecord", "EditResult", "Family", "Memoir", "MemoirConfig",
-    "ResidualMemory", "Route", "Score", "Verbatim", "detach", "evaluate", "load_model", "load_records",
+    "ResidualMemory", "Route", "Score", "Verbatim", "detach", "evaluate", "evaluating", "load_model", "load_records",
     "settings", "summary",
 ]  # fmt: skip

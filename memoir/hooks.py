@@ -59,7 +59,7 @@ class Attachment:
             m for m in model.modules() if isinstance(m, GradientCheckpointingLayer) and linear in {*m.modules()}
         ]
         self._linear, self._made_on, self._checksum = linear, host.state(linear), host.checksum(model)
-        self._sampled = host.sampled(model)
+        self._sampled, self._warned = host.sampled(model), False
         self._handle = linear.register_forward_hook(self._add)
         self._own_forward = vars(model.base_model).get("forward")  # accelerate sets one on the instance
         model.base_model.forward = self._forward
@@ -189,6 +189,8 @@ class Attachment:
         state, cache, places = self.state, call.get("past_key_values"), call.get("position_ids")
         tokens = call["input_ids"] if call.get("input_ids") is not None else call["inputs_embeds"]
         real, past = turns.padding_mask(tokens, call.get("attention_mask"), self._special), turns.length(cache)
+        if len(tokens) > 1 and call.get("attention_mask") is None and state.prompt is None:
+            self._warn_of_rows(past)
         state.make_room(tokens, past, turns.is_noted(cache))
         tokens = state.ids(tokens, past)
         foreign = {} if state.is_own(tokens, past) else {"prompt": None, "text": None, "given": None}
@@ -201,6 +203,17 @@ class Attachment:
         state.tokens, state.past, state.turns = tokens, past, now
         if places is not None and not past and state.prompt is None:
             turns.need_one_text(places, real)
+
+    def _warn_of_rows(self, past: int) -> None:
+        """Once: what a batch asks without a mask and without the prompts' ends may be told wrongly."""
+        if self.policy.n_edits and not (past or self.state.off or self._warned):
+            self._warned = True
+            warnings.warn(
+                "Several rows were asked without an attention_mask: a row's padding and its answer are taken for a "
+                "part of its question, which an edit may then miss. Pass an attention_mask, ask with editor.score, or "
+                "evaluate with memoir.evaluating(editor).",
+                stacklevel=6,
+            )
 
     def _add(self, _module, args, output):
         """The hook of the edited map: its output as the policy has it. It may route the turns of this pass."""

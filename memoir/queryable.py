@@ -152,9 +152,16 @@ class QueryableModel(ABC):
         found = self._scored(befores, [texts.target_ids(self.tokenizer, *pair) for pair in pairs])
         return found[0] if isinstance(prompts, str) else found
 
-    def _scored(self, befores: list[list[int]], afters: list[list[int]]) -> list[Score]:
+    @in_turn
+    @torch.no_grad()
+    def score_tokens(self, pairs: Sequence[tuple[list[int], list[int]]], batch: int = BATCH) -> list[Score]:
+        """As `score`, of the tokens of prompts and of targets behind them; batch: rows in one pass at most."""
+        self._need_attached()
+        return self._scored([before for before, _ in pairs], [after for _, after in pairs], batch)
+
+    def _scored(self, befores: list[list[int]], afters: list[list[int]], most: int = BATCH) -> list[Score]:
         scores: dict[int, Score] = {}
-        for batch in by_length([before + after for before, after in zip(befores, afters, strict=True)]):
+        for batch in by_length([before + after for before, after in zip(befores, afters, strict=True)], most):
             rows = self._rows([befores[i] for i in batch], [afters[i] for i in batch])
             with self._prompt(rows.prompt):
                 read = dict(input_ids=rows.input_ids, attention_mask=rows.attention_mask)
