@@ -1,10 +1,13 @@
 """Shared fixtures: toy models of each architecture for quick tests, and the real small model once per session."""
 
+import copy
+import json
 import os
 
 import pytest
 import remembered
 import torch
+from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import memoir
@@ -35,6 +38,9 @@ TOY_CONFIGS = {
     "gpt_neox": dict(hidden_size=32, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4),
 }
 DEPTH = ("num_hidden_layers", "n_layer")
+
+
+VOCABULARY = 8192  # of SmolLM2's tokenizer the first merges alone: a small head is quick
 
 
 def toy_model(kind: str = "llama", seed: int = 0, vocabulary: int = 49152, layers: int = 4):
@@ -83,6 +89,18 @@ def smollm2():
 @pytest.fixture(scope="session")
 def tokenizer(smollm2):
     return smollm2[1]
+
+
+@pytest.fixture(scope="session")
+def small(tokenizer):
+    """The tokenizer with a small vocabulary."""
+    found = copy.deepcopy(tokenizer)
+    content = json.loads(found.backend_tokenizer.to_str())
+    bpe = content["model"]
+    bpe["vocab"] = {token: i for token, i in bpe["vocab"].items() if i < VOCABULARY}
+    bpe["merges"] = [pair for pair in bpe["merges"] if "".join(pair) in bpe["vocab"]]
+    found._tokenizer = Tokenizer.from_str(json.dumps(content))
+    return found
 
 
 @pytest.fixture(params=sorted(TOY_CONFIGS))

@@ -7,7 +7,6 @@ A row is a function of an editor with two edits; what it promises is asserted th
 
 import copy
 import io
-import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,9 +18,8 @@ from typing import NamedTuple
 import pytest
 import torch
 from accelerate import cpu_offload, disk_offload
-from conftest import BACKGROUND, PREFIXES, toy_model
+from conftest import BACKGROUND, PREFIXES, VOCABULARY, toy_model
 from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
-from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoModelForCausalLM,
@@ -40,7 +38,6 @@ from memoir.routing import router
 
 P, Q = "The capital of France is", "Who wrote the song of the old river?"
 BEHIND, OTHER = f"It rained all day. {Q}", "The committee met in the old hall and talked about the price of bread"
-VOCABULARY = 8192  # of SmolLM2's tokenizer the first merges alone: a small head is quick
 THIRD = OTHER, "Mars"
 SHAPE = dict(vocabulary=VOCABULARY, layers=3)  # above the edited layer one of each kind, where a family has two
 TOY = dict(layer=0, k=24, threshold=0.5, background=BACKGROUND, prefixes=PREFIXES[:1])
@@ -527,18 +524,6 @@ CELLS = [
     for name, own in ROWS.items()
     if kind in own.kinds and setting in own.settings
 ]
-
-
-@pytest.fixture(scope="module")
-def small(tokenizer):
-    """The tokenizer with a small vocabulary."""
-    found = copy.deepcopy(tokenizer)
-    content = json.loads(found.backend_tokenizer.to_str())
-    bpe = content["model"]
-    bpe["vocab"] = {token: i for token, i in bpe["vocab"].items() if i < VOCABULARY}
-    bpe["merges"] = [pair for pair in bpe["merges"] if "".join(pair) in bpe["vocab"]]
-    found._tokenizer = Tokenizer.from_str(json.dumps(content))
-    return found
 
 
 @pytest.fixture(scope="module")
