@@ -1,5 +1,7 @@
 """What notebook 02 measures: its verdicts turn when the numbers do, and its measurements mean what they say."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -73,9 +75,9 @@ def test_the_best_match_is_the_routers(toy_editor):
     assert (last["count"] / 24).tolist() == pytest.approx([route.overlap for route in routes])
     assert last.edit.iloc[0] == 5 and (best[best.N == 2].edit < 2).all()
     for rate in (0.0, 0.2, 0.5, 1.0):
-        assert tophash.threshold_for(last["count"].to_numpy(), 24, rate) == editor.calibrate(
-            [*PROMPTS, "How far is it?"], rate
-        )
+        threshold = tophash.threshold_for(last["count"].to_numpy(), 24, rate)
+        with pytest.raises(ValueError, match="very mask") if threshold > 1 else nullcontext():
+            assert threshold == editor.calibrate([*PROMPTS, "How far is it?"], rate)
 
 
 def test_one_pass_finds_the_features_of_every_layer(toy, tokenizer, toy_editor):
