@@ -164,7 +164,8 @@ def merge(world: World, one: int, _other: int) -> None:
 
 
 def detach(world: World, one: int, _other: int) -> None:
-    world.editor.detach() if one % 2 else memoir.detach(world.model)
+    if world.refused(world.editor.detach if one % 2 else lambda: memoir.detach(world.model)):
+        assert not world.attached, "there was something to take off"
     world.attached = False
 
 
