@@ -11,15 +11,23 @@ CUDA = PROFILE == "paper"
 # at the size smoke the notebooks themselves run their streams, anew each time
 PLANNED = {} if PROFILE == "smoke" else plan.planned(PROFILE)
 STREAMS = {name: one for name, one in PLANNED.items() if plan.has_data(one)}
-HASHES = {dataset: files.data_hash(dataset) for dataset in {one.stream.dataset for one in STREAMS.values()}}
+# a mark for each stream that has ended, named after all that decides its result: what has another key is to be run. The
+# results themselves are no outputs: snakemake deletes those before it begins, and a stream goes on with what it has
+ENDED = {name: f"runs/{PROFILE}/streams/{name}-{plan.key(one)}.ended" for name, one in STREAMS.items()}
+for name, one in STREAMS.items():
+    if not plan.is_done(one):
+        Path(ENDED[name]).unlink(missing_ok=True)
+    elif not Path(ENDED[name]).exists():
+        Path(ENDED[name]).parent.mkdir(parents=True, exist_ok=True)
+        Path(ENDED[name]).touch()
 NOTEBOOKS = [found.path.stem for found in notebooks.discover()]
-MODULE = sorted(map(str, Path("memoir").rglob("*.py")))
 
 
 wildcard_constraints:
     name="[0-9]{2}_[a-z_]+",
     experiment="[^/]+",
     run="[^/]+",
+    key="[0-9a-f]{8}",
 
 
 rule all:
@@ -29,13 +37,9 @@ rule all:
 
 rule stream:  # resumable: a run that was stopped goes on from its last checkpoint
     input:  # the streams that its settings are searched among
-        lambda wildcards: [str(one.result.relative_to(notebooks.ROOT))
-                           for one in STREAMS[f"{wildcards.experiment}/{wildcards.run}"].candidates],
+        lambda wildcards: [ENDED[one.name] for one in STREAMS[f"{wildcards.experiment}/{wildcards.run}"].candidates],
     output:
-        f"data/results/{PROFILE}/{{experiment}}/{{run}}.json",
-    params:  # a stream is run again when these change; not when a file's date does, as in a fresh clone
-        plan=lambda wildcards: repr(STREAMS[f"{wildcards.experiment}/{wildcards.run}"]),
-        data=lambda wildcards: HASHES[STREAMS[f"{wildcards.experiment}/{wildcards.run}"].stream.dataset],
+        touch(f"runs/{PROFILE}/streams/{{experiment}}/{{run}}-{{key}}.ended"),
     log:
         f"runs/{PROFILE}/{{experiment}}/{{run}}.log",
     threads: 8 if CUDA else 1  # small matrices: two runs on one thread each are quicker than one on two
@@ -51,8 +55,7 @@ rule notebook:
     input:
         notebook="notebooks/{name}.ipynb",
         settings=f"notebooks/params/{PROFILE}.yaml",
-        module=MODULE,
-        streams=[str(one.result.relative_to(notebooks.ROOT)) for one in STREAMS.values()],
+        streams=ENDED.values(),
     output:
         f"runs/{PROFILE}/{{name}}.ipynb",
     threads: 8 if CUDA else 1

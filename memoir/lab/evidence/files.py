@@ -64,6 +64,24 @@ def write_result(
             table.to_parquet(drafts.enter_context(atomic.replacing(place)), compression="zstd", index=False)
 
 
+def is_made_of(
+    path: Path, parameters: dict, *, model: str | None = None, dataset: str | None = None, rules: dict | None = None
+) -> bool:
+    """Whether the result of a single experiment is there and was made of just this: then it need not be made again.
+
+    parameters: those that it is made with, among whatever else its file tells; model: the hash of the weights; rules:
+    the behaviour numbers of the editor that it was measured on.
+    """
+    if not path.exists():
+        return False
+    content = json.loads(path.read_text("utf-8"))
+    then, born = content["parameters"], content["provenance"]
+    same = json.loads(json.dumps(parameters)).items() <= then.items()
+    same &= rules is None or then.get("unit", {}).get("behaviour") == rules
+    same &= dataset is None or born.get("data_sha256") == data_hash(dataset)
+    return same and (model is None or born.get("model_sha256") == model)
+
+
 def write_whole(path: Path, content: object) -> None:
     """Write what JSON can hold, whole or not at all, also where several processes write it."""
     with atomic.replacing(path) as draft:

@@ -5,6 +5,7 @@ the Snakefile run the same streams through `run`: whoever comes second finds the
 """
 
 import gc
+import hashlib
 import itertools
 import json
 import os
@@ -22,7 +23,7 @@ from memoir.baselines import METHODS
 from memoir.edited import EditedModel
 from memoir.editor import Memoir
 from memoir.facts.reading import load_records
-from memoir.lab.evidence import files, runs, stale
+from memoir.lab.evidence import files, runs, stale, units
 from memoir.lab.evidence.ablated import Ablated, Unedited
 from memoir.lab.evidence.probes import PROBES
 from memoir.models import loading, presets
@@ -113,7 +114,7 @@ def run(plan: Planned) -> Path:
         plan.result.unlink(missing_ok=True)
         for work in (files.WORK / "smoke" / stream.experiment).glob(f"{stream.run}-{'[0-9a-f]' * 8}"):
             shutil.rmtree(work)
-    if _is_done(plan):
+    if is_done(plan):
         return plan.result
     editor = None
     gc.collect()  # the model of the stream before is in a circle of references: this one's would be loaded beside it
@@ -139,17 +140,17 @@ def _failed(plan: Planned, editor: EditedModel | None, sentence: str) -> Path:
         made_of = {"data": stale.data(stream, plan.probes), "behaviour": stale.numbers(plan.method, settings(plan))}
         how = {kind: stream.described(), "method": plan.method, "editor": settings(plan), "unit": made_of}
         how = json.loads(json.dumps(how))
-    work = runs.work_of(stream, how)
-    tables = [pd.read_parquet(path) for n in stream.at for path in sorted(work.glob(f"at-{n}-questions-*.parquet"))]
-    found = {"questions": pd.concat(tables, ignore_index=True)} if tables else {}
-    how["failed"] = {"n_edits": len(editor.edits) if editor else 0, "sentence": sentence}
-    found |= {"edits": editor.edits_table()} if editor and editor.log else {}
+    failed = {"n_edits": len(editor.edits) if editor else 0, "sentence": sentence}
+    there = units.read(plan.result, how) or units.read(runs.work_of(stream, how) / plan.result.name, how)
+    tables = {"questions": pd.concat([one.tables["questions"] for one in there.values()])} if there else {}
+    summary = units.summary_at(tables["questions"]) if there else []
+    tables |= {"edits": editor.edits_table()} if editor and editor.log else {}
     born = files.provenance(files.now(), editor=editor, dataset=stream.dataset)
-    files.write_result(plan.result, runs.summary_at(found["questions"]) if tables else [], how, born, found)
+    files.write_result(plan.result, summary, how | {"failed": failed}, born, tables)
     return plan.result
 
 
-def _is_done(plan: Planned) -> bool:
+def is_done(plan: Planned) -> bool:
     """Whether the result is there and was made as planned; without a model, which calibrating τ again would take.
 
     What is calibrated or made from the settings (τ, prefixes) follows from them. False where only `make` can tell.
@@ -163,10 +164,19 @@ def _is_done(plan: Planned) -> bool:
     wanted = json.loads(json.dumps(settings(plan)))
     if plan.false_positives is not None:
         del wanted["threshold"]
-    asked = found.get("singles" if plan.singles else "stream")
-    as_planned = asked == json.loads(json.dumps(plan.stream.described())) and found.get("probes", {}) == plan.probes
+    asked, stream = found.get("singles" if plan.singles else "stream"), json.loads(json.dumps(plan.stream.described()))
+    as_planned = asked == stream or (bool(asked) and not plan.singles and units.covers(asked, stream))
+    as_planned = as_planned and found.get("probes", {}) == plan.probes
     made = {"update": "sgd"} | found["editor"]  # which says its update where it is not the paper's
     return as_planned and found["method"] == plan.method and wanted.items() <= made.items()
+
+
+def key(plan: Planned) -> str:
+    """Eight hexadecimal digits of all that decides a stream's result: its entry, those that its settings are searched
+    among, the data that it reads, and the numbers of the rules that it follows."""
+    made_of = {"data": stale.data(plan.stream, plan.probes), "candidates": [key(one) for one in plan.candidates]}
+    rules = stale.numbers(plan.method, presets.settings(plan.model, plan.which) | plan.editor)
+    return hashlib.sha256(repr((plan, made_of, sorted(rules.items()))).encode()).hexdigest()[:8]
 
 
 def _of_the_same(plan: Planned, unit: dict, born: dict) -> bool:

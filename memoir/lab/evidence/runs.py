@@ -8,6 +8,7 @@ made from these files only.
 import functools
 import hashlib
 import json
+import shutil
 import sys
 import time
 import warnings
@@ -19,16 +20,16 @@ import pandas as pd
 import psutil
 from torch import Tensor
 
-from memoir import evaluation, metrics
+from memoir import evaluation
 from memoir.edited import EditedModel, progress
 from memoir.facts.reading import load_records
 from memoir.facts.record import EditRecord, questions
-from memoir.lab.evidence import files, longer, stale, untouched
+from memoir.lab.evidence import files, stale, units, untouched
 from memoir.lab.evidence.probes import PROBES, unedited
 from memoir.lab.evidence.stream import Stream
-from memoir.store import atomic
+from memoir.store import folder
 
-PART = 500  # records that are evaluated before what was found is kept
+PART = 500  # records that are asked about together
 
 
 def quietly(function: Callable) -> Callable:
@@ -46,9 +47,10 @@ def quietly(function: Callable) -> Callable:
 def run_stream(stream: Stream, editor: EditedModel, probes: Mapping[str, int] | None = None) -> Path:
     """Run a stream with a fresh editor, or go on with it; returns the path of its result file, at once when it is done.
 
+    The unit of work is one length: what was asked after n edits is written as soon as it is known, and a stream with
+    more numbers in `at` asks only about those that its file does not have. Where its checkpoint is gone, it makes its
+    edits again.
     probes: what else is asked after each of `at` edits, see `probes.py`; each gives a table of its name.
-    Also a stream that was made longer since, by more numbers in `at`, goes on from where it ended; where its checkpoint
-    is gone, it makes its edits again, and what its result file has is not asked again (`longer.py`).
     A result of this name that was made with other settings, or of another model, data or rules, is no longer this
     stream's: it stays where it is until this one has ended, and its checkpoint is left alone.
     MemoryError when it cannot fit.
@@ -60,8 +62,8 @@ def run_stream(stream: Stream, editor: EditedModel, probes: Mapping[str, int] | 
         return result
     work = work_of(stream, settings)
     work.mkdir(parents=True, exist_ok=True)
-    before, began = longer.found_before(result, settings)
-    starts, facts = _starts(work, began), _facts(stream, editor)
+    place = work / result.name if units.is_of_another(result, settings) else result
+    there, facts = units.read(place, settings), _facts(stream, editor)
     lasting = stream.profile != "smoke"  # the others run anew each time
     if lasting:
         untouched.recall(editor)
@@ -70,22 +72,24 @@ def run_stream(stream: Stream, editor: EditedModel, probes: Mapping[str, int] | 
         if lasting:
             expected = f"{estimate(stream, editor, facts)}, {needed:,.0f} MiB beside the model"
             print(expected, file=sys.stderr, flush=True)
-    found = []
-    for n in stream.at:
-        if n in before:
-            if longer.held(work / "checkpoint") < n:  # batches end where they ended the first time
-                _edit_up_to(n, facts, stream, editor, work)
-            found.append(before[n])
+    missing = [n for n in stream.at if n not in there]
+    if edits_held(work) > missing[0]:  # a length that was put in between: the edits are made again
+        shutil.rmtree(work / "checkpoint")
+    for n in stream.at[: stream.at.index(missing[-1]) + 1]:
+        began = files.now()
+        if n not in missing and edits_held(work) >= n:
             continue
-        found.append(_evaluated_at(n, facts, stream, editor, work, probes))
-        if lasting:
-            untouched.keep(editor)
-    tables = {name: pd.concat([tables[name] for tables in found], ignore_index=True) for name in found[0]}
-    edits = editor.edits_table()
-    born = files.provenance(starts[0]["time"], editor=editor, dataset=stream.dataset)
-    born |= {"starts": starts, "edit_seconds": round(float(edits.seconds.sum()), 1)}
-    born |= {"found_before": sorted(before)} if before else {}
-    files.write_result(result, summary_at(tables["questions"]), settings, born, tables | {"edits": edits})
+        _edit_up_to(n, facts, stream, editor, work)  # also where it was asked before: a batch ends at each length
+        if n in missing:
+            tables = _evaluated_at(n, facts, stream, editor, probes) | {"edits": editor.edits_table()}
+            born = files.provenance(began, editor=editor, dataset=stream.dataset)
+            born |= {"edit_seconds": round(float(tables["edits"].seconds.sum()), 1)}
+            there[n] = units.Unit(n, tables, born)
+            units.write(place, there, settings)
+            if lasting:
+                untouched.keep(editor)
+    if place != result:
+        units.write(result, there, settings)
     return result
 
 
@@ -113,7 +117,7 @@ def run_singles(stream: Stream, editor: EditedModel, probes: Mapping[str, int] |
         back_to(editor, empty)
     tables = {name: pd.concat(some, ignore_index=True).assign(n_edits=1) for name, some in found.items()}
     born = files.provenance(began, editor=editor, dataset=stream.dataset)
-    summary = summary_at(tables["questions"])
+    summary = units.summary_at(tables["questions"])
     files.write_result(result, summary, settings, born, tables | {"edits": pd.DataFrame(editor.log)})
     editor.log.clear()
     return result
@@ -131,19 +135,10 @@ def parameters(
 
 
 def work_of(stream: Stream, settings: dict) -> Path:
-    """The folder of a run's checkpoint and of what was asked so far: another's for any other settings, but the same for
-    a stream that was made longer."""
-    grows = "stream" in settings and not stream.order
-    unit = settings | {"stream": settings["stream"] | {"at": None}} if grows else settings
+    """The folder of a run's checkpoint: another's for any other settings, but the same for more lengths."""
+    unit = units.without_lengths(settings)
     digest = hashlib.sha256(json.dumps(unit, sort_keys=True).encode()).hexdigest()[:8]
     return files.WORK / stream.profile / stream.experiment / f"{stream.run}-{digest}"
-
-
-def summary_at(questions: pd.DataFrame) -> list[dict]:
-    """`metrics.summary` of what was asked after each number of edits: rows fit for JSON, with their n_edits."""
-    groups = questions.groupby("n_edits")
-    found = [metrics.summary(metrics.per_record(group)).assign(n_edits=n) for n, group in groups]
-    return pd.concat(found, ignore_index=True).to_dict("records")
 
 
 def need_memory(stream: Stream, editor: EditedModel) -> float:
@@ -195,34 +190,23 @@ def seconds_each(editor: EditedModel, facts: Sequence[EditRecord]) -> tuple[floa
 
 
 def _evaluated_at(
-    n: int, facts: Sequence[EditRecord], stream: Stream, editor: EditedModel, work: Path, probes: Mapping[str, int]
+    n: int, facts: Sequence[EditRecord], stream: Stream, editor: EditedModel, probes: Mapping[str, int]
 ) -> dict[str, pd.DataFrame]:
-    """Edit up to n and ask about all n, or read what an earlier start of this run found there; tables by name."""
+    """What is asked after n edits: tables by name, the questions in the order of the edits."""
     asked = _spread(facts[:n], stream.asked)
-    chosen = _spread(asked, stream.generated)
-    parts = {f"questions-{start}": asked[start : start + PART] for start in range(0, len(asked), PART)}
-    tables = [*parts, *(["untouched"] if stream.untouched else []), *probes]
-    paths = {name: work / f"at-{n}-{name}.parquet" for name in tables}
-    if n == stream.at[-1] or not all(path.exists() for path in paths.values()):
-        _edit_up_to(n, facts, stream, editor, work)
-    for name, path in paths.items():
-        if path.exists():
-            continue
-        if name == "untouched":
-            found = unedited(editor, load_records("openfacts-locality", stream.untouched))
-        elif name in probes:
-            found = PROBES[name][1](editor, facts[:n], probes[name])
-        else:
-            halves = [[fact for fact in parts[name] if (fact in chosen) == wanted] for wanted in (True, False)]
-            found = [evaluation.ask(editor, some, generated=i == 0) for i, some in enumerate(halves) if some]
-            found = pd.concat(found, ignore_index=True)
-        with atomic.replacing(path) as draft:
-            found.assign(n_edits=n).to_parquet(draft, index=False)
-    read = {name: pd.read_parquet(path) for name, path in paths.items()}
-    others = {name: read.pop(name) for name in list(read) if name not in parts}
+    chosen = {fact.id for fact in _spread(asked, stream.generated)}
+    found = []
+    for start in range(0, len(asked), PART):
+        part = asked[start : start + PART]
+        halves = [[fact for fact in part if (fact.id in chosen) == wanted] for wanted in (True, False)]
+        found += [evaluation.ask(editor, some, generated=i == 0) for i, some in enumerate(halves) if some]
     place = {fact.id: i for i, fact in enumerate(facts)}  # those that are also generated were asked before the others
-    found = pd.concat(read.values()).sort_values("record", key=lambda ids: ids.map(place), kind="stable")
-    return {"questions": found.reset_index(drop=True)} | others
+    rows = pd.concat(found).sort_values("record", key=lambda ids: ids.map(place), kind="stable")
+    tables = {"questions": rows.reset_index(drop=True)}
+    if stream.untouched:
+        tables["untouched"] = unedited(editor, load_records("openfacts-locality", stream.untouched))
+    tables |= {name: PROBES[name][1](editor, facts[:n], most) for name, most in probes.items()}
+    return {name: table.assign(n_edits=n) for name, table in tables.items()}
 
 
 def _edit_up_to(n: int, facts: Sequence[EditRecord], stream: Stream, editor: EditedModel, work: Path) -> None:
@@ -237,27 +221,22 @@ def _spread(facts: Sequence[EditRecord], most: int | None) -> Sequence[EditRecor
 
 def _facts(stream: Stream, editor: EditedModel) -> list[EditRecord]:
     end = stream.first + stream.at[-1]
-    facts = load_records(stream.dataset, end, tokenizer=editor.tokenizer)
+    facts = load_records(stream.dataset, None if stream.order else end, tokenizer=editor.tokenizer)
     if len(facts) < end:
         raise ValueError(f"{stream.dataset} has {len(facts)} valid records; this run asks for {end}.")
     facts = facts[stream.first :]
-    if stream.order:
-        facts = [facts[i] for i in np.random.default_rng(stream.order).permutation(len(facts))]
+    if stream.order:  # of all that come from `first` on, so that a longer stream begins with the same records
+        facts = [facts[i] for i in np.random.default_rng(stream.order).permutation(len(facts))][: stream.at[-1]]
     editor.know(facts)
     return facts
 
 
 def _done(result: Path, settings: dict) -> bool:
     """Whether this run has ended already, and is the one that its file holds."""
-    return result.exists() and longer.same(json.loads(result.read_text("utf-8"))["parameters"], settings)
+    return result.exists() and units.holds(json.loads(result.read_text("utf-8"))["parameters"], settings)
 
 
-def _starts(work: Path, before: list[dict]) -> list[dict]:
-    """Note one more start of this run in its folder; returns the time and the commit of each.
-
-    before: those of the run that it goes on from, which stand in its result file.
-    """
-    path = work / "began.json"
-    starts = json.loads(path.read_text("utf-8")) if path.exists() else before
-    files.write_whole(path, starts := [*starts, {"time": files.now(), "commit": files.commit()}])
-    return starts
+def edits_held(work: Path) -> int:
+    """How many edits the checkpoint of a run holds; 0 when there is none."""
+    path = work / "checkpoint" / folder.HEADER
+    return len(json.loads(path.read_text("utf-8"))["edits"]) if path.exists() else 0

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from memoir.baselines import METHODS
-from memoir.behaviour import behaviour
+from memoir.behaviour import BEHAVIOUR, behaviour
 from memoir.edited import EditedModel
 from memoir.editor import Memoir
 from memoir.lab.evidence import files
@@ -45,7 +45,7 @@ def stale() -> pd.DataFrame:
     rows = []
     for path in sorted(files.RESULTS.rglob("*.json")):
         about = json.loads(path.read_text("utf-8"))["parameters"]
-        now = numbers(about.get("method", ""), about.get("editor", {}))
+        now = numbers(about["method"], about.get("editor", {})) if "method" in about else BEHAVIOUR
         for rule, number in about.get("unit", {}).get("behaviour", {}).items():
             if number != now.get(rule):
                 rows.append(

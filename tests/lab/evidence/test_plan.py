@@ -139,9 +139,9 @@ def test_what_changed_without_a_setting_is_seen_without_a_model(params, toy_edit
     params("streams: {x/one: {dataset: openfacts, at: [1], generated: 0}}")
     (planned,) = plan.planned("laptop").values()
     plan.run(planned)
-    assert plan._is_done(planned) and not plan._is_done(replace(planned, model="qwen2.5-0.5b"))
+    assert plan.is_done(planned) and not plan.is_done(replace(planned, model="qwen2.5-0.5b"))
     monkeypatch.setattr(*CHANGED[what])
-    assert not plan._is_done(planned)
+    assert not plan.is_done(planned)
 
 
 def test_what_an_older_rule_made_is_listed(params, toy_editor, monkeypatch):
@@ -172,10 +172,10 @@ def test_what_settings_were_searched_on_is_hardly_reported():
                 assert not met or (n >= 1000 and met <= n / 10), (search.name, report.name, n)
 
 
-def test_a_committed_stream_that_names_the_papers_update_is_done_without_its_model():
+def test_a_committed_stream_that_names_the_papers_updateis_done_without_its_model():
     planned = plan.planned("full", "scale-lasting/")
     for name in ("qwen2.5-1.5b-sgd", "qwen2.5-1.5b-layer-24-rls"):
-        assert plan._is_done(planned[f"scale-lasting/{name}"])
+        assert plan.is_done(planned[f"scale-lasting/{name}"])
 
 
 def test_a_stream_says_how_many_at_once_only_where_it_is_not_one():

@@ -11,10 +11,9 @@ import torch
 from conftest import toy_model
 
 import memoir
-from memoir.lab.evidence import files, runs, stale
-from memoir.lab.evidence.longer import is_longer
+from memoir.lab.evidence import files, runs, stale, units
 
-SUMMARY = runs.summary_at
+SUMMARY = units.summary_at
 
 
 @pytest.fixture(autouse=True)
@@ -106,10 +105,10 @@ OTHERS = {
 def test_what_is_made_of_another_is_another_unit(toy_editor, monkeypatch, what, ended):
     """Neither its numbers nor its memory are taken, whether the first run has ended or was stopped on its way."""
     if not ended:
-        monkeypatch.setattr(runs, "summary_at", lambda _: 1 / 0)
+        monkeypatch.setattr(units, "summary_at", lambda _: 1 / 0)
     with nullcontext() if ended else pytest.raises(ZeroDivisionError):
         runs.run_stream(stream(), toy_editor())
-    monkeypatch.setattr(runs, "summary_at", SUMMARY)
+    monkeypatch.setattr(units, "summary_at", SUMMARY)
     changed, editor = OTHERS[what](toy_editor, monkeypatch.setattr)
     logged = len(editor.log)
     path = runs.run_stream(changed, editor)
@@ -119,48 +118,93 @@ def test_what_is_made_of_another_is_another_unit(toy_editor, monkeypatch, what, 
     monkeypatch.undo()
 
 
-def test_another_order_has_the_same_records(toy_editor):
-    read = {order: runs._facts(stream(order=order), toy_editor()) for order in (0, 1, 2)}
-    names = {order: [fact.id for fact in facts] for order, facts in read.items()}
-    assert names[0] == [fact.id for fact in memoir.load_records("openfacts", 5)]
-    assert len({tuple(some) for some in names.values()}) == 3
-    assert {frozenset(some) for some in names.values()} == {frozenset(names[0])}
+def test_another_order_is_the_same_records_however_many_are_edited(toy_editor):
+    def read(order, n=5):
+        facts = runs._facts(stream(order=order, dataset="openfacts-locality", at=(n,)), toy_editor())
+        return [fact.id for fact in facts]
+
+    whole = [fact.id for fact in memoir.load_records("openfacts-locality")]
+    assert read(0) == whole[:5] and len({tuple(read(order)) for order in (0, 1, 2)}) == 3
+    assert sorted(read(1, len(whole))) == sorted(whole) and read(1, len(whole))[:5] == read(1)
     assert "order" not in stream().described() and stream(order=1).described()["order"] == 1
 
 
-def test_a_stream_that_was_made_longer_goes_on_from_where_it_ended(toy_editor):
-    whole = json.loads(runs.run_stream(stream(run="whole"), toy_editor()).read_text())
-    runs.run_stream(stream(at=(1, 3)), toy_editor())
-    longer = toy_editor()
-    grown = json.loads(runs.run_stream(stream(), longer).read_text())
-    assert grown["metrics"] == whole["metrics"] and grown["parameters"]["stream"]["at"] == [1, 3, 5]
-    assert len(grown["provenance"]["starts"]) == 2 and len(longer.edits) == 5
-    settings = grown["parameters"]
-    for other in (stream(at=(1, 3)), stream(at=(1, 4, 5)), stream(at=(1, 3, 5, 6), every=3)):
-        assert not is_longer(settings, runs.parameters(other, longer))
-    assert is_longer(settings, runs.parameters(stream(at=(1, 3, 5, 6)), longer))
-
-
-def test_a_stream_that_was_made_longer_asks_nothing_again_though_its_checkpoint_is_gone(toy_editor, monkeypatch):
-    """It edits again, with batches that end where they ended; a result without its table is not gone on from."""
-    whole = json.loads(runs.run_stream(stream(run="whole", batch=2), toy_editor()).read_text())
-    result = runs.run_stream(stream(at=(1, 3), batch=2), toy_editor())
-    begun = json.loads(result.read_text())["provenance"]["starts"]
-    shutil.rmtree(files.WORK)
+@pytest.mark.parametrize("checkpoint", [True, False])
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("before", [(1, 3), (3,)])
+def test_more_lengths_are_more_units_and_nothing_is_asked_again(toy_editor, monkeypatch, checkpoint, batch, before):
+    """Whether the checkpoint is there or not; edits made two at once are others when a length is put between."""
+    whole = json.loads(runs.run_stream(stream(run="whole", batch=batch), toy_editor()).read_text())
+    result = runs.run_stream(stream(at=before, batch=batch), toy_editor())
+    born = json.loads(result.read_text())["provenance"]
+    if not checkpoint:
+        shutil.rmtree(files.WORK)
     ask, asked = runs.evaluation.ask, []
     monkeypatch.setattr(
         runs.evaluation, "ask", lambda editor, facts, **how: asked.extend(facts) or ask(editor, facts, **how)
     )
-    grown = json.loads(runs.run_stream(stream(batch=2), toy_editor()).read_text())
-    assert len(asked) == 5, "the five of the last length, and none of the one and the three before"
+    runs.run_stream(stream(batch=batch), toy_editor())
+    grown = json.loads(result.read_text())
+    others = batch > 1 and before == (3,)
+    assert len(asked) == (9 if others else 9 - sum(before))
+    assert grown["metrics"] == whole["metrics"] and grown["parameters"]["stream"]["at"] == [1, 3, 5]
+    own = {one.pop("n_edits"): one for one in grown["provenance"]["units"]}
+    assert own.keys() == {1, 3, 5} and (others or own[3] == {name: born[name] for name in own[3]})
+    runs.run_stream(stream(at=(1, 3), batch=batch), idle := toy_editor())
+    assert idle.edits == [], "fewer lengths than the file has are there already"
+
+
+def test_a_length_is_kept_as_soon_as_it_is_known(toy_editor, monkeypatch):
+    whole = json.loads(runs.run_stream(stream(run="whole"), toy_editor()).read_text())
+    ask = runs.evaluation.ask
+
+    def stopped(editor, facts, **how):
+        if len(editor.edits) == 5:
+            raise KeyboardInterrupt
+        return ask(editor, facts, **how)
+
+    monkeypatch.setattr(runs.evaluation, "ask", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        runs.run_stream(stream(), toy_editor())
+    path = files.result_path("smoke", "toy", "one")
+    first = json.loads(path.read_text())
+    assert (
+        first["parameters"]["stream"]["at"] == [1, 3] and len(pd.read_parquet(path.with_name("one-edits.parquet"))) == 3
+    )
+    monkeypatch.setattr(runs.evaluation, "ask", ask)
+    runs.run_stream(stream(), toy_editor())
+    grown = json.loads(path.read_text())
     assert grown["metrics"] == whole["metrics"]
-    born = grown["provenance"]
-    assert born["starts"][:-1] == begun and born["began"] == begun[0]["time"] and born["found_before"] == [1, 3]
-    shutil.rmtree(files.WORK)
+    assert grown["provenance"]["units"][:2] == first["provenance"]["units"]
+
+
+def test_without_one_of_its_tables_a_result_is_asked_anew(toy_editor):
+    result = runs.run_stream(stream(at=(1, 3)), toy_editor())
     result.with_name("one-questions.parquet").unlink()
-    asked.clear()
-    runs.run_stream(stream(at=(1, 3, 5, 6), batch=2), toy_editor())
-    assert len(asked) == 15, "without the table everything is asked again"
+    runs.run_stream(stream(), toy_editor())
+    assert set(pd.read_parquet(result.with_name("one-questions.parquet")).n_edits) == {1, 3, 5}
+
+
+def test_another_units_result_stays_until_this_one_has_ended(toy_editor, monkeypatch):
+    result = runs.run_stream(stream(), toy_editor())
+    first, ask = result.read_text(), runs.evaluation.ask
+
+    def stopped(editor, facts, **how):
+        if len(editor.edits) == 5:
+            raise KeyboardInterrupt
+        return ask(editor, facts, **how)
+
+    monkeypatch.setattr(runs.evaluation, "ask", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        runs.run_stream(stream(), toy_editor(lr=0.5))
+    assert result.read_text() == first
+    monkeypatch.setattr(runs.evaluation, "ask", ask)
+    asked = []
+    monkeypatch.setattr(
+        runs.evaluation, "ask", lambda editor, facts, **how: asked.extend(facts) or ask(editor, facts, **how)
+    )
+    runs.run_stream(stream(), toy_editor(lr=0.5))
+    assert json.loads(result.read_text())["parameters"]["editor"]["lr"] == 0.5 and len(asked) == 5
 
 
 def test_an_interrupted_run_goes_on_and_ends_the_same(toy_editor, monkeypatch, tmp_path):
@@ -176,7 +220,8 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(toy_editor, monkeypatch, t
     monkeypatch.setattr(memoir.Memoir, "_edit", fail_at_the_fourth)
     with pytest.raises(KeyboardInterrupt):
         runs.run_stream(stream(run="cut"), editor)
-    assert not (tmp_path / "results" / "smoke" / "toy" / "cut.json").exists()
+    begun = json.loads((tmp_path / "results" / "smoke" / "toy" / "cut.json").read_text())
+    assert begun["parameters"]["stream"]["at"] == [1, 3]
     monkeypatch.undo()
     monkeypatch.setattr(files, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(files, "WORK", tmp_path / "runs")

@@ -90,8 +90,8 @@ def run(tokenizer: PreTrainedTokenizerBase) -> None:
 
     Calibration: of OpenFacts the records that no stream edits, of ZsRE those from 10,000 on. The others are the first.
     """
-    path = files.result_path("full", "beyond", "about")
-    if path.exists():
+    path, how = files.result_path("full", "beyond", "about"), {"share": router.SHARE, "reached": router.REACHED}
+    if files.is_made_of(path, how, dataset="openfacts"):
         return
     began, every, zsre = files.now(), load_records("openfacts"), load_records("zsre")
     part, found = parts(every), []
@@ -108,7 +108,7 @@ def run(tokenizer: PreTrainedTokenizerBase) -> None:
             at = THRESHOLDS if name == "calibration" else (router.REACHED,)
             found += rates(table, at).assign(records=name, dataset=dataset, n_edits=n).to_dict("records")
     born = files.provenance(began, dataset="openfacts")
-    files.write_result(path, found, {"share": router.SHARE, "reached": router.REACHED}, born)
+    files.write_result(path, found, how, born)
 
 
 def measured() -> pd.DataFrame:

@@ -19,6 +19,7 @@ from memoir.lab.experiments.beyond import routing
 from memoir.lab.experiments.lasting.frames import by_edits
 from memoir.lab.experiments.masks.interference import rows_of_edit
 from memoir.metrics import TEACHER_FORCED
+from memoir.models import identity
 from memoir.update import projector
 
 Keys = tuple[Tensor, Tensor]  # an edit's masked activations on its k columns, (n, k), and its mask (D,)
@@ -68,8 +69,8 @@ def run_routing(
     Thresholds are chosen on calibration records (n of OpenFacts' and 190 of ZsRE), for at most `limit` of the near
     neighbours and 1 % of the irrelevant prompts routed, and then asked once on records that had no part in it.
     """
-    path = files.result_path("full", "beyond", "routing")
-    if path.exists():
+    path, how = files.result_path("full", "beyond", "routing"), options | {"n": n, "limit": limit}
+    if files.is_made_of(path, how, model=identity.weights_hash(model), dataset="openfacts"):
         return
     began, zsre = files.now(), load_records("zsre", 990)
     sets = {"calibration": ("openfacts-calibration", zsre[800:]), "test": ("openfacts", zsre[:190])}
@@ -90,7 +91,7 @@ def run_routing(
     about: dict = {"way": "masks (the paper), default τ", "tau": options["threshold"], "sigma": 0.0}
     found.insert(0, about | routing.rates(plain, asked["test"], options["threshold"]))
     born = files.provenance(began, editor=Unedited(model, tokenizer), dataset="openfacts")
-    how = options | {"n": n, "limit": limit, "stored": {name: len(own["edited"]) for name, own in asked.items()}}
+    how |= {"stored": {name: len(own["edited"]) for name, own in asked.items()}}
     files.write_result(path, found, how, born, {"frontier": pd.concat(tables, ignore_index=True)})
 
 
@@ -100,8 +101,8 @@ def run_gate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options
     A row per σ: the τ that matches most rephrasings to their own edit with at most 1 % of the irrelevant prompts
     routed, and those rates. ZsRE has no near neighbours: what they cost, `run_routing` measures.
     """
-    path = files.result_path("full", "beyond", "gate")
-    if path.exists():
+    path, how = files.result_path("full", "beyond", "gate"), options | {"first": first, "n": n}
+    if files.is_made_of(path, how, model=identity.weights_hash(model), dataset="zsre"):
         return
     began = files.now()
     records = load_records("zsre", first + n)[first:]
@@ -113,7 +114,7 @@ def run_gate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options
     plain = routing.rates(routing.matches(way, 0.0), asked, options["threshold"])
     found.insert(0, {"tau": options["threshold"], "sigma": 0.0} | plain)
     born = files.provenance(began, editor=Unedited(model, tokenizer), dataset="zsre")
-    files.write_result(path, found, options | {"first": first, "n": n}, born)
+    files.write_result(path, found, how, born)
 
 
 def streams(dataset: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:

@@ -13,6 +13,7 @@ from memoir.facts.reading import load_records
 from memoir.facts.record import EditRecord
 from memoir.lab.evidence import files
 from memoir.lab.experiments.comparison.frames import EXPERIMENT
+from memoir.models import identity
 
 
 def ratios(costs: pd.DataFrame) -> pd.DataFrame:
@@ -41,7 +42,7 @@ def run_costs(
     """
     path = files.result_path(profile, EXPERIMENT, run)
     asked = json.loads(json.dumps({"methods": methods, "edits": n, "rounds": rounds}))
-    if path.exists() and json.loads(path.read_text("utf-8"))["parameters"] == asked:
+    if files.is_made_of(path, asked, model=identity.weights_hash(model), dataset="openfacts-calibration"):
         return pd.DataFrame(json.loads(path.read_text("utf-8"))["metrics"])
     began, records, rows = files.now(), load_records("openfacts-calibration", n), []
     born = {}

@@ -11,12 +11,14 @@ import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from memoir import metrics
+from memoir.behaviour import behaviour
 from memoir.editor import Memoir
 from memoir.facts.reading import load_records
 from memoir.facts.record import EditRecord
 from memoir.lab.evidence import files, plan, results
 from memoir.lab.experiments.limits import hops, lengths, many, minds
 from memoir.lab.experiments.retention import frames as retention
+from memoir.models import identity
 
 EXPERIMENT = "limits"
 LABELS = {"paper": "as in the paper", "rls": "rls", "meaning": "rls, routed by meaning"}
@@ -119,13 +121,16 @@ def ability(profile: str) -> pd.DataFrame:
 
 
 def run(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: dict) -> None:
-    """Measure what streams do not: a result file for each of `MEASURED`, not again when finished.
+    """Measure what streams do not: a result file for each of `MEASURED`, not again while it is of the same.
 
     What lacks a data set is left out.
     """
     for name, (datasets, measure, keys, updates) in MEASURED.items():
         path, dataset = files.result_path("full", EXPERIMENT, name), datasets[0]
-        if path.exists() or not all(map(plan.is_here, datasets)):
+        if not all(map(plan.is_here, datasets)):
+            continue
+        rules = {rule: n for update in updates.values() for rule, n in behaviour(update.get("update", "sgd")).items()}
+        if files.is_made_of(path, options, model=identity.weights_hash(model), dataset=dataset, rules=rules):
             continue
         began, found = files.now(), []
         for label, update in updates.items():
@@ -135,7 +140,9 @@ def run(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: dic
             editor.detach()
         table = pd.concat(found, ignore_index=True)
         summed = table.groupby(["label", *keys], sort=False).mean(numeric_only=True).reset_index()
-        files.write_result(path, summed.to_dict("records"), options, born, {"edits": table})
+        files.write_result(
+            path, summed.to_dict("records"), options | {"unit": {"behaviour": rules}}, born, {"edits": table}
+        )
 
 
 def _minds(editor: Memoir, records: list[EditRecord]) -> pd.DataFrame:

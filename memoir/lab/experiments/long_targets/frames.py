@@ -171,7 +171,8 @@ def untouched(
     more records) and lengths: tokens of each prompt with its target. Smoke runs are done anew.
     """
     path = files.result_path(profile, experiment, f"untouched-{planned.stream.dataset}")
-    if not path.exists() or profile == "smoke":
+    asked = {"stream": planned.stream.described(), "sizes": list(sizes), "n_later": n_later}
+    if profile == "smoke" or not files.is_made_of(path, asked, dataset=planned.stream.dataset):
         began = files.now()
         records = load_records(planned.stream.dataset)[: sizes[-1] + n_later]
         editor: Any = plan.make(planned)
@@ -180,7 +181,7 @@ def untouched(
             found = {"questions": questions, "overlaps": overlaps(editor, records, sizes)}
             rows = [editor.tokenizer(f"{record.prompt} {record.target}").input_ids for record in records]
             found["lengths"] = pd.DataFrame({"tokens": [len(ids) for ids in rows]})
-            how = runs.parameters(planned.stream, editor) | {"sizes": list(sizes), "n_later": n_later}
+            how = runs.parameters(planned.stream, editor) | asked
             born = files.provenance(began, editor=editor, dataset=planned.stream.dataset)
         finally:
             editor.detach()

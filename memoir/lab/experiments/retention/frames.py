@@ -12,7 +12,7 @@ import pandas as pd
 
 from memoir import metrics
 from memoir.editor import Memoir
-from memoir.lab.evidence import runs, thresholds
+from memoir.lab.evidence import thresholds, units
 from memoir.lab.evidence.ablated import Unedited
 from memoir.lab.evidence.results import finished
 from memoir.models import presets
@@ -106,7 +106,7 @@ def edited(read: pd.DataFrame) -> pd.DataFrame:
     found = []
     for one in read.itertuples():
         if "questions" in one.tables:
-            found.append(pd.DataFrame(runs.summary_at(one.tables["questions"])).assign(**_about(one)))
+            found.append(pd.DataFrame(units.summary_at(one.tables["questions"])).assign(**_about(one)))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 

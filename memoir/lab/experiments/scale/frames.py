@@ -8,6 +8,7 @@ from functools import cache
 
 import pandas as pd
 
+from memoir.behaviour import BEHAVIOUR
 from memoir.editor import Memoir
 from memoir.lab.evidence import files, results
 from memoir.lab.experiments.scale import growth
@@ -78,13 +79,15 @@ def seconds() -> pd.DataFrame:
 def run(editor: Memoir, prompts: Sequence[str], asked: Sequence[str]) -> None:
     """Measure how routing grows, and what an index misses on the masks of these prompts: one result, once."""
     path = files.result_path("full", EXPERIMENT, "routing")
-    if path.exists():
+    about = {"size": growth.D, "k": growth.K, "stored": len(prompts), "asked": len(asked)}
+    rules = {rule: BEHAVIOUR[rule] for rule in ("mask", "routing")}
+    if files.is_made_of(path, about, model=editor.base_hash, dataset="openfacts", rules=rules):
         return
     began, grown = files.now(), growth.speed()
     found = growth.errors(*(pack(editor.masks(texts)) for texts in (asked, prompts)))
-    about = {"size": growth.D, "k": growth.K, "stored": len(prompts), "asked": len(asked)}
+    how = about | {"unit": {"behaviour": rules}}
     rows = {"speed": grown.to_dict("records"), "errors": found.to_dict("records")}
-    files.write_result(path, rows, about, files.provenance(began, editor=editor, dataset="openfacts"))
+    files.write_result(path, rows, how, files.provenance(began, editor=editor, dataset="openfacts"))
 
 
 def kept() -> dict[str, pd.DataFrame]:

@@ -28,12 +28,13 @@ LET_IN = 0.01  # of irrelevant questions
 
 
 def run(name: str) -> None:
-    """Measure a model of the registry whose weights are here: one result, once."""
-    path = files.result_path("full", EXPERIMENT, f"layers-{name}")
-    if path.exists():
-        return
+    """Measure a model of the registry whose weights are here: one result, not again while it is of the same."""
+    path, settings = files.result_path("full", EXPERIMENT, f"layers-{name}"), MODELS[name].settings
+    about = {"model": name, "first": FIRST, "n": N, "k": settings.k, "layer": settings.layer}
     began = files.now()
     model, tokenizer = loading.load_model(name)
+    if files.is_made_of(path, about, model=identity.weights_hash(model), dataset=DATASET):
+        return
     facts = load_records(DATASET, FIRST + N, tokenizer=tokenizer)[FIRST:]
     asked = {
         "background": background_prompts(),
@@ -41,9 +42,7 @@ def run(name: str) -> None:
         "rephrasing": [fact.rephrasings[0] for fact in facts],
         "irrelevant": [fact.irrelevant for fact in facts],
     }
-    settings = MODELS[name].settings
     found = by_layer(model, tokenizer, asked, settings.k)
-    about = {"model": name, "first": FIRST, "n": N, "k": settings.k, "layer": settings.layer}
     born = files.provenance(began, dataset=DATASET) | {"model_sha256": identity.weights_hash(model)}
     files.write_result(path, found.to_dict("records"), about, born)
 
