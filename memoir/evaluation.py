@@ -15,7 +15,7 @@ from memoir.queryable import BaseAnswer, QueryableModel, Score
 
 
 def evaluate(editor: QueryableModel, records: Iterable[EditRecord], *, generated: bool = True) -> pd.DataFrame:
-    """One row per record, metric and protocol: columns record, metric, protocol, value in [0, 1].
+    """One row per record, metric and protocol: columns record, subject, metric, protocol, value in [0, 1].
 
     reliability: the edit's prompt; generalization: the mean over its rephrasings; locality: the irrelevant question,
     same answer as the base model's, right or wrong; neighbour locality: the same for the near neighbour.
@@ -34,11 +34,15 @@ def ask(editor: QueryableModel, records: Iterable[EditRecord], *, generated: boo
     records = list(records)
     editor.remember_base(records, generated=generated)
     own = {edit.prompt: i for i, edit in enumerate(editor.edits)}  # of edits of one prompt the latest answers
-    asked = [(record.id, own.get(record.prompt), *question) for record in records for question in questions(record)]
-    frame = pd.DataFrame(asked, columns=["record", "own", "metric", "prompt", "answer"])
+    asked = [
+        (record.id, record.subject, own.get(record.prompt), *question)
+        for record in records
+        for question in questions(record)
+    ]
+    frame = pd.DataFrame(asked, columns=["record", "subject", "own", "metric", "prompt", "answer"])
     kept, pairs = frame.metric.isin(LOCALITIES), zip(frame.prompt, frame.answer, strict=True)
     before = [editor.base_answers[pair] if keep else None for pair, keep in zip(pairs, kept, strict=True)]
-    prompts, answers = [row[3] for row in asked], [row[4] for row in asked]  # a column would make a Verbatim a str
+    prompts, answers = [row[4] for row in asked], [row[5] for row in asked]  # a column would make a Verbatim a str
     scores = editor.score(prompts, answers)
     frame[TEACHER_FORCED] = [
         metrics.token_agreement(b.score, score) if b else metrics.token_accuracy(score)
@@ -47,7 +51,7 @@ def ask(editor: QueryableModel, records: Iterable[EditRecord], *, generated: boo
     if generated:
         expected = [b.text if b else answer for b, answer in zip(before, frame.answer, strict=True)]
         texts = [_told(editor.tokenizer, *pair) for pair in zip(scores, before, strict=True)]
-        rest = [row[3:] for row, text in zip(asked, texts, strict=True) if text is None]
+        rest = [row[4:] for row, text in zip(asked, texts, strict=True) if text is None]
         said = iter(editor.said(*zip(*rest, strict=True)) if rest else ())
         texts = [next(said) if text is None else text for text in texts]
         frame[GENERATED] = list(map(metrics.exact_match, texts, expected))

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -57,13 +58,53 @@ def test_both_definitions_of_ood_generalization_by_hand():
     assert [metrics.likely_tokens(surprised), metrics.likely_tokens(even)] == [0.75, 0.5]
 
 
-def test_summary_is_students_interval():
+def test_an_interval_is_wilsons_with_the_effective_number_of_values():
     table = pd.DataFrame({"record": list("abcd"), "metric": "m", "protocol": "p", "value": [0.0, 1.0, 1.0, 1.0]})
     (row,) = summary(table).to_dict("records")
-    # mean 3/4, s = 1/2, standard error 1/4, t(0.975, 3) = 3.1824
-    assert row["mean"] == 0.75 and row["n"] == 4
-    assert row["high"] - row["mean"] == pytest.approx(3.1824463 / 4)
-    assert math.isclose(row["mean"] - row["low"], row["high"] - row["mean"])
+    # mean 3/4, its variance (9 + 3) / 16 / 16 * 4/3 = 1/16: three values, as 3/4 * 1/4 / (1/16); t(0.975, 3)^2 / 3 = z
+    z = 3.1824463**2 / 3
+    middle, half = (0.75 + z / 2) / (1 + z), (z * (3 / 16 + z / 4)) ** 0.5 / (1 + z)
+    assert row == {"metric": "m", "protocol": "p", "mean": 0.75, "n": 4, "low": pytest.approx(middle - half),
+                   "high": pytest.approx(middle + half)}  # fmt: skip
+
+
+def test_of_many_ones_and_zeros_it_is_the_usual_interval_of_a_share():
+    values = pd.Series([1.0] * 900 + [0.0] * 100)
+    assert metrics.interval(values) == pytest.approx(metrics.share(values), abs=1e-4)
+
+
+def test_values_on_one_subject_count_once_however_often_they_are_asked():
+    values, often = pd.Series([1.0, 0.0, 1.0, 0.5, 1.0] * 6), pd.Series(range(30)).repeat(4)
+    once = metrics.interval(values)
+    again = metrics.interval(values.repeat(4), often)
+    assert again | {"n": 30} == pytest.approx(once) and again["n"] == 120
+    apart = metrics.interval(values.repeat(4))
+    assert apart["high"] - apart["low"] < 0.6 * (once["high"] - once["low"])
+
+
+def test_where_all_is_right_the_interval_is_that_of_so_many_subjects():
+    found = metrics.interval(pd.Series([1.0] * 60), pd.Series(range(30)).repeat(2))
+    assert found["high"] == 1 and 0.85 < found["low"] < 0.9
+    assert metrics.interval(pd.Series([1.0])) == {"mean": 1.0, "low": 0.0, "high": 1.0, "n": 1}
+
+
+def test_a_paired_difference_sees_what_intervals_beside_each_other_do_not():
+    rng = np.random.default_rng(0)
+    one = pd.Series(rng.uniform(size=100))
+    other = one - 0.02 + pd.Series(rng.normal(0, 0.02, 100))
+    found = metrics.paired(one, other)
+    assert 0.015 < found["low"] < 0.02 < found["high"] < 0.026
+    assert metrics.interval(other)["high"] > metrics.interval(one)["low"]
+
+
+def test_the_average_is_of_records_that_have_all_three():
+    rows = [("a", m, v) for m, v in (("reliability", 1.0), ("generalization", 0.5), ("locality", 0.0))]
+    rows += [("b", "reliability", 1.0), ("b", "locality", 1.0)]
+    table = pd.DataFrame(rows, columns=["record", "metric", "value"]).assign(protocol="p", subject="x")
+    average = metrics.with_average(table).query("metric == 'average'")
+    assert average.record.tolist() == ["a"] and average.value.tolist() == [0.5]
+    bare = table[table.metric != "generalization"]
+    assert metrics.with_average(bare).equals(bare)
 
 
 RECORD = EditRecord(
@@ -90,7 +131,7 @@ def test_evaluate_gives_a_row_per_record_metric_and_protocol(toy_editor):
     editor = toy_editor()
     bare = EditRecord(id="two", subject="Peru", prompt="Name a river in Peru.", target="Amazon")
     table = evaluate(editor, [RECORD, bare])
-    assert list(table.columns) == ["record", "metric", "protocol", "value"]
+    assert list(table.columns) == ["record", "subject", "metric", "protocol", "value"]
     assert len(table) == 2 * (4 + 1) and not table.duplicated(["record", "metric", "protocol"]).any()
     assert table.value.between(0, 1).all()
     assert (table[table.metric.isin(LOCALITIES)].value == 1).all()  # nothing was edited yet

@@ -2,3 +2,7 @@
 
 The editor knows none of it, and works without this folder.
 """
+
+from memoir.lab.evidence.table import results
+
+__all__ = ["results"]

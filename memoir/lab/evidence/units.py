@@ -112,5 +112,5 @@ def write(result: Path, found: dict[int, Unit], settings: dict, failed: dict | N
 def summary_at(questions: pd.DataFrame) -> list[dict]:
     """`metrics.summary` of what was asked after each number of edits: rows fit for JSON, with their n_edits."""
     groups = questions.groupby("n_edits")
-    found = [metrics.summary(metrics.per_record(group)).assign(n_edits=n) for n, group in groups]
+    found = [metrics.summary(metrics.with_average(metrics.per_record(group))).assign(n_edits=n) for n, group in groups]
     return pd.concat(found, ignore_index=True).to_dict("records")

@@ -5,7 +5,7 @@ The claims are records of data/claims.yaml; what decides each is a function that
 make it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -18,8 +18,8 @@ from memoir.lab.evidence.results import Source
 
 CLAIMS = DATA / "claims.yaml"
 TRUE, PARTLY_TRUE, FALSE = "true", "partly true", "false"
-NOT_REPRODUCED, NOT_TESTED = "not reproduced here", "not tested"
-VERDICTS = (TRUE, PARTLY_TRUE, FALSE, NOT_REPRODUCED, NOT_TESTED)
+NOT_REPRODUCED, UNDECIDED, NOT_TESTED = "not reproduced here", "undecided", "not tested"
+VERDICTS = (TRUE, PARTLY_TRUE, FALSE, NOT_REPRODUCED, UNDECIDED, NOT_TESTED)
 BASES = {"paper": "the paper's printed numbers", "law": "arithmetic and exact laws", "measured": "measured here"}
 RULES: dict[str, Callable] = {}  # claim's id -> function of the claim and its results that yields readings
 
@@ -59,12 +59,14 @@ class Claim:
 class Reading:
     """One way to read a claim, whether the claim holds when read so, and the numbers that say it, name -> value.
 
-    holds is None where one side's number is not to be had: such a reading is shown and decides nothing.
+    holds is None where the data do not decide: the claimed number lies within the interval, or is not to be had.
+    beside: why a reading is shown and decides nothing: nobody would draw it from the claim's own sentence.
     """
 
     text: str
     holds: bool | None
     numbers: dict[str, str] = field(default_factory=dict)
+    beside: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,17 @@ class Verdict:
 
 class Untested(Exception):
     """A rule's result is there, but lacks the number that decides. The message says which, as a sentence."""
+
+
+def reaches(row: Mapping, value: float) -> bool | None:
+    """Whether a mean, with its interval low to high, is at least a value: True when the whole interval is, False when
+    none of it is, None when the value lies within. More data decides; less never makes a claim truer."""
+    return True if row["low"] >= value else False if row["high"] < value else None
+
+
+def stays_below(row: Mapping, value: float) -> bool | None:
+    """Whether a mean is at most a value, in the same way."""
+    return True if row["high"] <= value else False if row["low"] > value else None
 
 
 def rule(*ids: str):

@@ -100,16 +100,17 @@ def memory_overhead(claim: Claim, results: dict) -> Iterator[Reading]:
     """What the method adds to LLaMA-3-8B, as shares of the model (bfloat16 where bytes are meant)."""
     of = sizes()
     W_m, bytes_of_model, mask = of["D"] * of["d"], 2 * of["parameters"], of["D"] / 8
+    alone = "an edit needs the matrix that its mask points into"
     shares = {
-        "the numbers of W_m": W_m / of["parameters"],
-        "the bytes of W_m, in float32": 4 * W_m / bytes_of_model,
-        "the masks of 7,000 edits, a bit per bit, without W_m": 7000 * mask / bytes_of_model,
-        "the masks of 1,000 edits, a bit per bit, without W_m": 1000 * mask / bytes_of_model,
-        "the mask of one edit, without W_m": mask / bytes_of_model,
+        "the numbers of W_m": (W_m / of["parameters"], ""),
+        "the bytes of W_m, in float32": (4 * W_m / bytes_of_model, ""),
+        "the masks of 7,000 edits, a bit per bit, without W_m": (7000 * mask / bytes_of_model, alone),
+        "the masks of 1,000 edits, a bit per bit, without W_m": (1000 * mask / bytes_of_model, alone),
+        "the mask of one edit, without W_m": (mask / bytes_of_model, alone),
     }
-    for text, share in shares.items():
+    for text, (share, beside) in shares.items():
         holds = round(100 * share, 2) == round(100 * claim.article["share"], 2)
-        yield Reading(text, holds, {f"{text}, of the model": f"{100 * share:.2g} %"})
+        yield Reading(text, holds, {f"{text}, of the model": f"{100 * share:.2g} %"}, beside)
 
 
 @rule("7-paper")
@@ -194,7 +195,8 @@ def fits_a_card(claim: Claim, results: dict) -> Iterator[Reading]:
     """Whether editing LLaMA-3-8B in bfloat16 fits a card of so many GiB, by the preflight's sum."""
     for size in claim.article["gigabytes"]:
         numbers = {"editing LLaMA-3-8B in bfloat16 takes": f"{sizes()['gib']:.1f} GiB"}
-        yield Reading(f"a card of {size} GB", sizes()["gib"] <= size * 1e9 / 2**30, numbers)
+        beside = "" if size == claim.article["named"] else f"the article names a card of {claim.article['named']} GB"
+        yield Reading(f"a card of {size} GB", sizes()["gib"] <= size * 1e9 / 2**30, numbers, beside)
 
 
 @rule("17-paper")

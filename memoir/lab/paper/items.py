@@ -232,13 +232,13 @@ def _metrics(rows: pd.DataFrame) -> Iterator[dict]:
     for metric in at.index.intersection(published.everything().metric.unique()):
         yield {"metric": metric, "text": _shown(*at.loc[metric])}
     parts = [metric for metric in AVERAGED if metric in at.index]
-    if len(parts) == 3:
+    if len(parts) == 3 and "average" not in at.index:  # whose interval is over the records' own averages
         yield {"metric": "average", "text": _average(at.loc[parts])}
 
 
 def _average(parts: pd.DataFrame) -> str:
-    """The mean of three means; its interval as if they were independent, as in `averages` of the layers."""
-    mean, half = parts["mean"].mean(), ((parts.high - parts["mean"]) ** 2).sum() ** 0.5 / len(parts)
+    """The mean of three means; its interval as if they were independent: not all are of the same records."""
+    mean, half = parts["mean"].mean(), (((parts.high - parts.low) / 2) ** 2).sum() ** 0.5 / len(parts)
     return _shown(mean, mean - half, mean + half)
 
 

@@ -49,9 +49,9 @@ def caption(item: Item) -> str:
     models = ", ".join(published.table(item.item).model.unique())
     of_ours = {results.model_of(result) for result in _results(item)}
     ours = f"Ours are on {', '.join(sorted(of_ours))}" if of_ours else "Ours are not run"
-    alike = (
-        ", teacher-forced, means with 95 % intervals over records (of the average: as if its parts were independent)"
-    )
+    alike = ", teacher-forced, means with 95 % intervals over the records' subjects"
+    if {row.cells for row in item.ours} & {"ood", "portability", "ablations"}:
+        alike += " (of the average: as if its parts were independent)"
     load = (
         "; same load: after as many edits as make the same number per column of the memory (N / D) as the paper's make "
         "on LLaMA-3-8B"

@@ -23,21 +23,23 @@ def judge(claim: Claim) -> Verdict:
         readings = tuple(claims.RULES[claim.id](claim, results))
     except claims.Untested as why:
         return Verdict(claim, claims.NOT_TESTED, sources=sources, reason=f"{why}.", command=claim.command)
-    decided = [reading.holds for reading in readings if reading.holds is not None]
-    if not decided:
+    deciding = [reading.holds for reading in readings if not reading.beside]
+    if not deciding:
         return Verdict(claim, claims.NOT_TESTED, readings, sources, command=claim.command)
-    return Verdict(claim, combined(decided, claim.basis), readings, sources)
+    return Verdict(claim, combined(deciding, claim.basis), readings, sources)
 
 
-def combined(holds: Iterable[bool], basis: str) -> str:
-    """The verdict that readings make: all hold, some hold, none does.
+def combined(holds: Iterable[bool | None], basis: str) -> str:
+    """The verdict that readings make: true when all hold, partly true when some hold and some do not.
 
-    Where none does, a claim about the paper or a law is false; what was measured, most often on another model,
-    is only not reproduced here.
+    Where none holds and one does not, a claim about the paper or a law is false; what was measured, most often on
+    another model, is only not reproduced here. What is left hangs on readings that the data do not decide.
     """
     holds = list(holds)
     if not holds:
         raise ValueError("A verdict needs at least one reading.")
-    if any(holds):
-        return claims.TRUE if all(holds) else claims.PARTLY_TRUE
+    if True in holds:
+        return claims.PARTLY_TRUE if False in holds else claims.UNDECIDED if None in holds else claims.TRUE
+    if False not in holds:
+        return claims.UNDECIDED
     return claims.NOT_REPRODUCED if basis == "measured" else claims.FALSE

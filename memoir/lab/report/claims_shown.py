@@ -8,12 +8,12 @@ from PIL import Image
 from memoir import plots
 from memoir.lab.evidence.results import Source
 from memoir.lab.paper import claims, verdicts
-from memoir.lab.paper.claims import Verdict
+from memoir.lab.paper.claims import Reading, Verdict
 from memoir.plots import markdown
 
 SIDES = {True: "does the paper say so?", False: "does it hold here?"}
 REASON = 100  # characters at most, of a number and its name
-HOLDS = {True: "holds", False: "does not hold", None: "cannot be decided"}
+HOLDS = {True: "holds", False: "does not hold", None: "is undecided"}
 
 
 def summary(verdicts: list[Verdict]) -> pd.DataFrame:
@@ -33,20 +33,22 @@ def summary(verdicts: list[Verdict]) -> pd.DataFrame:
 
 def _short(verdict: Verdict) -> str:
     """The verdict and its reason: of one that is partly true the first reading that holds and the first that does not,
-    of one that is false or not reproduced a number of its first reading, the paper's where there is one."""
-    if verdict.verdict in (claims.FALSE, claims.NOT_REPRODUCED):
-        numbers = verdict.readings[0].numbers
+    of others that are not true a number of the first reading that made them so, the paper's where there is one."""
+    deciding = [one for one in verdict.readings if not one.beside]
+    holds = [one for one in deciding if one.holds]
+    open_ = [one for one in deciding if one.holds is None]
+    fails = [one for one in deciding if one not in (*holds, *open_)]
+    if verdict.verdict in (claims.FALSE, claims.NOT_REPRODUCED, claims.UNDECIDED):
+        numbers = (open_ if verdict.verdict == claims.UNDECIDED else fails)[0].numbers
         name = next((name for name in numbers if "the paper" in name), list(numbers)[-1])
         return f"{verdict.verdict}. {textwrap.shorten(f'{name}: {numbers[name]}', REASON, placeholder=' …')}"
     if verdict.verdict != claims.PARTLY_TRUE:
         return verdict.verdict
-    decided = [one for one in verdict.readings if one.holds is not None]
-    holds, fails = ([one.text for one in decided if bool(one.holds) is wanted] for wanted in (True, False))
     return f"{verdict.verdict}. Yes: {_first(holds)}. No: {_first(fails)}"
 
 
-def _first(readings: list[str]) -> str:
-    return f"{readings[0]} (and {len(readings) - 1} more)" if len(readings) > 1 else readings[0]
+def _first(readings: list[Reading]) -> str:
+    return readings[0].text + (f" (and {len(readings) - 1} more)" if len(readings) > 1 else "")
 
 
 def counts(verdicts: list[Verdict]) -> str:
@@ -73,7 +75,8 @@ def page(verdict: Verdict) -> str:
     lines += [f"**Tested by** {claims.BASES[claim.basis]}. {claim.test} **A reading holds when:** {claim.accept}", ""]
     for reading in verdict.readings:
         numbers = "; ".join(f"{name}: **{value}**" for name, value in reading.numbers.items())
-        lines.append(f"- {reading.text}: {HOLDS[reading.holds]}. {numbers}")
+        said = f"decides nothing, as {reading.beside}" if reading.beside else HOLDS[reading.holds]
+        lines.append(f"- {reading.text}: {said}. {numbers}")
     if verdict.reason:
         command = f" `{verdict.command}`" if verdict.command else ""
         lines += ["", f"**Not tested:** {verdict.reason}{command}"]
@@ -87,7 +90,7 @@ def lines(name: str) -> str:
     found = verdicts.judge(claims.claims()[name])
     shown = [f"claim {name}: {found.verdict}"]
     for reading in found.readings:
-        shown.append(f"  {HOLDS[reading.holds]}: {reading.text}")
+        shown.append(f"  {'beside' if reading.beside else HOLDS[reading.holds]}: {reading.text}")
         shown += [f"      {number}: {value}" for number, value in reading.numbers.items()]
     return "\n".join(shown + ([f"  {found.reason}"] if found.reason else []))
 

@@ -20,7 +20,7 @@ from memoir.lab.report import claims_shown
 NAME = "report.html"
 SYMBOLS = {  # beside the verdict's words, so that no reader depends on its colour
     claims.TRUE: "✓", claims.PARTLY_TRUE: "◐", claims.NOT_REPRODUCED: "✗", claims.FALSE: "✗",
-    claims.NOT_TESTED: "–",
+    claims.UNDECIDED: "?", claims.NOT_TESTED: "–",
 }  # fmt: skip
 SIDES = {"paper": "in the paper", "law": "by the law", "measured": "measured here"}
 HEADINGS = {

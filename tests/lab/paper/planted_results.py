@@ -27,10 +27,10 @@ def stream(values=None, lengths=LENGTHS, width=0.01, **more):
     return {"run": "planted", "metrics": rows, "parameters": how, "provenance": BORN}
 
 
-def long_targets(nll, likely=0.0, n=75):
-    """A table of questions about five long targets, and about five texts on their subjects."""
+def long_targets(nll, likely=0.0, n=75, texts=5):
+    """A table of questions about so many long targets, and about as many texts on their subjects."""
     rows = [dict(record=str(i), metric=metric, n_edits=n, nll=nll + i / 1e6, likely=likely, **{"teacher-forced": 0.9})
-            for metric in ("reliability", "ood generalization") for i in range(5)]  # fmt: skip
+            for metric in ("reliability", "ood generalization") for i in range(texts)]  # fmt: skip
     return pd.DataFrame(rows)
 
 

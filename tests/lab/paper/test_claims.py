@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 from planted_results import ALL, BORN, PLANNED, aged, long_targets, stream, write
 
+from memoir import metrics
 from memoir.baselines import METHODS
 from memoir.lab.evidence import files, published
 from memoir.lab.experiments.lasting import fading
 from memoir.lab.experiments.retention import frames as retention
 from memoir.lab.paper import claims, claims_printed, verdicts
-from memoir.lab.paper.claims import FALSE, NOT_REPRODUCED, NOT_TESTED, PARTLY_TRUE, TRUE
+from memoir.lab.paper.claims import FALSE, NOT_REPRODUCED, NOT_TESTED, PARTLY_TRUE, TRUE, UNDECIDED
 from memoir.lab.report import claims_shown
 from memoir.theory import overlap
 
@@ -21,7 +22,7 @@ def verdict(claim_id, **results):
     """The verdict on a claim from results by role."""
     claim = ALL[claim_id]
     readings = list(claims.RULES[claim_id](claim, results))
-    return verdicts.combined([r.holds for r in readings if r.holds is not None], claim.basis)
+    return verdicts.combined([r.holds for r in readings if not r.beside], claim.basis)
 
 
 @pytest.fixture
@@ -77,22 +78,54 @@ def test_what_readings_make_of_a_claim():
     assert verdicts.combined([True, False], "measured") == PARTLY_TRUE
     assert verdicts.combined([False], "paper") == verdicts.combined([False], "law") == FALSE
     assert verdicts.combined([False], "measured") == NOT_REPRODUCED
+    assert verdicts.combined([None], "measured") == verdicts.combined([True, None], "law") == UNDECIDED
+    assert verdicts.combined([True, False, None], "measured") == PARTLY_TRUE
+    assert verdicts.combined([False, None], "measured") == NOT_REPRODUCED
+
+
+def drawn(mean, n, per_subject, rng):
+    """Token accuracies of a given mean, most of them 1, of which those on one subject are alike."""
+    right = (1 - mean) / 0.75  # of the others three of four tokens are wrong
+    subjects = np.repeat(np.arange(n // per_subject), per_subject)
+    return pd.Series(np.where(rng.random(n // per_subject) < right, 0.25, 1.0)[subjects]), pd.Series(subjects)
+
+
+@pytest.mark.parametrize("per_subject", [1, 3])
+@pytest.mark.parametrize("n", [30, 3000])
+@pytest.mark.parametrize(("mean", "value"), [(0.9, 0.9), (0.99, 0.7), (0.6, 0.9)])
+def test_simulated_claims_are_judged_rightly_at_the_stated_rate(mean, value, n, per_subject):
+    """At the border one in twenty may be judged at all, by what an interval of 95 % is; far from it all are, rightly.
+
+    The effective number of values is an estimate: with thirty values on ten subjects it misses more often.
+    """
+    rng, times = np.random.default_rng(0), 1000
+    holds = [claims.reaches(metrics.interval(*drawn(mean, n, per_subject, rng)), value) for _ in range(times)]
+    shares = {said: holds.count(said) / times for said in (True, False, None)}
+    if mean == value:
+        most = 0.05 + 3 * (0.05 * 0.95 / times) ** 0.5 + (0.05 if n // per_subject <= 10 else 0)
+        assert shares[True] + shares[False] <= most, shares
+    else:
+        right = mean > value
+        assert shares[not right] <= 0.001 and (n == 30 or shares[right] > 0.999), shares
+        assert shares[right] > 0.5 or n // per_subject <= 10, shares
 
 
 MEASURED = [
-    ("1", dict(stream=stream({"reliability": 0.945}), wise=stream({"reliability": 0.78})), TRUE),
+    ("1", dict(stream=stream({"reliability": 0.97}), wise=stream({"reliability": 0.78})), TRUE),
+    ("1", dict(stream=stream({"reliability": 0.945}), wise=stream({"reliability": 0.1})), UNDECIDED),
     ("1", dict(stream=stream({"reliability": 0.93}), wise=stream({"reliability": 0.9})), NOT_REPRODUCED),
-    ("1", dict(stream=stream({("reliability", 107): 0.96}), wise=stream({"reliability": 0.9})), PARTLY_TRUE),
-    ("4", dict(stream=stream({"reliability": 0.96, "locality": 0.99})), TRUE),
+    ("1", dict(stream=stream({("reliability", 107): 0.97}), wise=stream({"reliability": 0.9})), PARTLY_TRUE),
+    ("4", dict(stream=stream({"reliability": 0.97, "locality": 0.99})), TRUE),
     ("4", dict(stream=stream()), NOT_REPRODUCED),
     ("4", dict(stream=stream({"locality": 0.99})), PARTLY_TRUE),
     ("4", dict(stream=stream(), larger=stream({"locality": 0.99})), PARTLY_TRUE),
     ("5", dict(stream=stream(lengths=(5,))), TRUE),
     ("5", dict(stream=stream(lengths=(2,))), NOT_REPRODUCED),
-    ("11", dict(stream=stream({"generalization": 0.915}), grace=stream({"generalization": 0.3})), TRUE),
+    ("11", dict(stream=stream({"generalization": 0.94}), grace=stream({"generalization": 0.3})), TRUE),
     ("11", dict(stream=stream({"generalization": 0.8}), grace=stream({"generalization": 0.6})), NOT_REPRODUCED),
     ("11", dict(stream=stream({"generalization": 0.8}), grace=stream({"generalization": 0.3})), PARTLY_TRUE),
-    ("12", dict(stream=stream({"locality": 0.945})), TRUE),
+    ("12", dict(stream=stream({"locality": 0.97})), TRUE),
+    ("12", dict(stream=stream({"locality": 0.945})), UNDECIDED),
     ("12", dict(stream=stream({"locality": 0.93})), NOT_REPRODUCED),
 ]
 
@@ -138,11 +171,14 @@ def test_perplexity_is_read_as_mean_and_as_median():
 
 def test_ood_generalization_has_two_definitions_and_another_reading():
     reliable = stream({"reliability": 1.0}, lengths=(75,), width=0.001)
-    assert verdict("3", stream=reliable, questions=long_targets(0.1, 1.0)) == TRUE
+    assert verdict("3", stream=reliable, questions=long_targets(0.1, 1.0, texts=500)) == TRUE
+    assert verdict("3", stream=reliable, questions=long_targets(0.1, 1.0)) == UNDECIDED, "five texts decide nothing"
     assert verdict("3", stream=reliable, questions=long_targets(1.0, 0.4)) == PARTLY_TRUE
     unreliable = stream({"reliability": 0.5}, lengths=(75,))
     assert verdict("3", stream=unreliable, questions=long_targets(1.0, 0.4)) == NOT_REPRODUCED
-    assert verdict("3", stream=unreliable, questions=long_targets(1.0, 1.0)) == PARTLY_TRUE  # tokens, not texts
+    assert (
+        verdict("3", stream=unreliable, questions=long_targets(1.0, 1.0, texts=500)) == PARTLY_TRUE
+    )  # tokens, not texts
 
 
 def test_what_was_known_is_read_by_set_threshold_and_method(monkeypatch):
@@ -181,13 +217,14 @@ def test_opposite_statements_are_counted_at_both_thresholds():
         around["counterfact"] = asked_around("negated", 100, counterfact)
         return verdict("13", routing={"metrics": rows}, **around)
 
-    assert judged(90, 50, 0.5) == TRUE
-    assert judged(90, 50, 0.4) == judged(90, 30, 0.5) == PARTLY_TRUE
+    assert judged(90, 70, 0.5) == TRUE and judged(90, 50, 0.5) == UNDECIDED
+    assert judged(90, 70, 0.4) == judged(90, 30, 0.5) == PARTLY_TRUE
     assert judged(30, 30, 0.4) == NOT_REPRODUCED
 
 
 def test_another_language_is_in_doubt_where_its_questions_do_not_find_their_edit():
-    assert verdict("15-chinese", stream=asked_around("chinese", 100, 45)) == TRUE
+    assert verdict("15-chinese", stream=asked_around("chinese", 100, 30)) == TRUE
+    assert verdict("15-chinese", stream=asked_around("chinese", 100, 45)) == UNDECIDED
     assert verdict("15-chinese", stream=asked_around("chinese", 100, 70)) == NOT_REPRODUCED
     assert verdict("15-chinese", stream=asked_around("chinese", 100, 70, "other edit")) == TRUE, (
         "another edit is none of theirs"
@@ -196,13 +233,13 @@ def test_another_language_is_in_doubt_where_its_questions_do_not_find_their_edit
         verdict("15-chinese", stream=asked_around("negated", 100, 1))
 
 
-def test_a_formula_must_be_right_at_every_length():
+def test_one_formula_that_is_right_at_every_length_is_enough():
     law = pd.DataFrame({"model": "exact", "N": [1, 20000], "reliability": [0.85, 0.85]})
     kinds, sets = ("exposures", "questions"), ("zsre", "openfacts")
     obeys, fails = ({f"{kind}_{one}": table for one in sets for kind, table in zip(kinds, aged(late), strict=True)}
                     for late in (None, 0.1))  # fmt: skip
     assert verdict("14", stream=stream(), predicted=law, **obeys) == NOT_REPRODUCED  # all formulas within 0.1
-    assert verdict("14", stream=stream({("reliability", 7000): 0.7}), predicted=law, **obeys) == PARTLY_TRUE
+    assert verdict("14", stream=stream({("reliability", 7000): 0.7}), predicted=law, **obeys) == NOT_REPRODUCED
     assert verdict("14", stream=stream({("reliability", 7000): 0.7}), predicted=law, **fails) == TRUE
 
 
@@ -224,7 +261,7 @@ def test_numbers_that_arithmetic_gives(monkeypatch):
     llama = claims_printed.sizes()
     assert llama["parameters"] == pytest.approx(8.03e9, rel=1e-3) and llama["D"] * llama["d"] == 58_720_256
     for changed, expected in (
-        ({}, {"6": PARTLY_TRUE, "9": FALSE, "16": PARTLY_TRUE}),
+        ({}, {"6": FALSE, "9": FALSE, "16": TRUE}),
         ({"parameters": 5.87e11, "gib": 30.0}, {"6": PARTLY_TRUE, "9": FALSE, "16": FALSE}),
         ({"parameters": 1e13, "gib": 9.0, "k": 430}, {"6": FALSE, "9": PARTLY_TRUE, "16": TRUE}),
     ):

@@ -126,8 +126,9 @@ def rows(profile: str, experiment: str = "ablations") -> pd.DataFrame:
     """Teacher-forced means over the records of all seeds: a row per ablation, threshold and metric.
 
     Columns row, part, label, item, variant, k, D, n_edits, how (HELD, RECALIBRATED, ALWAYS or BASE), tau (mean over
-    the seeds), seeds (how many), metric, mean, low, high, n, least and most (of the seeds' own means), paper, and
-    default: the mean of the default settings, τ held, over the same seeds and so the same records. Seeds that no
+    the seeds), seeds (how many), metric, mean, low, high, n, least and most (of the seeds' own means), paper,
+    default: the mean of the default settings, τ held, over the same seeds and so the same records, and difference,
+    at_least, at_most: from the default, record by record. Seeds that no
     ablation has are left out.
     """
     return _rows(profile, experiment, results.stamp(profile, experiment)).copy()
@@ -147,7 +148,7 @@ def _rows(profile: str, experiment: str, _stamp: tuple) -> pd.DataFrame:
             own.append((tau, values.assign(record=values.record + f" of seed {one.seed}", seed=one.seed)))
     tables = []
     held = [own for (name, how, *_), several in found.items() if (name, how) == ("default", HELD) for _, own in several]
-    held = pd.concat(held) if held else pd.DataFrame(columns=["seed", "metric", "value"])
+    held = pd.concat(held) if held else pd.DataFrame(columns=["record", "seed", "metric", "value"])
     for (name, how, k, D, n_edits), several in found.items():
         values, row = [own for _, own in several], row_of(name, D)
         pooled = pd.concat(values)
@@ -155,6 +156,7 @@ def _rows(profile: str, experiment: str, _stamp: tuple) -> pd.DataFrame:
         own = pd.concat([one.groupby("metric").value.mean() for one in values], axis=1)
         about = dict(row=name, part=row.part, label=row.label, item=row.item, variant=row.variant, k=k, D=D, how=how)
         table = metrics.summary(pooled).drop(columns="protocol")
+        table = table.merge(_against(pooled, held), on="metric", how="left")
         table = table.assign(**about, n_edits=n_edits, tau=np.mean([tau for tau, _ in several]), seeds=len(several))
         spread = {"least": table.metric.map(own.min(axis=1)), "most": table.metric.map(own.max(axis=1))}
         tables.append(table.assign(**spread, default=table.metric.map(beside)))
@@ -162,6 +164,17 @@ def _rows(profile: str, experiment: str, _stamp: tuple) -> pd.DataFrame:
         return pd.DataFrame(columns=["row", "how", "metric", "item", "k", "D"])
     together = pd.concat(tables, ignore_index=True).astype({"k": float})
     return together.merge(_paper(), how="left", on=["item", "variant", "metric"])
+
+
+def _against(pooled: pd.DataFrame, held: pd.DataFrame) -> pd.DataFrame:
+    """The difference from the default settings, τ held, record by record: columns metric, difference, at_least,
+    at_most (its 95 % interval)."""
+    rows = []
+    both = pooled.merge(held, on=["record", "metric"], suffixes=("", "_held"))
+    for metric, pairs in both.groupby("metric", sort=False):
+        found = metrics.paired(pairs.value, pairs.value_held, pairs.get("subject"))
+        rows.append((metric, found["mean"], found["low"], found["high"]))
+    return pd.DataFrame(rows, columns=["metric", "difference", "at_least", "at_most"])
 
 
 def _paper() -> pd.DataFrame:

@@ -153,7 +153,7 @@ def again() -> pd.DataFrame:
     rows = rows[rows.stream.str.startswith("again-") & (rows.protocol == TEACHER_FORCED)] if len(rows) else rows
     if not len(rows):
         return pd.DataFrame()
-    rows = rows.assign(part=rows.stream.str.removeprefix("again-").map(AGAIN), half=rows.high - rows["mean"])
+    rows = rows.assign(part=rows.stream.str.removeprefix("again-").map(AGAIN), half=(rows.high - rows.low) / 2)
     wide = rows.pivot(index=["n_edits", "metric"], columns="part", values=["mean", "half"])
     columns = [(value, part) for part in AGAIN.values() for value in ("mean", "half") if (value, part) in wide]
     wide = wide[columns].set_axis([part if value == "mean" else f"± {part}" for value, part in columns], axis=1)
@@ -173,13 +173,12 @@ def found_by(n_edits: int = 107) -> pd.DataFrame:
 
     Columns dataset, way, and teacher-forced means of reliability, generalization, locality, neighbour locality.
     """
-    rows = []
-    for run, way in FOUND_BY.items():
-        if found := files.read_result("full", "beyond", run):
-            here = [row for row in found["metrics"] if (row["n_edits"], row["protocol"]) == (n_edits, TEACHER_FORCED)]
-            means = {row["metric"]: row["mean"] for row in here}
-            rows.append({"dataset": run.rpartition("-")[2], "way": way} | means)
-    return pd.DataFrame(rows)
+    rows = by_edits("full", "beyond").query("protocol == @TEACHER_FORCED and n_edits == @n_edits")
+    wide = rows[rows.stream.isin(list(FOUND_BY))].pivot(index="stream", columns="metric", values="mean")
+    wide = wide.reindex([run for run in FOUND_BY if run in wide.index])
+    names = {"dataset": wide.index.str.rpartition("-").get_level_values(2), "way": wide.index.map(FOUND_BY)}
+    metrics = [name for name in ("reliability", "generalization", "locality", "neighbour locality") if name in wide]
+    return wide.assign(**names)[["dataset", "way", *metrics]].reset_index(drop=True).rename_axis(columns=None)
 
 
 def edited_once(table: pd.DataFrame, subjects: pd.Series) -> pd.DataFrame:

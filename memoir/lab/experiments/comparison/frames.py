@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from memoir.baselines import METHODS
-from memoir.lab.evidence import files, plan, published
+from memoir.lab.evidence import files, plan, published, table
 from memoir.lab.evidence.results import finished
 from memoir.metrics import GENERATED, TEACHER_FORCED
 
@@ -16,18 +16,12 @@ PARTS = ["reliability", "generalization", "locality"]
 
 
 def results(profile: str) -> pd.DataFrame:
-    """A row per data set, method, length, metric and protocol that is finished; column failed (a sentence or None)."""
-    rows = []
-    for planned in plan.planned(profile, f"{EXPERIMENT}/").values():
-        found = files.read_result(profile, EXPERIMENT, planned.stream.run)
-        if found is None:
-            continue
-        how = {"dataset": planned.stream.dataset, "method": planned.method, "failed": None}
-        rows += [how | row for row in found["metrics"]]
-        if failure := found["parameters"].get("failed"):
-            rows.append(how | {"n_edits": failure["n_edits"], "failed": failure["sentence"]})
-    columns = ["dataset", "method", "n_edits", "metric", "protocol", "mean", "low", "high", "n", "failed"]
-    return pd.DataFrame(rows, columns=columns)
+    """The rows of `lab.results` of the comparison: by data set, method, length, metric and protocol.
+
+    Without the paper's average, which `averages` takes; column failed has a sentence where a method broke down.
+    """
+    rows = table.results(f"{EXPERIMENT}/*", profile=profile)
+    return rows[rows.metric != "average"].reset_index(drop=True)
 
 
 def searched(profile: str, experiment: str = SEARCH) -> pd.DataFrame:
@@ -48,9 +42,9 @@ def searched(profile: str, experiment: str = SEARCH) -> pd.DataFrame:
         else:
             row["s/edit"] = found["provenance"]["edit_seconds"] / planned.stream.at[-1]
         rows.append(row)
-    table = pd.DataFrame(rows, columns=["method", "changed", *PARTS, "average", "s/edit", "chosen", "failed"])
-    best = table.groupby("method", sort=False).average.idxmax()
-    return table.assign(chosen=table.index.isin(best))
+    found = pd.DataFrame(rows, columns=["method", "changed", *PARTS, "average", "s/edit", "chosen", "failed"])
+    best = found.groupby("method", sort=False).average.idxmax()
+    return found.assign(chosen=found.index.isin(best))
 
 
 def endings(profile: str) -> pd.DataFrame:
@@ -93,15 +87,15 @@ def averages(results: pd.DataFrame, dataset: str) -> pd.DataFrame:
 def paper_averages(model: str = "llama-3-8b-instruct") -> pd.DataFrame:
     """The same columns from the paper's Table 1 (Table 9 for LLaMA-2); the method is named as here."""
     named = {method.published: name for name, method in METHODS.items() if method.published}
-    table = paper_table(model)
-    return table.assign(method=table.published.map(named))[["method", "n_edits", "average"]]
+    rows = paper_table(model)
+    return rows.assign(method=rows.published.map(named))[["method", "n_edits", "average"]]
 
 
 def paper_table(model: str) -> pd.DataFrame:
     """The paper's ZsRE numbers of one model: published, n_edits, reliability, generalization, locality, average."""
-    table = pd.read_csv(published.RESULTS)
-    table = table[table["item"].isin(["Table 1", "Table 9"]) & (table.dataset == "zsre") & (table.model == model)]
-    wide = table.pivot_table(index=["method", "n_edits"], columns="metric", values="value", sort=False).reset_index()
+    rows = pd.read_csv(published.RESULTS)
+    rows = rows[rows["item"].isin(["Table 1", "Table 9"]) & (rows.dataset == "zsre") & (rows.model == model)]
+    wide = rows.pivot_table(index=["method", "n_edits"], columns="metric", values="value", sort=False).reset_index()
     return wide.rename(columns={"method": "published"}).rename_axis(columns=None)[
         ["published", "n_edits", *PARTS, "average"]
     ]

@@ -140,7 +140,7 @@ def _asked(found: Mapping, exponents: Sequence[int], formula: Callable, fit: Cal
         one = fits[best][name]
         for n, table in pairs.items():
             share = formula(table[f"x{best}"], *one[:2]).mean()
-            row = {"stream": name, "n_edits": n} | metrics.mean_of(table.kept) | {"predicted": share}
+            row = {"stream": name, "n_edits": n} | metrics.interval(table.kept) | {"predicted": share}
             rows.append(row | {"fitted": n <= FITTED, "exponent": best} | one._asdict())
     return pd.DataFrame(rows).assign(error=lambda t: t.predicted - t["mean"])
 
@@ -246,5 +246,5 @@ def who_is_lost(name: str) -> pd.DataFrame:
     rows = []
     for what, groups in (("exposure", fifths.array), ("tokens of the target", tokens.array), ("subject", subject)):
         for group, kept in table.kept.groupby(pd.Series(groups, table.index), observed=True):
-            rows.append({"what": what, "group": group} | metrics.mean_of(kept))
+            rows.append({"what": what, "group": group} | metrics.interval(kept))
     return pd.DataFrame(rows)

@@ -9,8 +9,9 @@ import pandas as pd
 from scipy.optimize import brentq
 
 from memoir import metrics
-from memoir.lab.evidence import files, published
+from memoir.lab.evidence import published
 from memoir.lab.evidence.results import finished
+from memoir.lab.evidence.table import results
 from memoir.metrics import TEACHER_FORCED
 from memoir.models import registry
 from memoir.models.registry import WIDTH
@@ -19,17 +20,9 @@ from memoir.write import LEARNT
 
 
 def by_edits(profile: str, experiment: str) -> pd.DataFrame:
-    """Means with intervals by stream, metric, protocol and n_edits, with the load N / D, and what the stream is of:
-    dataset, model, layer (None for methods without) and update ("sgd" or "rls")."""
-    found = []
-    for planned, result, _ in finished(profile, experiment):
-        how = result["parameters"]["editor"]
-        rows = pd.DataFrame(result["metrics"]).assign(
-            stream=planned.stream.run, dataset=planned.stream.dataset, model=planned.model,
-            layer=how.get("layer"), update=how.get("update", "sgd"),
-        )  # fmt: skip
-        found.append(rows.assign(load=rows.n_edits / WIDTH[planned.model]))
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+    """Of an experiment's streams the rows of `lab.results` that are of one metric: without the paper's average."""
+    rows = results(f"{experiment}/*", profile=profile)
+    return rows[rows.metric.notna() & (rows.metric != "average")].reset_index(drop=True)
 
 
 def other_records(*datasets: str) -> pd.DataFrame:
@@ -177,8 +170,8 @@ def search(profile: str, experiment: str = "search") -> pd.DataFrame:
         changed = ", ".join(f"{name} = {value}" for name, value in planned.editor.items()) or "nothing: the defaults"
         row = {"changed": changed, "steps": tables["edits"].steps.mean()}
         for found in result["metrics"]:
-            if found["protocol"] == TEACHER_FORCED:
-                row |= {found["metric"]: found["mean"], f"± {found['metric']}": found["high"] - found["mean"]}
+            if found["protocol"] == TEACHER_FORCED and found["metric"] != "average":
+                row |= {found["metric"]: found["mean"], f"± {found['metric']}": (found["high"] - found["low"]) / 2}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -188,26 +181,20 @@ def hundreds(profile: str) -> pd.DataFrame:
 
     Columns edits, then of each metric its teacher-forced mean: a row for each hundred, by its first record.
     """
-    found = {}
-    for experiment in ("first-100", "lasting"):
-        for planned, result, _ in finished(profile, experiment):
-            alone = planned.singles
-            if planned.stream.dataset == "zsre" and (alone or experiment == "first-100"):
-                means = {row["metric"]: row["mean"] for row in result["metrics"]
-                         if row["protocol"] == TEACHER_FORCED and row["n_edits"] == (1 if alone else 100)}  # fmt: skip
-                found[planned.stream.first, alone] = means
-    rows = [{"edits": f"{first:,} to {first + 99:,}, " + ("each alone" if alone else "in a row")} | means
-            for (first, alone), means in sorted(found.items())]  # fmt: skip
-    return pd.DataFrame(rows)
+    rows = pd.concat([by_edits(profile, "first-100"), by_edits(profile, "lasting").query("singles")])
+    rows = rows.query("dataset == 'zsre' and protocol == @TEACHER_FORCED and n_edits == 100 - 99 * singles")
+    wide = rows.pivot_table(index=["first", "singles"], columns="metric", values="mean", sort=False).sort_index()
+    names = [f"{n:,} to {n + 99:,}, " + ("each alone" if alone else "in a row") for n, alone in wide.index]
+    return wide.reset_index(drop=True).rename_axis(columns=None).assign(edits=names)[["edits", *wide]]
 
 
 def beside_the_paper(experiment: str, run: str, n_edits: int) -> pd.DataFrame | None:
     """Our means with intervals beside the paper's LLaMA-3 numbers (Table 1); None when the run is not committed."""
-    result = files.read_result("full", experiment, run)
-    if result is None:
+    ours = by_edits("full", experiment)
+    ours = ours[(ours.stream == run) & (ours.n_edits == n_edits)]
+    if not len(ours):
         return None
-    ours = pd.DataFrame(result["metrics"])
-    ours = ours[ours.n_edits == n_edits].drop(columns="n_edits")
+    ours = ours[["metric", "protocol", "mean", "low", "high", "n"]]
     paper = published.table("Table 1", model="llama-3-8b-instruct", method="memoir", n_edits=n_edits)
     # the paper's values are teacher-forced: beside a generated value they would mislead
     paper = paper.assign(protocol=metrics.TEACHER_FORCED)[["metric", "protocol", "value"]].rename(

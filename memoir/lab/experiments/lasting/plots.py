@@ -208,7 +208,7 @@ def metric_bars(summary: pd.DataFrame, title: str) -> Figure:
     protocols = list(summary.protocol.unique())
     figure, panels = plt.subplots(1, len(protocols), figsize=(WIDE, 2.0), sharey=True, squeeze=False)
     for axes, protocol in zip(panels[0], protocols, strict=True):
-        rows = summary[summary.protocol == protocol]
+        rows = summary[(summary.protocol == protocol) & summary.metric.isin(list(COLOURS))]
         error = [rows["mean"] - rows.low.clip(0), rows.high.clip(upper=1) - rows["mean"]]
         axes.bar(rows.metric, rows["mean"], yerr=error, color=[COLOURS[m] for m in rows.metric], capsize=2, width=0.7,
                  error_kw={"lw": 0.9})  # fmt: skip

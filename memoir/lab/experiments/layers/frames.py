@@ -84,7 +84,7 @@ def averages(sweep: pd.DataFrame) -> pd.DataFrame:
     Columns layer, average (over seeds), error: the standard error of that mean, from the records' intervals.
     """
     wanted = sweep.metric.isin(["reliability", "generalization", "locality"]) & (sweep.protocol == TEACHER_FORCED)
-    rows = sweep[wanted].assign(variance=lambda x: ((x.high - x["mean"]) / 2.0) ** 2)  # half an interval: 2 errors
+    rows = sweep[wanted].assign(variance=lambda x: ((x.high - x.low) / 4) ** 2)  # an interval is four errors
     groups = rows.groupby("layer")
     n = groups.size()
     return pd.DataFrame({"average": groups["mean"].mean(), "error": groups.variance.sum() ** 0.5 / n}).reset_index()

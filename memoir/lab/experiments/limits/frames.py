@@ -39,7 +39,7 @@ def answers(profile: str) -> pd.DataFrame:
 
     measure: "routed" (to any edit), "target" and "target_before" (the edit's target is said, now and by the untouched
     model), "right" and "right_before" (the right answer is), with Wilson's intervals; "accuracy" (of the right answer's
-    tokens) and "kept" (arg-max tokens as the untouched model's), with Student's.
+    tokens) and "kept" (arg-max tokens as the untouched model's), with the modified one, see `metrics.interval`.
     """
     return _answers(profile, results.stamp(profile, EXPERIMENT)).copy()
 
@@ -67,7 +67,7 @@ def _label(planned: plan.Planned) -> str:
 
 def measured(values: pd.Series, name: str) -> dict:
     """A mean with its 95 % interval: columns measure, mean, low, high, n."""
-    return {"measure": name} | (metrics.share if name in SHARES else metrics.mean_of)(values)
+    return {"measure": name} | (metrics.share if name in SHARES else metrics.interval)(values)
 
 
 def by_metric(table: pd.DataFrame) -> pd.DataFrame:

@@ -45,7 +45,7 @@ def perplexities(questions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _interval(name: str, values: pd.Series, statistic: Callable) -> dict[str, float]:
-    found = {name: float(statistic(values)), f"{name}_low": np.nan, f"{name}_high": np.nan}
+    found = dict.fromkeys((name, f"{name}_low", f"{name}_high"), float(statistic(values)))
     if values.nunique() > 1:
         drawn = stats.bootstrap(
             (values,), statistic, n_resamples=2000, method="percentile", rng=np.random.default_rng(0)
@@ -55,7 +55,7 @@ def _interval(name: str, values: pd.Series, statistic: Callable) -> dict[str, fl
 
 
 def ood(questions: pd.DataFrame) -> pd.DataFrame:
-    """What texts on the edited subject came to, by n_edits: means with Student's intervals over records.
+    """What texts on the edited subject came to, by n_edits: means with 95 % intervals over subjects.
 
     Columns n_edits, measure, mean, low, high, n. Measures: "texts" as the WISE paper defines OOD generalization,
     "tokens" as its code computes it, "arg-max", token accuracy, and "loss", the mean of -log p in nats.
@@ -63,12 +63,12 @@ def ood(questions: pd.DataFrame) -> pd.DataFrame:
     rows = questions[questions.metric == OOD]
     named = {"texts": metrics.likely_texts(rows.nll), "tokens": rows.likely, "arg-max": rows[TEACHER_FORCED]}
     named |= {"loss": rows.nll}
-    long = pd.concat([rows[["n_edits"]].assign(metric=name, value=value) for name, value in named.items()])
-    found = [
-        metrics.summary(part.assign(protocol=TEACHER_FORCED)).assign(n_edits=n) for n, part in long.groupby("n_edits")
-    ]
-    names = ["n_edits", "measure", "mean", "low", "high", "n"]
-    return pd.concat(found).rename(columns={"metric": "measure"})[names] if found else pd.DataFrame(columns=names)
+    found = []
+    for n, part in rows.groupby("n_edits"):
+        for name, values in named.items():
+            about = metrics.interval(values[part.index], part.get("subject"), bounded=name != "loss")
+            found.append({"n_edits": n, "measure": name} | about)
+    return pd.DataFrame(found, columns=["n_edits", "measure", "mean", "low", "high", "n"])
 
 
 def at_threshold(questions: pd.DataFrame, threshold: float) -> pd.DataFrame:
@@ -93,10 +93,9 @@ def locality(questions: pd.DataFrame, thresholds: Sequence[float]) -> pd.DataFra
     for threshold in thresholds:
         found = at_threshold(questions, threshold)
         for n_edits, part in found[found.metric == "locality"].groupby("n_edits"):
-            value = part[["record", "metric"]].assign(protocol=TEACHER_FORCED, value=part[TEACHER_FORCED])
-            row = metrics.summary(value).iloc[0]
-            about = {"n_edits": n_edits, "τ": threshold, "locality": row["mean"], "low": row.low}
-            rows.append(about | {"high": row.high, "routed": (part.route != "base model").mean(), "n": row.n})
+            row = metrics.interval(part[TEACHER_FORCED], part.get("subject"))
+            about = {"n_edits": n_edits, "τ": threshold, "locality": row.pop("mean")}
+            rows.append(about | row | {"routed": (part.route != "base model").mean()})
     return pd.DataFrame(rows).sort_values(["n_edits", "τ"], ignore_index=True)
 
 

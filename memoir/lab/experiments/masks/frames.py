@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from memoir.lab.evidence import files
+from memoir.lab.evidence.table import results
 from memoir.theory import overlap
 
 
@@ -59,13 +59,8 @@ DEFAULT = ("first-100", "lasting")  # experiments whose streams run with the def
 
 def committed_streams(profile: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """Finished streams with the default settings: a label, and reliability by n_edits (teacher-forced)."""
-    for path in sorted(path for name in DEFAULT for path in (files.RESULTS / profile / name).glob("*.json")):
-        result = files.read_result(profile, path.parent.name, path.stem)
-        how = result["parameters"]
-        # the model of capacity is of the paper's update; streams that begin later in a file answer other questions
-        if how.get("method") != "memoir" or "update" in how.get("editor", {}) or how.get("stream", {}).get("first"):
-            continue
-        if isinstance(result["metrics"], list):
-            found = pd.DataFrame(result["metrics"])
-            wanted = (found.metric == "reliability") & (found.protocol == "teacher-forced")
-            yield f"{path.parent.name} / {path.stem}", found[wanted].sort_values("n_edits")
+    rows = results(*(f"{name}/*" for name in DEFAULT), profile=profile)
+    # the model of capacity is of the paper's update; streams that begin later in a file answer other questions
+    rows = rows.query("method == 'memoir' and update == 'sgd' and first == 0 and metric == 'reliability'")
+    for (experiment, stream), own in rows[rows.protocol == "teacher-forced"].groupby(["experiment", "stream"]):
+        yield f"{experiment} / {stream}", own.sort_values("n_edits")

@@ -28,8 +28,8 @@ def answers(profile: str, experiments: tuple[str, ...] = STREAMS) -> pd.DataFram
     """What every stream says in every way of asking: `COLUMNS`, with 95 % intervals.
 
     experiments: `STREAMS`, or "wild-singles", where each edit was asked about alone in its memory (n_edits = 1).
-    measure: "exact" and "begins" (Wilson's intervals), "teacher_forced" (Student's), "found" (the share that was routed
-    to the record's own edit; of irrelevant questions, to the base model; Wilson's).
+    measure: "exact" and "begins" (Wilson's intervals), "teacher_forced" (`metrics.interval`), "found" (the share that
+    was routed to the record's own edit; of irrelevant questions, to the base model; Wilson's).
     """
     return _answers(profile, experiments, tuple(results.stamp(profile, name) for name in experiments)).copy()
 
@@ -121,4 +121,4 @@ def _read(tables: dict[str, pd.DataFrame], **about) -> Iterator[dict]:
                 yield here | {"measure": measure} | metrics.share(values)
         forced = rows.teacher_forced.dropna()
         if len(forced):
-            yield here | {"measure": "teacher_forced"} | metrics.mean_of(forced)
+            yield here | {"measure": "teacher_forced"} | metrics.interval(forced)
