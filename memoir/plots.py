@@ -132,11 +132,30 @@ def contrast(colour: str | Sequence[float]) -> float:
     return 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05)
 
 
+ONE_LINE = ("model", "dataset", "behaviour", "threshold")  # of what a line is of one
+MIXED = "some of the edits write true answers"  # ZsRE's from record 1,009 on
+
+
 def curve(axes: Axes, rows: pd.DataFrame, x: str, colour: str | Sequence[float], style: str = "o-", **line) -> None:
-    """A mean with its interval as a band. rows: columns x, mean, low, high; shares, so the band ends at 0 and 1."""
+    """A mean with its interval as a band. rows: columns x, mean, low, high; shares, so the band ends at 0 and 1.
+
+    Where the rows say what they are of (`lab.results`), ValueError unless they are of one model, data set, threshold
+    and behaviour of the method. Where not all edits write the same kind of answer, false or true, the point is hollow,
+    and the axes' legend says so.
+    """
+    for name in ONE_LINE:
+        if name in rows and rows[name].nunique() > 1:
+            raise ValueError(
+                f"One line of a figure is of one {name}, and not of {', '.join(map(str, rows[name].unique()))}."
+            )
     rows = rows.sort_values(x)
     axes.fill_between(rows[x], rows.low.clip(0), rows.high.clip(upper=1), color=colour, alpha=0.18, lw=0)
-    axes.plot(rows[x], rows["mean"], style, color=colour, **line)
+    (drawn,) = axes.plot(rows[x], rows["mean"], style, color=colour, **line)
+    mixed = rows[rows.targets == "false and true"] if "targets" in rows else rows.head(0)
+    if len(mixed):
+        about = {"marker": drawn.get_marker(), "ms": drawn.get_markersize(), "color": colour}
+        said = MIXED in axes.get_legend_handles_labels()[1]
+        axes.plot(mixed[x], mixed["mean"], ls="none", mfc="white", label="" if said else MIXED, **about)
 
 
 def end_labels(axes: Axes, ends: Iterable[tuple[float, str, str | Sequence[float]]], gap: float = 0.085) -> None:

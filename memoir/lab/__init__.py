@@ -3,6 +3,6 @@
 The editor knows none of it, and works without this folder.
 """
 
-from memoir.lab.evidence.table import results
+from memoir.lab.evidence.table import over_orders, results
 
-__all__ = ["results"]
+__all__ = ["over_orders", "results"]

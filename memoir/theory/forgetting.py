@@ -6,7 +6,7 @@
 
 c_ij is what edit j's write moves edit i's answer by, in units of what it moves its own by: for the paper's update the
 cosine of the keys u = M ⊙ a, for rls that cosine through P (`update.py`). A share f of the tokens is right in any
-case, by grammar or by luck.
+case, without the edit: the floor.
 The hazard: each step of a later edit is a chance a |c|^β that an answer is lost, chances are independent (survival
 analysis). β turns out to be steep under the paper's update, so single edits with nearly the same key take an answer.
 The margin: under rls P has taken what keys share, and no single edit takes an answer. Many small moves in directions

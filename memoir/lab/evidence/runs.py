@@ -216,7 +216,9 @@ def _edit_up_to(n: int, facts: Sequence[EditRecord], stream: Stream, editor: Edi
 
 def _spread(facts: Sequence[EditRecord], most: int | None) -> Sequence[EditRecord]:
     """At most so many of the facts, evenly spread; None: all."""
-    return facts if most is None else facts[:: -(-len(facts) // most)] if most else []
+    if most is None or most >= len(facts):
+        return facts
+    return [facts[i * len(facts) // most] for i in range(most)]
 
 
 def _facts(stream: Stream, editor: EditedModel) -> list[EditRecord]:

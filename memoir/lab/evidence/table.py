@@ -4,6 +4,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 import pandas as pd
+from scipy.stats import t as student_t
 
 from memoir.lab.evidence import files, plan
 from memoir.lab.evidence.results import stamp
@@ -15,9 +16,10 @@ ABOUT = {
     "k": float, "D": int, "threshold": float, "router": object, "seed": float, "first": int, "order": int, "batch": int,
     "singles": bool, "behaviour": str,
 }  # fmt: skip
+FALSE_UNTIL = 1009  # of the data set zsre: so many records of the edit file, then training rows with true answers
 MEASURED = {
-    "n_edits": int, "load": float, "metric": object, "protocol": object, "mean": float, "low": float, "high": float,
-    "n": float, "failed": object,
+    "n_edits": int, "load": float, "targets": str, "metric": object, "protocol": object, "mean": float, "low": float,
+    "high": float, "n": float, "failed": object,
 }  # fmt: skip
 COLUMNS = ABOUT | MEASURED
 
@@ -26,8 +28,9 @@ def results(*names: str, profile: str = "full") -> pd.DataFrame:
     """The means of every finished stream whose name, experiment/run, is one of these; a name may have a *.
 
     Columns `ABOUT`: what the stream is of, with the τ that it was run at as threshold and the numbers of the rules that
-    made it as behaviour, missing where a method has no such thing; and `MEASURED`: load is N / D, a mean has its 95 %
-    interval (`metrics.interval`) over n records. "average" is the paper's, of reliability, generalization and locality.
+    made it as behaviour, missing where a method has no such thing; and `MEASURED`: load is N / D, targets what the
+    edits write ("false", "true" or "false and true" answers), a mean has its 95 % interval (`metrics.interval`) over n
+    records. "average" is the paper's, of reliability, generalization and locality.
     A stream that broke down numerically has one more row, after the edits that it made, with the reason as failed.
     """
     experiments = {planned.stream.experiment for name, planned in plan.planned(profile).items() if _is(name, names)}
@@ -39,12 +42,17 @@ def results(*names: str, profile: str = "full") -> pd.DataFrame:
     return whole[wanted].reset_index(drop=True)
 
 
-def means(*names: str, profile: str = "full", protocol: str = "teacher-forced") -> pd.DataFrame:
-    """`results` of one protocol with a column for each metric's mean: a row for each stream and length."""
-    rows = results(*names, profile=profile).query("protocol == @protocol")
-    about = [name for name in (*ABOUT, "n_edits", "load") if name in rows]
-    wide = rows.pivot_table(index=about, columns="metric", values="mean", sort=False, dropna=False, observed=True)
-    return wide.dropna(how="all").reset_index().rename_axis(columns=None)
+def over_orders(rows: pd.DataFrame) -> pd.DataFrame:
+    """`results` of the same records in several orders, each with a permutation of its own, as one row for each length.
+
+    The mean is that of the orders' means; its interval, Student's over the orders, holds what records, order and
+    permutation do; orders: how many there are. With one order there is no interval.
+    """
+    by = [name for name in COLUMNS if name not in ("stream", "order", "seed", "mean", "low", "high", "n", "failed")]
+    groups = rows.groupby(by, sort=False, dropna=False)["mean"]
+    found = groups.agg(mean="mean", error="sem", orders="count").reset_index()
+    half = student_t.ppf(0.975, (found.orders - 1).clip(1)) * found.error
+    return found.assign(low=found["mean"] - half, high=found["mean"] + half).drop(columns="error")
 
 
 def _is(name: str, patterns: tuple[str, ...]) -> bool:
@@ -58,12 +66,21 @@ def _of(profile: str, experiment: str, _stamp: tuple) -> pd.DataFrame:
         result = files.read_result(profile, experiment, planned.stream.run)
         if result is None or not (planned.ended or "failed" in result["parameters"]):
             continue
-        about, D = _about(planned, result["parameters"]), WIDTH[planned.model]
-        rows += [about | row | {"load": row["n_edits"] / D} for row in result["metrics"]]
+        about = _about(planned, result["parameters"])
+        rows += [about | row | _of_length(planned, row["n_edits"]) for row in result["metrics"]]
         if failed := result["parameters"].get("failed"):
             n = failed["n_edits"]
-            rows.append(about | {"n_edits": n, "load": n / D, "failed": failed["sentence"]})
+            rows.append(about | _of_length(planned, n) | {"n_edits": n, "failed": failed["sentence"]})
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+
+
+def _of_length(planned: plan.Planned, n: int) -> dict:
+    first = planned.stream.first
+    last = first + (planned.stream.at[-1] if planned.singles else n)
+    targets = "true" if planned.stream.dataset in ("zsre-true", "zsre-train") else "false"
+    if planned.stream.dataset == "zsre" and last > FALSE_UNTIL:
+        targets = "true" if first >= FALSE_UNTIL else "false and true"
+    return {"load": n / WIDTH[planned.model], "targets": targets}
 
 
 def _about(planned: plan.Planned, parameters: dict) -> dict:

@@ -58,6 +58,7 @@ class Item:
     ours: tuple[Row, ...] = ()
     figures: tuple[str, ...] = ()
     why: str = "no run of it is planned"
+    data: str = ""  # on which other records ours are
 
     @property
     def table(self) -> str | None:
@@ -72,18 +73,28 @@ class Item:
 
 @dataclass(frozen=True)
 class State:
-    """What became of an item: at which size it is regenerated (None: not in full), on which models, what is missing."""
+    """What became of an item: at which size it was run (None: not in full), on which models, what is missing."""
 
     size: str | None
     models: tuple[str, ...]
     missing: tuple[str, ...]
     planned: int
     why: str = ""
+    data: str = ""
+    printed: tuple[str, ...] = ()
+
+    @property
+    def word(self) -> str:
+        """Regenerated is what was run on the paper's model and data; else only the protocol is the same."""
+        if not self.size:
+            return "not run"
+        other = ["other model"] * (not {*self.models} & {*self.printed}) + ["other data"] * bool(self.data)
+        return f"same protocol, {' and '.join(other)}" if other else "regenerated"
 
     def __str__(self) -> str:
         on = f" on {', '.join(self.models)}" if self.models else ""
         if self.size:
-            return f"regenerated at {self.size}{on}"
+            return f"{self.word}: at {self.size}{on}{f', on {self.data}' if self.data else ''}"
         if not self.planned:
             return f"not run: {self.why}"
         few = f"{', '.join(self.missing[:3])}{', …' if len(self.missing) > 3 else ''}"
@@ -117,7 +128,8 @@ def state(item: Item) -> State:
         models = {results.model_of(found): None for found in there.values() if isinstance(found, dict)}
         missing = tuple(name for name in inputs if name not in there)
         if inputs and not missing:
-            return State(size, tuple(models), (), len(inputs))
+            printed = tuple(published.table(item.item).model.unique())
+            return State(size, tuple(models), (), len(inputs), data=item.data, printed=printed)
     return State(None, tuple(models), missing, len(inputs), item.why)
 
 

@@ -61,7 +61,8 @@ def test_some_of_the_edits_are_asked_about_evenly_spread(toy_editor):
     path = runs.run_stream(stream(asked=2, at=(2, 5)), toy_editor())
     asked = pd.read_parquet(path.with_name("one-questions.parquet")).groupby("n_edits").record.unique()
     facts = [fact.id for fact in memoir.load_records("openfacts", 5)]
-    assert asked[2].tolist() == facts[:2] and asked[5].tolist() == facts[::3]
+    assert asked[2].tolist() == facts[:2] and asked[5].tolist() == [facts[0], facts[2]]
+    assert [len(runs._spread(range(107), most)) for most in (0, 1, 100, 107, 200)] == [0, 1, 100, 107, 107]
     assert "asked" not in stream().described() and stream(asked=2).described()["asked"] == 2
 
 

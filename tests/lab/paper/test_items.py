@@ -58,7 +58,10 @@ def test_the_state_names_what_is_missing_and_the_model(empty):
     item = ITEMS["Table 4"]
     assert "1 of 1 results are missing (lasting/zsre)" in str(paper_items.state(item))
     result("lasting/zsre", (7000, "locality", 0.9))
-    assert str(paper_items.state(item)) == "regenerated at full on smollm2-135m"
+    assert str(paper_items.state(item)) == "same protocol, other model: at full on smollm2-135m"
+    with_data = paper_items.State("full", ("llama-2-7b",), (), 1, data="other records", printed=("llama-2-7b",))
+    assert with_data.word == "same protocol, other data" and str(with_data).endswith("llama-2-7b, on other records")
+    assert paper_items.State("paper", ("llama-2-7b",), (), 1, printed=("llama-2-7b",)).word == "regenerated"
     n = len(ITEMS["Table 1"].inputs())
     expected = f"not run in full, but in part on smollm2-135m: {n - 1} of {n} results"
     assert str(paper_items.state(ITEMS["Table 1"])).startswith(expected)

@@ -126,7 +126,7 @@ def _again() -> Iterator[str]:
     own, rls = ([at[(at["update"] == update) & (at.protocol == each)] for each in (TEACHER_FORCED, GENERATED)]
                 for update in ("sgd", "rls"))  # fmt: skip
     if len(own[0]):
-        yield _row(f"{AGAIN:,}, other records and permutation", own[0], own[1], pd.Series(), rls)
+        yield _row(f"{AGAIN:,} true answers, another permutation", own[0], own[1], pd.Series(), rls)
 
 
 def _row(edits: str, rows: pd.DataFrame, whole: pd.DataFrame, paper: pd.Series, rls: list[pd.DataFrame]) -> str:

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from memoir.editor import Memoir
 from memoir.facts.reading import load_records
 from memoir.facts.record import EditRecord
-from memoir.lab.evidence import files, results
+from memoir.lab.evidence import files, results, table
 from memoir.lab.evidence.ablated import Unedited
 from memoir.lab.experiments.beyond import routing
 from memoir.lab.experiments.lasting.frames import by_edits
@@ -124,21 +124,21 @@ def streams(dataset: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     "both" those of `rls` with the lexical gate, if that stream ended too; and teacher-forced reliability
     after the longest by position in the stream: columns update, position, value.
     """
-    names = {"sgd": f"lasting/{dataset}", "rls": f"beyond/rls-{dataset}"}
-    read = {update: results.read("full", name) for update, name in names.items()}
-    if not all(read.values()):
+    names = {"sgd": f"lasting/{dataset}", "rls": f"beyond/rls-{dataset}", "both": f"beyond/both-{dataset}"}
+    rows = table.results(*names.values())
+    rows = rows[rows.metric != "average"].assign(
+        update=(rows.experiment + "/" + rows.stream).map({v: k for k, v in names.items()})
+    )
+    found = {update: rows[rows["update"] == update] for update in names}
+    questions = {update: results.read("full", f"{names[update]}-questions.parquet") for update in ("sgd", "rls")}
+    if any(not len(found[update]) or asked is None for update, asked in questions.items()):
         return None
-    found = {update: pd.DataFrame(result["metrics"]) for update, result in read.items()}
-    reached = set.intersection(*(set(rows.n_edits) for rows in found.values()))
+    reached = set.intersection(*(set(found[update].n_edits) for update in questions))
     values = []
-    for update, name in names.items():
-        rows = results.read("full", f"{name}-questions.parquet")
-        own = rows[(rows.n_edits == max(reached)) & (rows.metric == "reliability")]
+    for update, asked in questions.items():
+        own = asked[(asked.n_edits == max(reached)) & (asked.metric == "reliability")]
         values.append(pd.DataFrame({"update": update, "position": range(len(own)), "value": own[TEACHER_FORCED]}))
-    if together := results.read("full", f"beyond/both-{dataset}"):
-        found["both"] = pd.DataFrame(together["metrics"])
-    metrics = pd.concat([rows.assign(update=update) for update, rows in found.items()], ignore_index=True)
-    return metrics[metrics.n_edits.isin(reached)], pd.concat(values, ignore_index=True)
+    return rows[rows.n_edits.isin(reached)].reset_index(drop=True), pd.concat(values, ignore_index=True)
 
 
 AGAIN = {"sgd": "the paper", "gate": "lexical gate", "rls": "rls", "both": "both"}

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from memoir import metrics
 from memoir.lab.evidence.results import finished
+from memoir.lab.evidence.table import results
 from memoir.lab.experiments.lasting import fading, frames as lasting, plots as lasting_plots
 from memoir.models import registry
 
@@ -18,6 +19,9 @@ def figures() -> Iterator[tuple[str, Figure]]:
     ours = lasting.by_edits("full", "lasting")
     if len(ours):
         yield "04_load", lasting_plots.by_load(lasting.with_other_records(ours), lasting.paper_by_load())
+    several = results("orders/*").query("protocol == @metrics.TEACHER_FORCED")
+    if len(several):
+        yield "04_orders", lasting_plots.orders(several)
     if len(foretold := fading.predicted()):
         yield "04_foretold", lasting_plots.foretold(foretold[~foretold.again])
     for planned, result, tables in finished("full", "lasting"):

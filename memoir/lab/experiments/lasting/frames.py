@@ -28,7 +28,11 @@ def by_edits(profile: str, experiment: str) -> pd.DataFrame:
 def other_records(*datasets: str) -> pd.DataFrame:
     """`by_edits` of the streams that edit other records of these with another permutation; maybe empty."""
     rows = by_edits("full", "lasting-again")
-    return rows[rows.dataset.isin(datasets)].assign(stream=rows.dataset + ", other records") if len(rows) else rows
+    return rows[rows.dataset.isin(datasets)].assign(
+        stream=lambda rows: (
+            rows.dataset + ", other records" + (rows.targets == "true").map({True: ", true answers", False: ""})
+        )
+    )
 
 
 def with_other_records(ours: pd.DataFrame) -> pd.DataFrame:

@@ -8,8 +8,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from memoir.facts.registry import TITLES
+from memoir.lab.evidence.table import over_orders
 from memoir.metrics import GENERATED, TEACHER_FORCED
-from memoir.plots import COLOURS, COLUMN, METHODS, SMALL, WIDE, contrast, curve, end_labels, spaced
+from memoir.plots import COLOURS, COLUMN, METHODS, MIXED, SMALL, WIDE, contrast, curve, end_labels, spaced
 
 METRICS = ("reliability", "generalization", "locality", "neighbour locality")
 UPDATES = {"sgd": "paper's update", "rls": "rls"}
@@ -40,7 +41,10 @@ def story(ours: pd.DataFrame, rls: pd.DataFrame, paper: pd.DataFrame, lost: pd.D
     end_labels(left, ends, gap=0.09)
     counts = sorted(ours.n_edits.unique())
     left.set(xscale="log", xlabel="edits, one after the other", ylabel="edited prompts that\nare still answered")
-    left.set_title("◇ tokens as printed for LLaMA-3-8B, equal load", fontweight="normal", fontsize=SMALL + 0.5)
+    named = "◇ tokens as printed for LLaMA-3-8B, equal load"
+    if MIXED in left.get_legend_handles_labels()[1]:
+        named = f"○ {MIXED}\n{named}"
+    left.set_title(named, fontweight="normal", fontsize=SMALL + 0.5)
     left.set_xticks(counts, spaced(counts))
     left.minorticks_off()
 
@@ -74,9 +78,46 @@ def _news(kept: dict[tuple[str, str], pd.Series]) -> Iterator[str]:
         yield f"an update that does not overwrite (rls) keeps {said}({tokens['mean']:.0%})"
 
 
+KINDS = {
+    "zsre-edit": "false answers\n(the edit file)", "zsre-swapped": "false answers\n(swapped)", "zsre-true": "true answers"
+}  # fmt: skip
+
+
+def orders(rows: pd.DataFrame) -> Figure:
+    """Reliability by what is written, an update a colour: small dots are orders, the large one their mean.
+
+    rows: `lab.results` of one protocol, at the longest of its lengths; the bar is the interval over the orders.
+    """
+    rows = rows[(rows.metric == "reliability") & (rows.n_edits == rows.n_edits.max())]
+    figure, axes = plt.subplots(figsize=(COLUMN * 1.6, 2.2))
+    kinds = [name for name in KINDS if name in set(rows.dataset)]
+    for update, shift in (("sgd", 0.14), ("rls", -0.14)):
+        own, colour = rows[rows["update"] == update], METHODS["memoir" if update == "sgd" else "rls"]
+        axes.plot(own["mean"], [kinds.index(name) + shift for name in own.dataset], "o", ms=3, mfc="none", color=colour)
+        for one in over_orders(own).itertuples():
+            place = kinds.index(one.dataset) + shift
+            axes.plot([one.low, min(one.high, 1)], [place, place], color=colour, lw=1)
+            axes.plot(one.mean, place, "o", ms=6, color=colour, label=UPDATES[update] if place - shift == 0 else "")
+    axes.set(
+        yticks=range(len(kinds)), ylim=(-0.6, len(kinds) - 0.4), xlabel=f"reliability after {rows.n_edits.max()} edits"
+    )
+    axes.set_yticklabels([KINDS[name] for name in kinds])
+    figure.legend(loc="outside lower center", ncols=2)
+    gap = over_orders(rows[rows["update"] == "sgd"]).set_index("dataset")["mean"]
+    figure.suptitle(_of_kinds(gap), x=0.01, ha="left")
+    return figure
+
+
+def _of_kinds(means: pd.Series) -> str:
+    if not {"zsre-swapped", "zsre-true"} <= set(means.index):
+        return "What is written matters to how much is kept"
+    gap = means["zsre-true"] - means["zsre-swapped"]
+    return f"The paper's update keeps {abs(gap):.2f} {'more' if gap > 0 else 'less'} of true answers\nthan of false ones to the same questions"
+
+
 STREAMS = {  # their marks and lines
     "zsre": "o-", "openfacts": "o--", "zsre-singles": "o:",
-    "zsre, other records": "s-", "openfacts, other records": "s--",
+    "zsre, other records, true answers": "s-", "openfacts, other records": "s--",
 }  # fmt: skip
 
 

@@ -95,7 +95,7 @@ def by_load(kept: pd.DataFrame, paper: pd.DataFrame, law: pd.DataFrame) -> Figur
     for axes, metric in zip(panels, METRICS, strict=True):
         for (model, update, layer), rows in shown[shown.metric == metric].groupby(["model", "update", "layer"]):
             style, title = MODELS[model]
-            label = f"{title}, layer {layer}, {update}"
+            label = f"{title}, layer {layer:.0f}, {update}"
             curve(axes, rows, "load", colours[update], style, ms=3, label=label)
         points = paper[(paper.metric == metric) & (paper.load > shown.load.min() / 2)]
         axes.plot(points.load, points.value, "D", color=COLOURS["paper"], ms=4, label="the paper, LLaMA-3-8B")
@@ -140,7 +140,8 @@ def sweeps(table: pd.DataFrame, averages: pd.DataFrame) -> Figure:
     for axes, metric in zip(panels, METRICS, strict=False):
         for model, rows in table[table.metric == metric].groupby("model", sort=False):
             style, title = MODELS[model]
-            curve(axes, rows.sort_values("depth"), "depth", colours[model], style, ms=2.5, label=title)
+            rows = rows.drop(columns="threshold")  # each layer is asked at the τ that was calibrated for it
+            curve(axes, rows, "depth", colours[model], style, ms=2.5, label=title)
             here = rows[rows.layer == registry.MODELS[model].settings.layer]
             axes.plot(here.depth, here["mean"], "o", ms=8, mfc="none", mec=colours[model], clip_on=False)
         axes.axvline(28 / 32, color=COLOURS["paper"], lw=1, ls="--")  # the paper's layer 27, counted from 0
