@@ -38,8 +38,8 @@ def results(*names: str, profile: str = "full") -> pd.DataFrame:
     if not tables:
         return pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
     whole = pd.concat(tables, ignore_index=True)
-    wanted = [_is(name, names) for name in whole.experiment + "/" + whole.stream]
-    return whole[wanted].reset_index(drop=True)
+    called = whole.experiment + "/" + whole.stream
+    return whole[called.map(lambda name: _is(name, names)).astype(bool)].reset_index(drop=True)
 
 
 def over_orders(rows: pd.DataFrame) -> pd.DataFrame:

@@ -38,8 +38,8 @@ def write(layouts: dict[str, pd.DataFrame]) -> Path:
     """
     judged = verdicts.judged()
     items = [
-        {"item": item, "state": str(state := paper_items.state(item)), "done": state.size is not None, "word": state.word,
-         "table": layouts.get(item.item),
+        {"item": item, "state": str(state := paper_items.state(item)), "done": state.size is not None,
+         "word": state.word, "table": layouts.get(item.item),
          "caption": paper_tables.caption(item) if item.table else "The paper prints no points of it."}
         for item in paper_items.items().values()
     ]  # fmt: skip

@@ -79,7 +79,8 @@ def _news(kept: dict[tuple[str, str], pd.Series]) -> Iterator[str]:
 
 
 KINDS = {
-    "zsre-edit": "false answers\n(the edit file)", "zsre-swapped": "false answers\n(swapped)", "zsre-true": "true answers"
+    "zsre-edit": "false answers\n(the edit file)", "zsre-swapped": "false answers\n(swapped)",
+    "zsre-true": "true answers",
 }  # fmt: skip
 
 
@@ -112,7 +113,8 @@ def _of_kinds(means: pd.Series) -> str:
     if not {"zsre-swapped", "zsre-true"} <= set(means.index):
         return "What is written matters to how much is kept"
     gap = means["zsre-true"] - means["zsre-swapped"]
-    return f"The paper's update keeps {abs(gap):.2f} {'more' if gap > 0 else 'less'} of true answers\nthan of false ones to the same questions"
+    more = f"{abs(gap):.2f} {'more' if gap > 0 else 'less'}"
+    return f"The paper's update keeps {more} of true answers\nthan of false ones to the same questions"
 
 
 STREAMS = {  # their marks and lines
