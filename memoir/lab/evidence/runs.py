@@ -223,7 +223,8 @@ def _spread(facts: Sequence[EditRecord], most: int | None) -> Sequence[EditRecor
 
 def _facts(stream: Stream, editor: EditedModel) -> list[EditRecord]:
     end = stream.first + stream.at[-1]
-    facts = load_records(stream.dataset, None if stream.order else end, tokenizer=editor.tokenizer)
+    drawn_from = stream.first + stream.among if stream.among else None
+    facts = load_records(stream.dataset, drawn_from if stream.order else end, tokenizer=editor.tokenizer)
     if len(facts) < end:
         raise ValueError(f"{stream.dataset} has {len(facts)} valid records; this run asks for {end}.")
     facts = facts[stream.first :]

@@ -12,7 +12,8 @@ class Stream:
     first: where in the data set the stream begins. every: edits between checkpoints. asked: at most so many of the
     records are asked about after each of `at`, evenly spread (None: all). generated: generated answers are asked of at
     most so many of these. untouched: so many facts that are never edited (openfacts-locality) are asked too. batch: so
-    many edits are written at once. order: the same records in another order, drawn with this seed (0: as they are).
+    many edits are written at once. order: the records in another order, drawn with this seed (0: as they are) from so
+    many of them as `among` says, from `first` on (None: all).
     """
 
     profile: str
@@ -27,11 +28,12 @@ class Stream:
     asked: int | None = None
     batch: int = 1
     order: int = 0
+    among: int | None = None
 
     def described(self) -> dict:
-        """The fields, as a result file holds them; `asked`, `batch` and `order`, which files of before have not, only
-        where they are not as usual."""
-        usual = {"asked": None, "batch": 1, "order": 0}
+        """The fields, as a result file holds them; those that files of before have not only where they are not as
+        usual."""
+        usual = {"asked": None, "batch": 1, "order": 0, "among": None}
         return {name: value for name, value in asdict(self).items() if name not in usual or value != usual[name]}
 
     def __post_init__(self):
