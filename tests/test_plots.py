@@ -110,3 +110,30 @@ def test_bands_stay_within_shares_and_words_follow_the_figure():
     title, words = plots.described(figure)
     assert title == "All is kept" and words == "All is kept; across: edits N; up: kept; named in it: MEMOIR"
     plt.close(figure)
+
+
+def rows_of(**columns) -> pd.DataFrame:
+    about = {"n_edits": [1, 2, 3], "mean": 0.5, "low": 0.4, "high": 0.6, "model": "a", "dataset": "b"}
+    return pd.DataFrame(about | {"behaviour": "mask 1", "threshold": 0.5, "targets": "false"} | columns)
+
+
+@pytest.mark.parametrize("name", plots.ONE_LINE)
+def test_a_line_is_of_one_model_data_set_threshold_and_behaviour(name):
+    figure, axes = plt.subplots()
+    with pytest.raises(ValueError, match=f"One line of a figure is of one {name}, and not of 1, 2"):
+        plots.curve(axes, rows_of(**{name: ["1", "1", "2"]}), "n_edits", "black")
+    plt.close(figure)
+
+
+def test_points_whose_edits_write_two_kinds_of_answers_are_hollow_and_the_legend_says_so():
+    figure, axes = plt.subplots()
+    plots.curve(axes, rows_of(), "n_edits", "black", label="line")
+    assert axes.get_legend_handles_labels()[1] == ["line"]
+    for label in ("other", "third"):
+        plots.curve(
+            axes, rows_of(targets=["false", "false and true", "false and true"]), "n_edits", "black", label=label
+        )
+    assert axes.get_legend_handles_labels()[1] == ["line", "other", plots.MIXED, "third"]
+    hollow = axes.lines[-1]
+    assert hollow.get_xdata().tolist() == [2, 3] and hollow.get_markerfacecolor() == "white"
+    plt.close(figure)
