@@ -7,11 +7,9 @@ Long targets are judged by their perplexity, exp of the mean of -log p(y_t | pro
 subject by how much of them is likely.
 """
 
-from functools import cache
-
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, bootstrap, t as student_t
+from scipy.special import ndtri, stdtrit
 
 from memoir.queryable import Score
 from memoir.texts import normalised
@@ -110,7 +108,7 @@ def paired(one: pd.Series, other: pd.Series, subjects: pd.Series | None = None) 
     values = (one - other).to_numpy(float)
     groups = np.arange(len(values)) if subjects is None else pd.factorize(subjects, use_na_sentinel=False)[0]
     mean, sums, sizes = float(values.mean()), np.bincount(groups, values), np.bincount(groups)
-    half = student_t.ppf(0.975, len(sums) - 1) * np.sqrt(_variance(mean, sums, sizes)) if len(sums) > 1 else np.inf
+    half = stdtrit(len(sums) - 1, 0.975) * np.sqrt(_variance(mean, sums, sizes)) if len(sums) > 1 else np.inf
     return {"mean": mean, "low": float(mean - half), "high": float(mean + half), "n": len(values)}
 
 
@@ -125,13 +123,20 @@ def _modified_wilson(mean: float, sums: np.ndarray, sizes: np.ndarray) -> tuple[
         return 0.0, 1.0
     variance = _variance(mean, sums, sizes)
     effective = mean * (1 - mean) / variance if variance > 0 else groups
-    z2 = student_t.ppf(0.975, groups - 1) ** 2 / effective
+    return _wilson(mean, float(effective), stdtrit(groups - 1, 0.975))
+
+
+def _wilson(mean: float, n: float, quantile: float) -> tuple[float, float]:
+    """Wilson's interval of a share of n."""
+    z2 = quantile**2 / n
     middle, half = mean + z2 / 2, np.sqrt(z2 * (mean * (1 - mean) + z2 / 4))
     low, high = (middle - half) / (1 + z2), (middle + half) / (1 + z2)
     return float(min(max(low, 0.0), mean)), float(max(min(high, 1.0), mean))  # but for rounding they lie there
 
 
 def _bootstrap(mean: float, sums: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
+    from scipy.stats import bootstrap  # which takes as long to import as half of torch
+
     if len(sums) < 2 or np.ptp(sums / sizes) == 0:
         return (np.nan, np.nan) if len(sums) < 2 else (mean, mean)
     found = bootstrap((sums, sizes), lambda s, n, axis: s.sum(axis) / n.sum(axis), paired=True, n_resamples=2000,
@@ -141,11 +146,5 @@ def _bootstrap(mean: float, sums: np.ndarray, sizes: np.ndarray) -> tuple[float,
 
 def share(values: pd.Series) -> dict:
     """Of yes and no, 1 and 0: mean, Wilson's 95 % interval low to high, and n."""
-    low, high = _wilson(int(values.sum()), len(values))
+    low, high = _wilson(float(values.mean()), len(values), ndtri(0.975))
     return {"mean": values.mean(), "low": low, "high": high, "n": len(values)}
-
-
-@cache  # the test that comes with it takes a hundred times as long
-def _wilson(yes: int, n: int) -> tuple[float, float]:
-    between = binomtest(yes, n).proportion_ci(method="wilson")
-    return between.low, between.high

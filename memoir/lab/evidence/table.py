@@ -4,7 +4,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 import pandas as pd
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from memoir.lab.evidence import files, plan
 from memoir.lab.evidence.results import stamp
@@ -51,7 +51,7 @@ def over_orders(rows: pd.DataFrame) -> pd.DataFrame:
     by = [name for name in COLUMNS if name not in ("stream", "order", "seed", "mean", "low", "high", "n", "failed")]
     groups = rows.groupby(by, sort=False, dropna=False)["mean"]
     found = groups.agg(mean="mean", error="sem", orders="count").reset_index()
-    half = student_t.ppf(0.975, (found.orders - 1).clip(1)) * found.error
+    half = stdtrit((found.orders - 1).clip(1), 0.975) * found.error
     return found.assign(low=found["mean"] - half, high=found["mean"] + half).drop(columns="error")
 
 
