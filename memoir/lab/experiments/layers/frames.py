@@ -5,7 +5,7 @@ from functools import lru_cache
 import pandas as pd
 
 from memoir import metrics
-from memoir.lab.evidence import results
+from memoir.lab.evidence import results, table
 from memoir.lab.experiments.ablations import frames as ablations
 from memoir.metrics import GENERATED, TEACHER_FORCED
 from memoir.models import own
@@ -20,13 +20,12 @@ def sweep(profile: str) -> pd.DataFrame:
     Columns layer, seed, k, threshold, metric, protocol, mean, low, high, n, and medians over edits: steps, last_loss
     (nats), seconds.
     """
-    found = []
-    for _, result, tables in results.finished(profile, "layers"):
-        how = result["parameters"]["editor"]
-        about = {name: how[name] for name in ("layer", "seed", "k", "threshold")}
-        medians = tables["edits"][["steps", "last_loss", "seconds"]].median().to_dict()
-        found.append(pd.DataFrame(result["metrics"]).assign(**about, **medians))
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+    rows = table.results("layers/*", profile=profile)
+    edits = {planned.stream.run: tables["edits"] for planned, _, tables in results.finished(profile, "layers")}
+    took = pd.DataFrame({run: own[["steps", "last_loss", "seconds"]].median() for run, own in edits.items()}).T
+    names = ["stream", "layer", "seed", "k", "threshold", "metric", "protocol", "mean", "low", "high", "n"]
+    whole = rows[rows.metric.notna() & (rows.metric != "average")][names].astype({"layer": int, "seed": int, "k": int})
+    return whole.join(took, on="stream").drop(columns="stream").reset_index(drop=True) if len(whole) else pd.DataFrame()
 
 
 def recalibrated_sweep(profile: str, experiment: str) -> pd.DataFrame:
@@ -44,9 +43,9 @@ def _recalibrated(profile: str, experiment: str, _stamp: tuple) -> pd.DataFrame:
     for one in ablations.read(profile, experiment):
         if ablations.RECALIBRATED in one.at:
             tau, asked = one.at[ablations.RECALIBRATED]
-            table = metrics.summary(ablations.forced(asked))
+            summed = metrics.summary(ablations.forced(asked))
             about = {name: getattr(one, name) for name in ("run", "model", "layer", "k", "seed")}
-            found.append(table.assign(**about, threshold=tau))
+            found.append(summed.assign(**about, threshold=tau))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
@@ -59,9 +58,8 @@ def as_read(results: list[dict]) -> pd.DataFrame:
         streams = [one["parameters"]["stream"] for one in results]
         swept = recalibrated_sweep(streams[0]["profile"], streams[0]["experiment"])
         return swept[swept.run.isin([stream["run"] for stream in streams])]
-    return pd.concat(
-        [pd.DataFrame(one["metrics"]).assign(layer=one["parameters"]["editor"]["layer"]) for one in results]
-    )
+    read = [pd.DataFrame(one["metrics"]).assign(layer=one["parameters"]["editor"]["layer"]) for one in results]
+    return pd.concat(read).query("metric != 'average'")
 
 
 def by_layer(sweep: pd.DataFrame) -> pd.DataFrame:

@@ -39,3 +39,9 @@ def test_a_sweep_without_generation_or_costs_has_none():
     sweep = pd.DataFrame({"layer": [3, 7], "metric": "reliability", "protocol": "teacher-forced", "mean": [0.5, 0.7],
                           "threshold": 0.4})  # fmt: skip
     assert list(layer_frames.by_layer(sweep)) == ["layer", "threshold", "reliability"]
+
+
+def test_every_layer_that_was_swept_has_its_row_in_the_table():
+    swept = layer_frames.sweep("full")
+    table = layer_frames.averages(swept).merge(layer_frames.by_layer(swept))
+    assert len(table) == swept.layer.nunique() >= 20 and table.average.notna().all()
