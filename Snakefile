@@ -41,7 +41,7 @@ rule stream:  # resumable: a run that was stopped goes on from its last checkpoi
     output:
         touch(f"runs/{PROFILE}/streams/{{experiment}}/{{run}}-{{key}}.ended"),
     log:
-        f"runs/{PROFILE}/{{experiment}}/{{run}}.log",
+        f"runs/{PROFILE}/{{experiment}}/{{run}}-{{key}}.log",
     threads: 8 if CUDA else 1  # small matrices: two runs on one thread each are quicker than one on two
     resources:
         mem_mb=60000 if CUDA else 4000,

@@ -10,8 +10,9 @@ An edit, from top to bottom, each file in one place:
         write.py               `fit`: the steps, until the target is learnt
         update.py              what the steps make of the gradients, and their change of W_m
 
-A question: hooks.py (the hooks on the model) → policy.py (who answers, what is added) → here or routing/ (which edit it
-is about) → memory.py (W_m through the stored mask).
+A question: hooks.py (the hooks on the model) → policy.py (who answers, what is added) → memory.py (which edit it is
+about, by its mask; then W_m through the stored one). With span="question", a gate or a router, policy.py asks here and
+routing/ which edit it is.
 """
 
 import math
@@ -142,7 +143,8 @@ class Memoir(Hooked, EditedModel):
         batch = self._prepare_rows(edits)
         # 2. the masks M(x_e), each of the bare prompt alone
         masks, batch = self._masks_and_inputs(batch, prompts)
-        # 3. the keys u = M ⊙ a, through which alone W_m is written
+        # 3. the keys u = M ⊙ a. Plain descent writes W_m in the mask's columns alone; under rls P spreads the change
+        # beyond them, and weight decay shrinks all of W_m
         write = DualUpdate(self.projector, self.memory.weight, batch.keys(masks), config.lr, config.weight_decay)
         # 4. the steps, until the targets are learnt: each runs the layers above the edited one
         layers, tail = self._layers(), partial(run_tail, self.model, self.family, config.layer)
@@ -236,9 +238,9 @@ class Memoir(Hooked, EditedModel):
 
         Its mask is cleared; the indices of the other edits stay, and so does all of W_m. What the edit wrote there
         cannot be taken out: only the sum of all edits is kept, later ones were trained on top of it, and those that
-        share columns with it go on reading it. Returns two Frobenius norms, of W_m in the columns of its mask, which is
-        what it wrote together with what the others wrote there, and of all of W_m. To leave no trace, write
-        the other edits with a new editor.
+        share columns with it go on reading it. Returns two Frobenius norms, of W_m in the columns of its mask, where
+        it wrote under the paper's update together with others (under rls also beyond), and of all of W_m. To leave no
+        trace, write the other edits with a new editor.
         ValueError when there is no such edit or it was forgotten, or replaced by a later edit of its prompt, before.
         """
         self._need_attached()
@@ -263,13 +265,18 @@ class Memoir(Hooked, EditedModel):
     @in_turn
     def route_chat(self, conversations: Conversation | Sequence[Conversation]) -> list[Route] | Route:
         """As `route`, for the next message of each conversation."""
-        found = self.route([rendered(self.tokenizer, one) for one in as_conversations(conversations)])
+        self._need_attached()
+        whole = [rendered(self.tokenizer, one) for one in as_conversations(conversations)]
+        # the template has written the special tokens of a conversation; a question of its own has them put before it
+        ids = [self.tokenizer(text, add_special_tokens=False).input_ids for text in whole]
+        asked = [self._formats.question(text) for text in whole]
+        found = self._routed(asked, None if self._formats.questions else ids)
         return found[0] if isinstance(conversations[0], Mapping) else found
 
-    def _routed(self, asked: list[str]) -> list[Route]:
+    def _routed(self, asked: list[str], ids: list[list[int]] | None = None) -> list[Route]:
         if self._router:
             return self._router(asked, self.edits, self.memory.forgotten)
-        ids = [texts.prompt_ids(self.tokenizer, question) for question in asked]
+        ids = [texts.prompt_ids(self.tokenizer, question) for question in asked] if ids is None else ids
         return self._matched(self._masks(ids), asked)
 
     def _route_turns(self, asked: list[Turn]) -> list[Turn]:

@@ -143,9 +143,9 @@ class Attachment:
             elif held and state.off and turns.otherwise(cache, len(mask), None):
                 turns.empty(cache)
             held = turns.length(cache)
-            # 3. one pass will see all that asks: it is routed there
-            begun = held and (last is None or turns.crosses_cache(cache, len(tokens), last))
-            if not (policy.n_edits and (chunked or begun)):
+            # 3. where one pass will see all that asks, it is routed there
+            reaches_into_cache = held and (last is None or turns.crosses_cache(cache, len(tokens), last))
+            if not (policy.n_edits and (chunked or reaches_into_cache)):
                 return generate(self.model, *args, **kwargs)
             # 4. several passes, or a question that lies partly in the cache: it is routed beforehand, in a pass of all
             if tokens is None or tokens.shape[1] < mask.shape[1]:

@@ -142,7 +142,9 @@ class DualUpdate:
     a step, also outside the masks, as in the authors' code. P^{-1} is a sum over edits, so it takes in all
     keys at once, in whatever order their steps ended.
 
-    Attributes: _seen = U P, _inside = U P U^T t, _spread = t U P, _start = U W_m^T, _sum = A, _grams = U_e U_e^T.
+    Attributes: outputs, those of W_m after the steps so far, of the edits that still take steps, and steps, how many
+    were taken. Inside, _seen = U P, _inside = U P U^T t, _spread = t U P, _start = U W_m^T, _sum = A and _grams are
+    U_e U_e^T.
     """
 
     def __init__(
@@ -161,7 +163,7 @@ class DualUpdate:
         self._inside, self._spread = (scale * inside).float(), (scale[:, None] * self._seen).float()
         self._start = torch.cat([keys.float() @ weight[:, mask].T for keys, mask in edits])
         self._sum, self.steps = torch.zeros_like(self._start), 0
-        self.look_at(range(len(edits)))
+        self.keep_only(range(len(edits)))
 
     def _scale(self, edit: int, inside: Tensor) -> Tensor:
         """t of an edit, for each of its keys: (n_e,) float64."""
@@ -169,7 +171,7 @@ class DualUpdate:
         energy = inside[own, own].trace().clamp(min=torch.finfo(torch.float64).tiny)
         return (gram.trace() / energy).expand(len(gram))
 
-    def look_at(self, edits: Sequence[int]) -> None:
+    def keep_only(self, edits: Sequence[int]) -> None:
         """From now on the outputs are those of these edits, one after the other, and they alone take steps."""
         own = [self._places[edit] for edit in edits]
         self._live = [(self._grams[e], self._inside[at, at].double()) for e, at in zip(edits, own, strict=True)]

@@ -142,7 +142,7 @@ class _Progress:
     steps: int | None = None  # when it settled
 
     def __post_init__(self):
-        self.said = [bool] * len(self.ways)  # False
+        self.said = [_unseen] * len(self.ways)
         self.seen = [math.inf] * len(self.ways)  # unseen: before all were seen they take their steps by turns
 
     def worst(self) -> int:
@@ -198,7 +198,7 @@ def fit(
             (gradient,) = torch.autograd.grad(found[stay].sum(), [outputs])
             write.step(gradient)
         if settled and stay:
-            write.look_at([live[n] for n in stay])
+            write.keep_only([live[n] for n in stay])
         live = [live[n] for n in stay]
         for i in live:
             edits[i].since += 1
@@ -207,10 +207,15 @@ def fit(
     with torch.no_grad():
         said = parts.judged([edits[i].ways[0] for i in near], live, write.outputs)[1] if near else []
     for i in live:
-        edits[i].said[0] = bool
+        edits[i].said[0] = _unseen
     for i, own in zip(near, said, strict=True):
         edits[i].said[0] = own
     return [(edit.losses, config.n_iter if edit.steps is None else edit.steps, edit.said[0]()) for edit in edits]
+
+
+def _unseen() -> bool:
+    """What is said of a way that was not looked at: no token of its target is known to be the likeliest."""
+    return False
 
 
 class _Parts:

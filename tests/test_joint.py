@@ -55,7 +55,7 @@ def test_a_joint_write_is_the_dense_form_however_edits_leave(update, decay):
     wide = [updates.Identity().through(*edit) for edit in edits]
     c = [torch.trace(u @ u.T) / torch.trace(u @ matrix @ u.T) for u in wide]
     for live, length in (([0, 1, 2], 1e-2), ([0, 1, 2], 10.0), ([0, 2], 1.0), ([2], 10.0), ([0, 1, 2], 1.0)):
-        write.look_at(live)
+        write.keep_only(live)
         expected = torch.cat([wide[edit] for edit in live]) @ dense.T
         torch.testing.assert_close(write.outputs.double(), expected, atol=1e-5, rtol=1e-5)
         gradients = [length * torch.randn(len(wide[edit]), 4, generator=rng) for edit in live]

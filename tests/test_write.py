@@ -59,7 +59,7 @@ class Apart(Moves):
         self.all[self.live] -= 0.3 * gradient.sign()
         self.outputs, self.steps = self.all[self.live], self.steps + 1
 
-    def look_at(self, edits) -> None:
+    def keep_only(self, edits) -> None:
         self.live = list(edits)
         self.outputs = self.all[self.live]
 

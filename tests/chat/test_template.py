@@ -6,6 +6,7 @@ import time
 
 import pytest
 from templates import SYSTEM, TEMPLATES
+from tokenizers.processors import TemplateProcessing
 
 from memoir.chat.spans import Questions
 from memoir.chat.template import answered, end_of_turn, rendered, rendered_ids, template_of
@@ -143,3 +144,17 @@ def test_a_text_of_many_turns_takes_its_length_and_no_more(tokenizer, text):
             best = min(best, time.process_time() - start)
         seconds.append(best)
     assert seconds[1] < 30 * max(seconds[0], 0.005)
+
+
+def test_what_writes_its_own_first_token_is_routed_as_it_is_answered(tokenizer, toy_editor):
+    """The tokenizer puts a first token before every text, and the template has one, too: there is one, not two."""
+    twice = copy.deepcopy(tokenizer)
+    twice.chat_template, first = TEMPLATES["inst"], twice.bos_token
+    twice.backend_tokenizer.post_processor = TemplateProcessing(single=f"{first} $A", special_tokens=[(first, 1)])
+    assert twice("a").input_ids[0] == 1
+    editor = toy_editor(tokenizer=twice, threshold=0.0)
+    editor.edit("What is the capital of France?", "Lyon")
+    conversation = [user("Tell me, what is the capital of France?")]
+    one = rendered(twice, conversation).removeprefix(first)  # before which the tokenizer puts it
+    assert twice(one).input_ids == rendered_ids(twice, conversation)
+    assert editor.route_chat(conversation) == editor.route(one)

@@ -129,7 +129,7 @@ def test_a_stream_keeps_what_its_probes_found(folders, toy_editor, monkeypatch):
     assert result["parameters"]["probes"] == {"text": 2, "irrelevant-openfacts": 3}
     text, overlaps = (pd.read_parquet(path.with_name(f"one-{name}.parquet")) for name in planned.probes)
     assert text.n_edits.tolist() == [1, 1, 2, 2] and overlaps.n_edits.tolist() == [1] * 3 + [2] * 3
-    assert set(pd.DataFrame(result["metrics"]).metric) == {*LOCALITIES, "reliability", "generalization"}
+    assert set(pd.DataFrame(result["metrics"]).metric) == {*LOCALITIES, "reliability", "generalization", "average"}
     monkeypatch.setattr(plan, "make", None)
     assert plan.run(planned) == path  # finished, so no model
     folders.write_text(entry.replace("PROBES", "text: 3, irrelevant-openfacts: 3"))

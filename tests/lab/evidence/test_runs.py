@@ -33,7 +33,7 @@ def test_a_run_ends_in_a_result_file_with_metrics_rows_and_provenance(toy_editor
     result = json.loads(path.read_text())
     found = pd.DataFrame(result["metrics"])
     assert set(found.n_edits) == {1, 3, 5}
-    assert set(found.metric) == {"reliability", "generalization", "locality", "neighbour locality"}
+    assert set(found.metric) == {"reliability", "generalization", "locality", "neighbour locality", "average"}
     questions = pd.read_parquet(path.with_name("one-questions.parquet"))
     mean = questions[(questions.n_edits == 5) & (questions.metric == "reliability")].generated.mean()
     row = found[(found.n_edits == 5) & (found.metric == "reliability") & (found.protocol == "generated")]

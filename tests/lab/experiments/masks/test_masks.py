@@ -142,15 +142,20 @@ def test_margins_are_shares_of_what_was_added():
 
 
 def test_streams_are_found_among_the_results(tmp_path, monkeypatch):
-    from memoir.lab.evidence import files
+    from memoir.lab.evidence import files, plan
 
     monkeypatch.setattr(files, "RESULTS", tmp_path)
+    monkeypatch.setattr(plan, "PARAMS", tmp_path)
+    of = "{dataset: openfacts, at: [1, 10]}"
+    (tmp_path / "full.yaml").write_text(
+        f"streams: {{lasting/a: {of}, lasting/b: {{dataset: openfacts, at: [1, 10], method: grace}}, search/c: {of}}}"
+    )
     assert list(mask_frames.committed_streams("full")) == []
-    rows = [{"metric": m, "protocol": "teacher-forced", "mean": 0.9, "n_edits": n} for m in ("reliability", "locality")
-            for n in (10, 1)]  # fmt: skip
-    for run, method, metrics in (("a", "memoir", rows), ("b", "grace", rows), ("c", "memoir", {"not": "a stream"})):
-        files.write_result(files.result_path("full", "lasting", run), metrics, {"method": method}, {})
-    files.write_result(files.result_path("full", "search", "other-settings"), rows, {"method": "memoir"}, {})
+    rows = [{"metric": m, "protocol": "teacher-forced", "mean": 0.9, "low": 0.8, "high": 1.0, "n": 5, "n_edits": n}
+            for m in ("reliability", "locality") for n in (10, 1)]  # fmt: skip
+    for planned in plan.planned("full").values():
+        tables = {name: pd.DataFrame({"n_edits": [1]}) for name in planned.tables}
+        files.write_result(planned.result, rows, {"method": planned.method}, {}, tables)
     ((label, found),) = mask_frames.committed_streams("full")
     assert label == "lasting / a" and found.n_edits.tolist() == [1, 10] and isinstance(found, pd.DataFrame)
 
