@@ -49,7 +49,7 @@ check: setup     ## two minutes of the gate: lint, types, and the tests that nee
 
 test-editor: setup ## the tests outside tests/lab, in a copy of the tree without the laboratory
 	copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT && \
-	tar -cf - --exclude=./memoir/lab --exclude=./tests/lab --exclude=./.venv --exclude=./.git --exclude=./runs . | tar -xf - -C "$$copy" && \
+	tar -cf - --exclude=./memoir/lab --exclude=./tests/lab --exclude=./.venv --exclude=./.git --exclude=./runs --exclude="*.egg-info" . | tar -xf - -C "$$copy" && \
 	cd "$$copy" && PYTHONPATH="$$copy" OMP_NUM_THREADS=1 $(FULL)/python -m pytest $(PARALLEL) --dist worksteal tests
 
 lab: setup       ## open JupyterLab on the quickstart

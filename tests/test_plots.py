@@ -100,6 +100,7 @@ def test_names_at_lines_do_not_touch():
 
 
 def test_bands_stay_within_shares_and_words_follow_the_figure():
+    plots.use_style()  # titles stand on the left
     figure, axes = plt.subplots()
     rows = pd.DataFrame({"n": [10, 1], "mean": [0.99, 1.0], "low": [0.9, 1.0], "high": [1.08, 1.0]})
     plots.curve(axes, rows, "n", "black", label="MEMOIR")
