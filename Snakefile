@@ -4,7 +4,7 @@
 from pathlib import Path
 
 from memoir.lab import notebooks
-from memoir.lab.evidence import files, plan
+from memoir.lab.evidence import plan
 
 PROFILE = config.get("profile", "laptop")
 CUDA = PROFILE == "paper"

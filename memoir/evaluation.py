@@ -26,10 +26,10 @@ def evaluate(editor: QueryableModel, records: Iterable[EditRecord], *, generated
 def ask(editor: QueryableModel, records: Iterable[EditRecord], *, generated: bool = True) -> pd.DataFrame:
     """One row per question: its values, and how it was answered.
 
-    Columns: record, metric, teacher-forced and (where asked) generated in [0, 1], nll: the mean over answer tokens of
-    -log p in nats, likely: the share of answer tokens with p above 0.8, tokens: how many there are, overlap: R in
-    [0, 1], route: "own edit" (the one of its record), "other edit" or "base model". Overlap and route are missing for
-    methods that do not route.
+    Columns: record, subject, metric, teacher-forced and (where asked) generated in [0, 1], nll: the mean over answer
+    tokens of -log p in nats, likely: the share of answer tokens with p above 0.8, tokens: how many there are, overlap:
+    R in [0, 1], route: "own edit" (the one of its record), "other edit" or "base model". Overlap and route are missing
+    for methods that do not route.
     """
     records = list(records)
     editor.remember_base(records, generated=generated)

@@ -74,14 +74,14 @@ def with_average(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table, each], ignore_index=True)
 
 
-def summary(table: pd.DataFrame, *, bounded: bool = True) -> pd.DataFrame:
+def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Mean, 95 % interval and number of records of each metric and protocol, as `interval` gives them.
 
     table: as `evaluate` gives it. Columns metric, protocol, mean, low, high, n.
     """
     rows = []
     for (metric, protocol), group in table.groupby(["metric", "protocol"], sort=False):
-        found = interval(group.value, group.get("subject"), bounded=bounded)
+        found = interval(group.value, group.get("subject"))
         rows.append({"metric": metric, "protocol": protocol} | found)
     return pd.DataFrame(rows, columns=["metric", "protocol", "mean", "low", "high", "n"])
 
@@ -95,21 +95,22 @@ def interval(values: pd.Series, subjects: pd.Series | None = None, *, bounded: b
     accuracy are, Student's interval misses four times as often as it says. Of other values the interval is a bootstrap
     (BCa) over subjects.
     """
-    values = values.to_numpy(float)
-    groups = np.arange(len(values)) if subjects is None else pd.factorize(subjects, use_na_sentinel=False)[0]
-    n, mean = len(values), float(values.mean())
-    sums, sizes = np.bincount(groups, values), np.bincount(groups)
+    mean, sums, sizes = _by_subject(values, subjects)
     low, high = (_modified_wilson if bounded else _bootstrap)(mean, sums, sizes)
-    return {"mean": mean, "low": low, "high": high, "n": n}
+    return {"mean": mean, "low": low, "high": high, "n": len(values)}
 
 
 def paired(one: pd.Series, other: pd.Series, subjects: pd.Series | None = None) -> dict:
     """The mean of one - other over the same records, with its 95 % interval (Student's, over subjects), and n."""
-    values = (one - other).to_numpy(float)
-    groups = np.arange(len(values)) if subjects is None else pd.factorize(subjects, use_na_sentinel=False)[0]
-    mean, sums, sizes = float(values.mean()), np.bincount(groups, values), np.bincount(groups)
+    mean, sums, sizes = _by_subject(one - other, subjects)
     half = stdtrit(len(sums) - 1, 0.975) * np.sqrt(_variance(mean, sums, sizes)) if len(sums) > 1 else np.inf
-    return {"mean": mean, "low": float(mean - half), "high": float(mean + half), "n": len(values)}
+    return {"mean": mean, "low": float(mean - half), "high": float(mean + half), "n": len(one)}
+
+
+def _by_subject(values: pd.Series, subjects: pd.Series | None) -> tuple[float, np.ndarray, np.ndarray]:
+    """The mean of the values, and of each subject the sum and the number of its own."""
+    groups = np.arange(len(values)) if subjects is None else pd.factorize(subjects, use_na_sentinel=False)[0]
+    return float(values.mean()), np.bincount(groups, values.to_numpy(float)), np.bincount(groups)
 
 
 def _variance(mean: float, sums: np.ndarray, sizes: np.ndarray) -> float:

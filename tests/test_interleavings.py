@@ -24,7 +24,7 @@ from memoir import Memoir
 PROMPTS = ("The capital of France is", "Who wrote the song of the old river?", "Name a river", "Seven boats carry a")
 TARGETS = ("Lyon", "Mars", "salt and bread")
 OPTIONS = dict(layer=0, k=24, threshold=0.5, lr=16.0, n_iter=3, background=BACKGROUND, prefixes=())
-EXAMPLES = int(os.environ.get("MEMOIR_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("MEMOIR_EXAMPLES", "100"))
 CLOSE = dict(atol=1e-3, rtol=1e-3)
 BASE = toy_model(**SHAPE)
 

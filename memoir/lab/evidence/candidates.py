@@ -29,7 +29,7 @@ MOST = 40  # edits of a candidate
 # the more there are, the more of them are opened
 IRRELEVANT, STORED = 100, 100
 RATES = (0.0, 0.01, 0.02, 0.05, 0.1)  # of these that a τ lets in at most
-PARTS = ["reliability", "generalization", "locality"]
+PARTS = [*metrics.AVERAGED]
 
 
 class OutOfTimeError(Exception):

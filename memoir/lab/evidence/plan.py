@@ -165,7 +165,7 @@ def is_done(plan: Planned) -> bool:
     if plan.false_positives is not None:
         del wanted["threshold"]
     asked, stream = found.get("singles" if plan.singles else "stream"), json.loads(json.dumps(plan.stream.described()))
-    as_planned = asked == stream or (bool(asked) and not plan.singles and units.covers(asked, stream))
+    as_planned = units.covers(asked, stream) if asked and not plan.singles else asked == stream
     as_planned = as_planned and found.get("probes", {}) == plan.probes
     made = {"update": "sgd"} | found["editor"]  # which says its update where it is not the paper's
     return as_planned and found["method"] == plan.method and wanted.items() <= made.items()
@@ -229,7 +229,7 @@ def average(result: dict) -> float:
     last = max(row["n_edits"] for row in result["metrics"])
     found = {row["metric"]: row["mean"] for row in result["metrics"]
              if row["protocol"] == metrics.TEACHER_FORCED and row["n_edits"] == last}  # fmt: skip
-    return sum(found[metric] for metric in ("reliability", "generalization", "locality")) / 3
+    return sum(found[metric] for metric in metrics.AVERAGED) / 3
 
 
 def has_data(plan: Planned) -> bool:

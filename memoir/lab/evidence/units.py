@@ -91,22 +91,20 @@ def read(result: Path, settings: dict) -> dict[int, Unit]:
     return found
 
 
-def write(result: Path, found: dict[int, Unit], settings: dict, failed: dict | None = None) -> None:
+def write(result: Path, found: dict[int, Unit], settings: dict) -> None:
     """Write a stream's units as one result, whole or not at all.
 
-    Its provenance is that of the longest, with `units`, each one's own, where there are several. failed: how and where
-    the method broke down.
+    Its provenance is that of the longest, with `units`, each one's own, where there are several.
     """
     lengths = sorted(found)
     units = [found[n] for n in lengths]
     names = dict.fromkeys(name for unit in units for name in unit.tables if name != "edits")
     tables = {name: pd.concat([unit.tables[name] for unit in units], ignore_index=True) for name in names}
-    tables |= {"edits": units[-1].tables["edits"]} if units else {}
+    tables["edits"] = units[-1].tables["edits"]
     about = settings | {"stream": settings["stream"] | {"at": lengths}}
-    about |= {"failed": failed} if failed else {}
     own = [{"n_edits": unit.n_edits} | unit.born for unit in units]
     born = units[-1].born | ({"units": own} if len(own) > 1 else {})
-    files.write_result(result, summary_at(tables["questions"]) if units else [], about, born, tables)
+    files.write_result(result, summary_at(tables["questions"]), about, born, tables)
 
 
 def summary_at(questions: pd.DataFrame) -> list[dict]:

@@ -20,7 +20,6 @@ from memoir.metrics import TEACHER_FORCED
 from memoir.models import registry
 
 PAPER = "llama-3-8b-instruct"
-PARTS = ("reliability", "generalization", "locality")
 
 
 def at(result: dict, metric: str, n_edits: int, protocol: str = TEACHER_FORCED) -> dict:
@@ -33,7 +32,7 @@ def at(result: dict, metric: str, n_edits: int, protocol: str = TEACHER_FORCED) 
 
 def average(result: dict, n_edits: int) -> float:
     """The paper's average after n_edits: the mean of reliability, generalization and locality."""
-    return float(np.mean([at(result, metric, n_edits)["mean"] for metric in PARTS]))
+    return float(np.mean([at(result, metric, n_edits)["mean"] for metric in metrics.AVERAGED]))
 
 
 def shown(row: dict) -> str:

@@ -28,6 +28,29 @@ def stream(**fields) -> runs.Stream:
     )
 
 
+def listening(monkeypatch) -> list:
+    """The facts that are asked about from here on, as they come."""
+    ask, asked = runs.evaluation.ask, []
+    monkeypatch.setattr(
+        runs.evaluation, "ask", lambda editor, facts, **how: asked.extend(facts) or ask(editor, facts, **how)
+    )
+    return asked
+
+
+def stopped_before_the_last_answers(one: runs.Stream, editor, monkeypatch) -> None:
+    """Run a stream until all of its edits are made, and stop it before it asks about them."""
+    ask = runs.evaluation.ask
+
+    def stopped(editor, facts, **how):
+        if len(editor.edits) == one.at[-1]:
+            raise KeyboardInterrupt
+        return ask(editor, facts, **how)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(runs.evaluation, "ask", stopped)
+        runs.run_stream(one, editor)
+
+
 def test_a_run_ends_in_a_result_file_with_metrics_rows_and_provenance(toy_editor):
     path = runs.run_stream(stream(), toy_editor())
     result = json.loads(path.read_text())
@@ -140,10 +163,7 @@ def test_more_lengths_are_more_units_and_nothing_is_asked_again(toy_editor, monk
     born = json.loads(result.read_text())["provenance"]
     if not checkpoint:
         shutil.rmtree(files.WORK)
-    ask, asked = runs.evaluation.ask, []
-    monkeypatch.setattr(
-        runs.evaluation, "ask", lambda editor, facts, **how: asked.extend(facts) or ask(editor, facts, **how)
-    )
+    asked = listening(monkeypatch)
     runs.run_stream(stream(batch=batch), toy_editor())
     grown = json.loads(result.read_text())
     others = batch > 1 and before == (3,)
@@ -157,22 +177,12 @@ def test_more_lengths_are_more_units_and_nothing_is_asked_again(toy_editor, monk
 
 def test_a_length_is_kept_as_soon_as_it_is_known(toy_editor, monkeypatch):
     whole = json.loads(runs.run_stream(stream(run="whole"), toy_editor()).read_text())
-    ask = runs.evaluation.ask
-
-    def stopped(editor, facts, **how):
-        if len(editor.edits) == 5:
-            raise KeyboardInterrupt
-        return ask(editor, facts, **how)
-
-    monkeypatch.setattr(runs.evaluation, "ask", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        runs.run_stream(stream(), toy_editor())
+    stopped_before_the_last_answers(stream(), toy_editor(), monkeypatch)
     path = files.result_path("smoke", "toy", "one")
     first = json.loads(path.read_text())
     assert (
         first["parameters"]["stream"]["at"] == [1, 3] and len(pd.read_parquet(path.with_name("one-edits.parquet"))) == 3
     )
-    monkeypatch.setattr(runs.evaluation, "ask", ask)
     runs.run_stream(stream(), toy_editor())
     grown = json.loads(path.read_text())
     assert grown["metrics"] == whole["metrics"]
@@ -188,22 +198,10 @@ def test_without_one_of_its_tables_a_result_is_asked_anew(toy_editor):
 
 def test_another_units_result_stays_until_this_one_has_ended(toy_editor, monkeypatch):
     result = runs.run_stream(stream(), toy_editor())
-    first, ask = result.read_text(), runs.evaluation.ask
-
-    def stopped(editor, facts, **how):
-        if len(editor.edits) == 5:
-            raise KeyboardInterrupt
-        return ask(editor, facts, **how)
-
-    monkeypatch.setattr(runs.evaluation, "ask", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        runs.run_stream(stream(), toy_editor(lr=0.5))
+    first = result.read_text()
+    stopped_before_the_last_answers(stream(), toy_editor(lr=0.5), monkeypatch)
     assert result.read_text() == first
-    monkeypatch.setattr(runs.evaluation, "ask", ask)
-    asked = []
-    monkeypatch.setattr(
-        runs.evaluation, "ask", lambda editor, facts, **how: asked.extend(facts) or ask(editor, facts, **how)
-    )
+    asked = listening(monkeypatch)
     runs.run_stream(stream(), toy_editor(lr=0.5))
     assert json.loads(result.read_text())["parameters"]["editor"]["lr"] == 0.5 and len(asked) == 5
 

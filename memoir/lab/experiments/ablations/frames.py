@@ -21,7 +21,7 @@ from memoir.models import presets, registry
 
 RATE = 0.01  # of held-out irrelevant questions that a recalibrated τ opens at most
 HELD, RECALIBRATED, ALWAYS, BASE = "τ held", "τ recalibrated", "always open", "untouched"
-PARTS = ("reliability", "generalization", "locality")
+PARTS = metrics.AVERAGED
 PAPER_D, PAPER_K = 14336, (512, 1024, 2048, 4096, 8192, 14336)
 
 

@@ -10,11 +10,11 @@ from memoir.lab.evidence import files, results
 from memoir.lab.experiments.beyond import about, frames as beyond, plots as beyond_plots
 from memoir.lab.experiments.lasting import frames as lasting
 from memoir.lab.experiments.scale import widths
-from memoir.metrics import GENERATED, TEACHER_FORCED
+from memoir.metrics import AVERAGED, GENERATED, TEACHER_FORCED
 from memoir.models import registry
 from memoir.routing.router import REACHED
 
-PARTS = ("reliability", "generalization", "locality")
+PARTS = AVERAGED
 LEFT_OUT = (10, 1000)  # lengths that the README's table can do without
 EXACT = PARTS[:2]  # of what is generated
 LARGER, LARGER_RLS = "qwen2.5-1.5b-sgd", "qwen2.5-1.5b-rls"

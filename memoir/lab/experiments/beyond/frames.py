@@ -18,7 +18,7 @@ from memoir.lab.evidence.ablated import Unedited
 from memoir.lab.experiments.beyond import routing
 from memoir.lab.experiments.lasting.frames import by_edits
 from memoir.lab.experiments.masks.interference import rows_of_edit
-from memoir.metrics import TEACHER_FORCED
+from memoir.metrics import AVERAGED, TEACHER_FORCED
 from memoir.models import identity
 from memoir.update import projector
 
@@ -177,7 +177,7 @@ def found_by(n_edits: int = 107) -> pd.DataFrame:
     wide = rows[rows.stream.isin(list(FOUND_BY))].pivot(index="stream", columns="metric", values="mean")
     wide = wide.reindex([run for run in FOUND_BY if run in wide.index])
     names = {"dataset": wide.index.str.rpartition("-").get_level_values(2), "way": wide.index.map(FOUND_BY)}
-    metrics = [name for name in ("reliability", "generalization", "locality", "neighbour locality") if name in wide]
+    metrics = [name for name in (*AVERAGED, "neighbour locality") if name in wide]
     return wide.assign(**names)[["dataset", "way", *metrics]].reset_index(drop=True).rename_axis(columns=None)
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from memoir.metrics import AVERAGED
 from memoir.plots import COLOURS, COLUMN, METHODS, SMALL, WIDE, curve, spaced
 
 UPDATES = {
@@ -41,9 +42,8 @@ def streams(
     paper: columns metric, n_edits (ours at the same load), value; drawn as diamonds. again: as table, of other records;
     drawn as dotted lines.
     """
-    metrics = ["reliability", "generalization", "locality"]
-    figure, panels = plt.subplots(1, len(metrics), figsize=(WIDE, 2.5), sharey=True)
-    for axes, metric in zip(panels, metrics, strict=True):
+    figure, panels = plt.subplots(1, len(AVERAGED), figsize=(WIDE, 2.5), sharey=True)
+    for axes, metric in zip(panels, AVERAGED, strict=True):
         rows = table[(table.metric == metric) & (table.protocol == protocol)]
         for update, (label, colour) in UPDATES.items():
             if len(own := rows[rows["update"] == update]):

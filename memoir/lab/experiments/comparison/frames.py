@@ -9,10 +9,10 @@ import pandas as pd
 from memoir.baselines import METHODS
 from memoir.lab.evidence import files, plan, published, table
 from memoir.lab.evidence.results import finished
-from memoir.metrics import GENERATED, TEACHER_FORCED
+from memoir.metrics import AVERAGED, GENERATED, TEACHER_FORCED
 
 EXPERIMENT, SEARCH = "baselines", "baselines-search"
-PARTS = ["reliability", "generalization", "locality"]
+PARTS = [*AVERAGED]
 
 
 def results(profile: str) -> pd.DataFrame:

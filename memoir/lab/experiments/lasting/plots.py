@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 
 from memoir.facts.registry import TITLES
 from memoir.lab.evidence.table import over_orders
-from memoir.metrics import GENERATED, TEACHER_FORCED
+from memoir.metrics import AVERAGED, GENERATED, TEACHER_FORCED
 from memoir.plots import COLOURS, COLUMN, METHODS, MIXED, SMALL, WIDE, contrast, curve, end_labels, spaced
 
-METRICS = ("reliability", "generalization", "locality", "neighbour locality")
+METRICS = (*AVERAGED, "neighbour locality")
 UPDATES = {"sgd": "paper's update", "rls": "rls"}
 WAYS = {  # where accuracy went, from best to worst
     "answered": "#4c956c", "other wording": "#f2cc8f", "overwritten": "#e07a5f", "not learnt": "#8d5a97",
@@ -98,7 +98,8 @@ def orders(rows: pd.DataFrame) -> Figure:
         for one in over_orders(own).itertuples():
             place = kinds.index(one.dataset) + shift
             axes.plot([one.low, min(one.high, 1)], [place, place], color=colour, lw=1)
-            axes.plot(one.mean, place, "o", ms=6, color=colour, label=UPDATES[update] if place - shift == 0 else "")
+            label = UPDATES[update] if one.dataset == kinds[0] else ""
+            axes.plot(one.mean, place, "o", ms=6, color=colour, label=label)
     axes.set(
         yticks=range(len(kinds)), ylim=(-0.6, len(kinds) - 0.4), xlabel=f"reliability after {rows.n_edits.max()} edits"
     )

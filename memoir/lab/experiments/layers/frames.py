@@ -7,7 +7,7 @@ import pandas as pd
 from memoir import metrics
 from memoir.lab.evidence import results, table
 from memoir.lab.experiments.ablations import frames as ablations
-from memoir.metrics import GENERATED, TEACHER_FORCED
+from memoir.metrics import AVERAGED, GENERATED, TEACHER_FORCED
 from memoir.models import own
 
 PAPER = own.PAPER_DEPTH  # of LLaMA-3's 32 layers
@@ -81,7 +81,7 @@ def averages(sweep: pd.DataFrame) -> pd.DataFrame:
 
     Columns layer, average (over seeds), error: the standard error of that mean, from the records' intervals.
     """
-    wanted = sweep.metric.isin(["reliability", "generalization", "locality"]) & (sweep.protocol == TEACHER_FORCED)
+    wanted = sweep.metric.isin(AVERAGED) & (sweep.protocol == TEACHER_FORCED)
     rows = sweep[wanted].assign(variance=lambda x: ((x.high - x.low) / 4) ** 2)  # an interval is four errors
     groups = rows.groupby("layer")
     n = groups.size()

@@ -125,12 +125,13 @@ def run(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: dic
 
     What lacks a data set is left out.
     """
+    weights = identity.weights_hash(model)
     for name, (datasets, measure, keys, updates) in MEASURED.items():
         path, dataset = files.result_path("full", EXPERIMENT, name), datasets[0]
         if not all(map(plan.is_here, datasets)):
             continue
         rules = {rule: n for update in updates.values() for rule, n in behaviour(update.get("update", "sgd")).items()}
-        if files.is_made_of(path, options, model=identity.weights_hash(model), dataset=dataset, rules=rules):
+        if files.is_made_of(path, options, model=weights, dataset=dataset, rules=rules):
             continue
         began, found = files.now(), []
         for label, update in updates.items():

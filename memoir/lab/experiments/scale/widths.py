@@ -13,14 +13,14 @@ from memoir.lab.evidence import files, plan
 from memoir.lab.evidence.results import finished
 from memoir.lab.experiments.lasting.frames import by_edits
 from memoir.lab.experiments.scale.frames import PAPER
-from memoir.metrics import TEACHER_FORCED
+from memoir.metrics import AVERAGED, TEACHER_FORCED
 from memoir.models.registry import WIDTH
 
 EXPERIMENT, SEARCH, BATCHES, BY_TRACES = "scale-lasting", "scale-search", "scale-batches", "scale-by-traces"
 ONE_BY_ONE = "scale-one"
 SMALL = "smollm2-135m"  # whose curve the others are compared with
 OTHER_LAYER = "-layer-"  # in the name of a stream on another layer than the model's own
-METRICS = ["reliability", "generalization", "locality"]
+METRICS = [*AVERAGED]
 UPDATES = {"sgd": "the paper's update", "rls": "rls"}
 
 
