@@ -15,6 +15,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from torch import Tensor
 from tueplots import bundles
 
@@ -140,8 +141,7 @@ def curve(axes: Axes, rows: pd.DataFrame, x: str, colour: str | Sequence[float],
     """A mean with its interval as a band. rows: columns x, mean, low, high; shares, so the band ends at 0 and 1.
 
     Where the rows say what they are of (`lab.results`), ValueError unless they are of one model, data set, threshold
-    and behaviour of the method. Where not all edits write the same kind of answer, false or true, the point is hollow,
-    and the axes' legend says so.
+    and behaviour of the method; points are marked as by `mark_mixed`.
     """
     for name in ONE_LINE:
         if name in rows and rows[name].nunique() > 1:
@@ -151,9 +151,16 @@ def curve(axes: Axes, rows: pd.DataFrame, x: str, colour: str | Sequence[float],
     rows = rows.sort_values(x)
     axes.fill_between(rows[x], rows.low.clip(0), rows.high.clip(upper=1), color=colour, alpha=0.18, lw=0)
     (drawn,) = axes.plot(rows[x], rows["mean"], style, color=colour, **line)
+    mark_mixed(axes, rows, x, drawn)
+
+
+def mark_mixed(axes: Axes, rows: pd.DataFrame, x: str, drawn: Line2D) -> None:
+    """Make hollow what was drawn of these rows where not all edits write the same kind of answer, false or true, and
+    say so in the axes' legend. rows: columns x and mean, and targets where they are told."""
     mixed = rows[rows.targets == "false and true"] if "targets" in rows else rows.head(0)
     if len(mixed):
-        about = {"marker": drawn.get_marker(), "ms": drawn.get_markersize(), "color": colour}
+        about = {"marker": drawn.get_marker(), "ms": drawn.get_markersize(), "color": drawn.get_color()}
+        about["zorder"] = drawn.get_zorder() + 0.1
         said = MIXED in axes.get_legend_handles_labels()[1]
         axes.plot(mixed[x], mixed["mean"], ls="none", mfc="white", label="" if said else MIXED, **about)
 

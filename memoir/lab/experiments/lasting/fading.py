@@ -16,7 +16,7 @@ from memoir.edited import EditedModel, progress
 from memoir.editor import Memoir
 from memoir.facts.reading import load_records
 from memoir.facts.record import EditRecord
-from memoir.lab.evidence import files, plan, results, runs
+from memoir.lab.evidence import files, plan, results, runs, table as every
 from memoir.lab.experiments.masks.interference import rows_of_edit
 from memoir.metrics import TEACHER_FORCED
 from memoir.theory import forgetting
@@ -98,8 +98,9 @@ def about(editor: EditedModel, records: Sequence[EditRecord]) -> pd.DataFrame:
 
 
 def predicted() -> pd.DataFrame:
-    """What the formulas foretell beside what was measured: `foretold`'s and `held`'s columns, and dataset, update, and
-    again: whether other records were edited with another permutation. Empty without results."""
+    """What the formulas foretell beside what was measured: `foretold`'s and `held`'s columns, and dataset, update,
+    targets (`lab.results`), and again: whether other records were edited with another permutation. Empty without
+    results."""
     found = _found()
     if not len(table := _hazards(found)):
         return pd.DataFrame()
@@ -107,6 +108,9 @@ def predicted() -> pd.DataFrame:
     if under := {name: pairs for name, pairs in found.items() if name in UNDER_RLS and name in floors}:
         table = pd.concat([table, held(under, floors)], ignore_index=True)
     told = {name: files.read_result("full", *name.split("/"))["parameters"] for name in table.stream.unique()}
+    written = every.results(*told)
+    written = written.assign(stream=written.experiment + "/" + written.stream).drop_duplicates(["stream", "n_edits"])
+    table = table.merge(written[["stream", "n_edits", "targets"]], on=["stream", "n_edits"], how="left")
     return table.assign(
         dataset=[told[name]["stream"]["dataset"] for name in table.stream],
         update=[told[name]["editor"].get("update", "sgd") for name in table.stream],

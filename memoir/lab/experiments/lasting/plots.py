@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from memoir.facts.registry import TITLES
 from memoir.lab.evidence.table import over_orders
 from memoir.metrics import AVERAGED, GENERATED, TEACHER_FORCED
-from memoir.plots import COLOURS, COLUMN, METHODS, MIXED, SMALL, WIDE, contrast, curve, end_labels, spaced
+from memoir.plots import COLOURS, COLUMN, METHODS, MIXED, SMALL, WIDE, contrast, curve, end_labels, mark_mixed, spaced
 
 METRICS = (*AVERAGED, "neighbour locality")
 UPDATES = {"sgd": "paper's update", "rls": "rls"}
@@ -206,7 +206,8 @@ def foretold(table: pd.DataFrame) -> Figure:
     for (dataset, update), rows in table.groupby(["dataset", "update"]):
         colour, marker = METHODS["memoir" if update == "sgd" else update], "o" if dataset == "zsre" else "s"
         error = [rows["mean"] - rows.low, rows.high - rows["mean"]]
-        axes.errorbar(rows.n_edits, rows["mean"], yerr=error, fmt=marker, color=colour, ms=3.5, lw=0.9)
+        drawn = axes.errorbar(rows.n_edits, rows["mean"], yerr=error, fmt=marker, color=colour, ms=3.5, lw=0.9)
+        mark_mixed(axes, rows, "n_edits", drawn.lines[0])
         axes.plot(rows.n_edits, rows.predicted, "-" if dataset == "zsre" else "--", color=colour, lw=1)
         ends.append((rows.predicted.iloc[-1], f"{TITLES[dataset]}, {UPDATES[update]}", colour))
     axes.set(
@@ -224,6 +225,8 @@ def foretold(table: pd.DataFrame) -> Figure:
         f"{name}{worst[update]:.2f}" for update, name in {"sgd": "", "rls": "rls by "}.items() if update in worst
     )
     axes.set_title(f"Fitted up to {last:,} edits, later off by {each}")
+    if axes.get_legend_handles_labels()[1]:
+        figure.legend(loc="outside lower left", handletextpad=0)
     return figure
 
 

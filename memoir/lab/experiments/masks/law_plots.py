@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from memoir.lab.experiments.masks.plots import INK, KINDS
-from memoir.plots import COLOURS, SMALL, WIDE, end_labels, ink
+from memoir.plots import COLOURS, SMALL, WIDE, end_labels, ink, mark_mixed
 from memoir.theory import overlap
 
 
@@ -131,7 +131,8 @@ def capacities(curves: pd.DataFrame, streams: dict[str, pd.DataFrame], level: fl
         axes.plot(line.N, line.reliability, style, color=colour)
         ends.append((line.reliability.iloc[-1], name.replace(", ", ",\n"), colour))
     for (name, found), marker in zip(streams.items(), "os^vDPX*" * 4, strict=False):
-        axes.plot(found.n_edits, found["mean"], marker, color=COLOURS["reliability"], label=name)
+        (drawn,) = axes.plot(found.n_edits, found["mean"], marker, color=COLOURS["reliability"], label=name)
+        mark_mixed(axes, found, "n_edits", drawn)
     end_labels(axes, ends)
     figure.legend(loc="outside lower center", ncols=3, handletextpad=0)
     axes.axhline(level, color=INK, lw=1, ls=":")

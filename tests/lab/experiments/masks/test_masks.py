@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import shelves
 
-from memoir import tophash
+from memoir import plots, tophash
 from memoir.facts.record import EditRecord
-from memoir.lab.experiments.masks import frames as mask_frames, interference, real_masks
+from memoir.lab.experiments.masks import frames as mask_frames, interference, law_plots, real_masks
 from memoir.theory import capacity, overlap
 
 PROMPTS = ["The capital of Peru is", "Who wrote it?", "Name a river.", "Water boils at", "The capital of Chad is"]
@@ -175,3 +175,10 @@ def test_an_editor_moves_the_answers_of_earlier_edits_less(toy_editor):
         moved[name] = ((change @ (first * mask).T).norm() / (change @ (second * own).T).norm()).item()
         editor.detach()
     assert moved["0.001"] < 0.2 * moved["sgd"] and moved["0.001"] < moved["10"] < moved["sgd"]
+
+
+def test_measured_streams_say_where_they_come_to_true_answers():
+    law = pd.DataFrame({"model": "random walk", "N": [1, 100], "reliability": [1.0, 0.5]})
+    stream = pd.DataFrame({"n_edits": [10, 2000], "mean": [1.0, 0.8], "targets": ["false", "false and true"]})
+    (axes,) = law_plots.capacities(law, {"one": stream, "plain": stream.drop(columns="targets")}, 0.9).axes
+    assert axes.get_legend_handles_labels()[1] == ["one", plots.MIXED, "plain"]
